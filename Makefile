@@ -1,0 +1,45 @@
+# Everything runs in .venv, which is made on first use and renewed when the pins change.
+SHELL  := /bin/bash
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+PIP    := .venv/bin/python -m pip install -qq --disable-pip-version-check --progress-bar off
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  ARGS="..." passes through: make train ARGS="task=mrpc seed=7", make test ARGS="-k poolers"'
+
+train: .venv/ready ## Fine-tune the packaged MiniLM on generated data: the main job, no model hub needed
+	@.venv/bin/python -m glue_pool.train experiment=offline $(ARGS)
+
+test: .venv/ready-dev ## Run the tests
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 $(ARGS)
+
+check: .venv/ready-dev ## Check format, lint and types
+	@.venv/bin/ruff format --check
+	@.venv/bin/ruff check
+	@.venv/bin/mypy
+
+clean: ## Remove .venv and the tools' caches (outputs/ stays)
+	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/made:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install python3.11"; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { \
+		echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
+	@echo "Making .venv with $$("$(PYTHON)" --version)"
+	@"$(PYTHON)" -m venv --clear .venv
+	@touch $@
+
+.venv/ready: pyproject.toml constraints.txt .venv/made
+	@echo "Installing into .venv (a minute or two)"
+	@$(PIP) -c constraints.txt -e '.[offline]'
+	@touch $@
+
+.venv/ready-dev: .venv/ready
+	@echo "Installing the developer tools into .venv"
+	@$(PIP) -c constraints.txt -e '.[offline,dev]'
+	@touch $@

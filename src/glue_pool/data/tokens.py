@@ -1,0 +1,182 @@
+"""Tokens: a split after tokenisation, kept in a cache folder that many processes can share.
+
+An entry is a folder named by what it was made from (rows, tokenizer, length). It is written elsewhere and renamed
+into place, so a reader sees all of it or nothing, and a second writer of the same entry changes nothing.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glue_pool.data.rows import Rows
+from glue_pool.data.sources import fingerprint
+from glue_pool.errors import UserError
+
+FORMAT = 1
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spm.model",
+    "sentencepiece.bpe.model",
+)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A tokenised split, its rows end to end.
+
+    input_ids: `(tokens,)` int32; token_type_ids: `(tokens,)` uint8, or None where the tokenizer makes none.
+    offsets: `(rows,)` int64, where each row begins; lengths: `(rows,)` int64, special tokens included.
+    labels, idx: as in `Rows`.
+    truncated, empty: how many rows lost tokens to `max_length`, and how many have a text without a word.
+    """
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray | None
+    offsets: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    idx: np.ndarray
+    truncated: int
+    empty: int
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def select(self, rows: np.ndarray) -> "Tokens":
+        """Return the split with only the given rows, in that order; the tokens themselves stay where they are."""
+        return replace(
+            self,
+            offsets=self.offsets[rows],
+            lengths=self.lengths[rows],
+            labels=self.labels[rows],
+            idx=self.idx[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """The tokenizer in an encoder's folder, loaded only when something has to be tokenised."""
+
+    folder: Path
+
+    @cached_property
+    def loaded(self) -> Any:
+        """The transformers tokenizer."""
+        from transformers import AutoTokenizer
+
+        try:
+            loaded = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+        except (OSError, ValueError, ImportError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"the tokenizer in {self.folder} can't be loaded: {reason}") from None
+        if not loaded.is_fast:
+            raise UserError(f"the tokenizer in {self.folder} has no fast form (tokenizer.json)")
+        return loaded
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the tokenizer's files and of the library that reads them."""
+        digest = hashlib.sha256(importlib.metadata.version("transformers").encode())
+        for name in TOKENIZER_FILES:
+            if (self.folder / name).is_file():
+                digest.update(name.encode() + (self.folder / name).read_bytes())
+        return digest.hexdigest()
+
+
+def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path) -> Tokens:
+    """Return the split's tokens, at most `max_length` a row, from the cache if they are there."""
+    made_from = f"{FORMAT}:{fingerprint(rows)}:{tokenizer.fingerprint}:{max_length}"
+    entry = cache_dir / hashlib.sha256(made_from.encode()).hexdigest()[:32]
+    try:
+        return _read(entry, rows)
+    except (OSError, ValueError, KeyError):
+        shutil.rmtree(entry, ignore_errors=True)  # a damaged entry; a missing one is the usual case
+    _write(entry, encode(rows, tokenizer, max_length))
+    return _read(entry, rows)
+
+
+def encode(rows: Rows, tokenizer: Tokenizer, max_length: int) -> Tokens:
+    """Tokenise a split, at most `max_length` tokens a row, without any cache."""
+    encoded = tokenizer.loaded(
+        *rows.texts,
+        truncation="longest_first",
+        max_length=max_length,
+        padding=False,
+        return_attention_mask=False,
+    )
+    ids, types = encoded["input_ids"], encoded.get("token_type_ids")
+    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    return Tokens(
+        np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),
+        None if types is None else np.concatenate([np.asarray(row, dtype=np.uint8) for row in types]),
+        _offsets(lengths),
+        lengths,
+        rows.labels,
+        rows.idx,
+        sum(bool(encoding.overflowing) for encoding in encoded.encodings),
+        sum(not all(text.strip() for text in row) for row in zip(*rows.texts, strict=True)),
+    )
+
+
+def _offsets(lengths: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(lengths)[:-1]])
+
+
+def _read(entry: Path, rows: Rows) -> Tokens:
+    facts = json.loads((entry / "facts.json").read_text())
+    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in facts["arrays"]}
+    lengths = np.array(arrays["lengths"])
+    if len(lengths) != len(rows) or len(arrays["input_ids"]) != lengths.sum():
+        raise ValueError("not this split")
+    return Tokens(
+        arrays["input_ids"],
+        arrays.get("token_type_ids"),
+        _offsets(lengths),
+        lengths,
+        rows.labels,
+        rows.idx,
+        facts["truncated"],
+        facts["empty"],
+    )
+
+
+def _write(entry: Path, tokens: Tokens) -> None:
+    arrays = {
+        name: getattr(tokens, name)
+        for name in ("input_ids", "token_type_ids", "lengths")
+        if getattr(tokens, name) is not None
+    }
+    facts = {"arrays": list(arrays), "truncated": tokens.truncated, "empty": tokens.empty}
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".writing-") as temporary:
+            unfinished = Path(temporary, "entry")
+            unfinished.mkdir()
+            for name, array in arrays.items():
+                np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
+            (unfinished / "facts.json").write_text(json.dumps(facts))
+            try:
+                os.rename(unfinished, entry)
+            except OSError:
+                if not (entry / "facts.json").is_file():  # else another process was first
+                    raise
+    except OSError as error:
+        raise UserError(
+            f"data.cache_dir={entry.parent}: tokens can't be kept there ({error.strerror}); "
+            "choose another folder with data.cache_dir=… or GLUE_POOL_CACHE"
+        ) from None

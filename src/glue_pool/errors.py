@@ -1,0 +1,13 @@
+"""The two ways in which a run can end without a result."""
+
+
+class UserError(Exception):
+    """Something a user gave (config, data, an encoder, a folder) can't be used.
+
+    The message is what the user reads: one line or two that name the key or file, what is wrong
+    with it, and the way out. `glue_pool.train` prints it without a traceback and exits with 2.
+    """
+
+
+class TrainingFailed(Exception):
+    """Training came to an end that is no result, such as a loss that is not finite; the message names the step."""

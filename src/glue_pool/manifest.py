@@ -1,0 +1,103 @@
+"""What a run was made with: versions, commit, hardware, precision and data. No environment variables, no secrets."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glue_pool.data.load import TaskData
+from glue_pool.models.factory import Blueprint
+from glue_pool.runner import pick_device, pick_precision
+from glue_pool.schema import Config
+
+PACKAGES = (
+    "glue-pool",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "hydra-core",
+    "omegaconf",
+    "wandb",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+)
+
+
+def manifest(cfg: Config, key: str, blueprint: Blueprint, data: TaskData) -> dict[str, Any]:
+    """Describe a run before it starts, as plain data."""
+    device = pick_device(cfg.train)
+    return {
+        "run_key": key,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "git": _git(),
+        "hardware": {**_hardware(), "threads": torch.get_num_threads(), "device": device.type},
+        "precision": pick_precision(cfg.train, device),
+        "batching": "packed" if blueprint.packed else "padded",
+        "encoder": {
+            "name": cfg.encoder.name,
+            "identity": blueprint.identity,
+            "model_type": blueprint.encoder_config.model_type,
+        },
+        "data": data.about,
+        "splits": data.splits,
+    }
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@lru_cache
+def _git() -> dict[str, Any] | None:
+    """Commit of the checkout that this code runs from, and whether it has uncommitted changes; None without one."""
+    try:
+        commit, status = (
+            subprocess.run(
+                ["git", *arguments],
+                cwd=Path(__file__).parent,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "modified": bool(status)}
+
+
+@lru_cache
+def _hardware() -> dict[str, Any]:
+    cpu = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "platform": platform.platform(),
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": gpu,
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []

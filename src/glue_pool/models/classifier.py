@@ -1,0 +1,42 @@
+"""The classifier: encoder, pooler, an optional tanh layer, dropout and one linear map."""
+
+import torch
+from torch import Tensor, nn
+
+from glue_pool.models.encoder import Encoder
+from glue_pool.models.packing import Layout
+from glue_pool.models.poolers import Pooler
+
+
+class Classifier(nn.Module):
+    """An encoder whose pooled hidden states go through dropout and a linear layer.
+
+    tanh: the layer tanh(W z + b) between pooler and dropout (BERT's pooler, if pre-trained), or None.
+    """
+
+    def __init__(self, encoder: Encoder, pooler: Pooler, tanh: nn.Linear | None, dropout: float, outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pooler = pooler
+        self.tanh = tanh
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(tanh.out_features if tanh is not None else pooler.out_dim, outputs)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout) -> Tensor:
+        """Return logits `(batch, outputs)` in fp32; the inputs are `(tokens,)` as `layout` says."""
+        pooler = self.pooler
+        states, mask = self.encoder(input_ids, token_type_ids, layout, pooler.layers, pooler.reads)
+        pooled = pooler(states, mask)
+        if self.tanh is not None:
+            pooled = torch.tanh(self.tanh(pooled))
+        with torch.autocast(pooled.device.type, enabled=False):  # rounded logits would tie in rank metrics
+            logits: Tensor = self.output(self.dropout(pooled.float()))
+        return logits
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Count all parameters, and those between encoder and classifier (pooler and tanh layer)."""
+        pooling: list[nn.Module] = [self.pooler] if self.tanh is None else [self.pooler, self.tanh]
+        return {
+            "total": sum(p.numel() for p in self.parameters()),
+            "pooling": sum(p.numel() for module in pooling for p in module.parameters()),
+        }

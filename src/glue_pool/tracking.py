@@ -1,0 +1,211 @@
+"""The W&B mirror of a run: one W&B run a seed, offline unless asked. The result on disk is the truth.
+
+wandb costs most of a second to import, so it is imported when a run asks for it and not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glue_pool.errors import UserError
+from glue_pool.schema import TrackingConfig
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+log = logging.getLogger(__name__)
+
+TAG_LENGTH = 64  # W&B refuses longer ones
+SUMMARY = (
+    "status",
+    "error",
+    "score",
+    "primary_metric",
+    "collapsed",
+    "parameters",
+    "timing",
+    "peak_memory_bytes",
+)
+
+
+class Tracker:
+    """What a run tells W&B while it trains; without a W&B run it tells nobody.
+
+    No W&B error leaves it: the first one is logged as a warning and ends the telling.
+    """
+
+    def __init__(self, run: Run | None = None) -> None:
+        self._run = run
+        self._listening = run is not None
+        self._warned = False
+        self._failed = False
+
+    def step(self, *, step: int, epoch: float, loss: float, learning_rate: float, examples_per_second: float) -> None:
+        """Log one optimizer step."""
+        row = {
+            "step": step,
+            "epoch": epoch,
+            "train/loss": loss,
+            "train/learning_rate": learning_rate,
+            "train/examples_per_second": examples_per_second,
+        }
+        self._tell(lambda run: run.log(row))
+
+    def evaluation(self, record: Mapping[str, object]) -> None:
+        """Log one evaluation: `{"step", "epoch", "metrics": {split: {name: value}}, "loss": {split: value}}`."""
+        row = {"step": record["step"], "epoch": record["epoch"], **_flat(record["metrics"])}
+        row |= _flat({split: {"loss": loss} for split, loss in _items(record.get("loss"))})
+        self._tell(lambda run: run.log(row))
+
+    def summary(self, result: Mapping[str, object]) -> None:
+        """Set the summary to what `result.json` says; a failed result makes a failed W&B run."""
+        self._failed = result.get("status") == "failed"
+        row = _flat({name: result[name] for name in SUMMARY if name in result})
+        row |= _flat(result.get("metrics"))
+        for name, value in _items(result.get("best")):
+            row |= _flat({"best": value if name == "metrics" else {name: value}})
+        # W&B makes null of a NaN in a summary, and NaN of this string
+        known = {name: "NaN" if value != value else value for name, value in row.items() if value is not None}
+        self._tell(lambda run: run.summary.update(known))
+
+    def finish(self, *, failed: bool = False) -> None:
+        """End the W&B run, as failed if the training raised or its result says so."""
+        exit_code = int(failed or self._failed)
+        self._listening = self._run is not None  # even a run that took no row has to end
+        self._tell(lambda run: run.finish(exit_code=exit_code))
+        if self._warned:
+            _forget_service()
+        self._run = None
+
+    def _tell(self, say: Callable[[Run], object]) -> None:
+        if self._run is None or not self._listening:
+            return
+        try:
+            say(self._run)
+        except Exception as error:  # its service may die, its disk may fill: no reason to stop training
+            self._listening = False
+            if not self._warned:
+                log.warning("W&B stopped listening (%s); the result on disk is not affected", _line(error))
+            self._warned = True
+
+
+@contextmanager
+def track(
+    cfg: TrackingConfig,
+    *,
+    run_key: str,
+    name: str,
+    group: str,
+    tags: Sequence[str],
+    config: Mapping[str, object],
+) -> Iterator[Tracker]:
+    """Mirror what happens inside the `with` in one W&B run, marked as failed if it raises.
+
+    group is `<task>/<method>`; config is logged as given. Raises `UserError` if W&B refuses a name that the
+    user chose, or if it is to be online and can't be.
+    """
+    tracker = Tracker()
+    if cfg.mode != "none":
+        tracker = Tracker(_start(cfg, run_key, name, group, tags, config))
+    try:
+        yield tracker
+    except BaseException:
+        tracker.finish(failed=True)
+        raise
+    tracker.finish()
+
+
+def _start(
+    cfg: TrackingConfig,
+    run_key: str,
+    name: str,
+    group: str,
+    tags: Sequence[str],
+    config: Mapping[str, object],
+) -> Run | None:
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # else it asks DNS for a telemetry host, even offline
+    import wandb
+
+    online = cfg.mode == "online"
+    folder = Path(cfg.dir).absolute()  # wandb takes a temporary folder, silently, where this one is missing
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"tracking.dir={cfg.dir}: can't be made ({error.strerror}); choose another, or tracking=none"
+        ) from None
+    try:
+        if online and not wandb.login(prompt=False, verify=True):
+            raise wandb.Error("no API key, or WANDB_MODE is not online")
+        run = wandb.init(
+            mode="online" if online else "offline",
+            project=cfg.project,
+            entity=cfg.entity,
+            dir=folder,
+            id=run_key[:16],
+            name=name,
+            group=group,
+            job_type="train",
+            tags=[tag[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *cfg.tags]) if tag],
+            config=dict(config),
+            settings=wandb.Settings(
+                silent=not online,
+                console="off",
+                reinit="create_new",  # never someone else's open run
+                save_code=False,
+                symlink=False,  # parallel runs would fight over latest-run
+                disable_git=True,
+                label_disable=True,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                x_disable_machine_info=True,
+                x_save_requirements=False,
+                x_transaction_log_flush_interval=1,  # seconds that a killed run may lose; 15 unless said
+            ),
+        )
+        os.environ.pop("WANDB_SERVICE", None)  # a child process would lean on this one's service
+        run.define_metric("step")
+        run.define_metric("*", step_metric="step")
+        return run
+    except Exception as error:
+        if online:
+            raise UserError(
+                f"tracking=wandb_online: W&B can't be used ({_line(error)}); run `wandb login`, or take "
+                "tracking=wandb, which writes files for `wandb sync`"
+            ) from error
+        if isinstance(error, wandb.errors.UsageError | ValueError):
+            raise UserError(f"tracking: {_line(error)}") from error
+        log.warning("W&B did not start (%s); the result on disk is not affected", _line(error))
+        _forget_service()
+        return None
+
+
+def _forget_service() -> None:
+    """Let the next run of this process start W&B's service anew: a dead one fails every run after it."""
+    import wandb
+
+    with suppress(Exception):
+        wandb.teardown(exit_code=1)
+
+
+def _items(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        yield from value.items()
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    """Nested names joined by slashes."""
+    flat: dict[str, object] = {}
+    for name, item in _items(value):
+        flat |= _flat(item, f"{prefix}{name}/") if isinstance(item, Mapping) else {prefix + name: item}
+    return flat
+
+
+def _line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"

@@ -1,0 +1,180 @@
+"""The main job: config -> run key -> finished already? -> data -> model -> fit -> result.
+
+python -m glue_pool.train model=maxpool task=rte seed=3
+"""
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from glue_pool import commandline, results, schema
+from glue_pool.errors import TrainingFailed, UserError
+from glue_pool.results import RunFolder
+from glue_pool.schema import Config
+
+if TYPE_CHECKING:
+    from glue_pool.progress import Progress
+    from glue_pool.runner import Evaluation, Step
+    from glue_pool.tracking import Tracker
+
+_INSTALLED = Path(__file__).parent / "conf"  # in a wheel; in a checkout conf/ stands at the top
+CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
+
+ConfigStore.instance().store(name="schema", node=Config)
+
+
+def main() -> None:
+    """Run what the command line says. A mistake in it is one line and exit code 2, a failed training exit code 1."""
+    try:
+        commandline.check(sys.argv[1:], CONF)
+    except UserError as error:
+        _exit(error, 2)
+    job()
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(composed: DictConfig) -> float:
+    """Run one job and return its score, the value that a sweeper optimises."""
+    try:
+        score = run(schema.check(composed))["score"]
+    except (UserError, TrainingFailed) as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        _exit(error, 2 if isinstance(error, UserError) else 1)
+    return math.nan if score is None else float(score)
+
+
+def run(cfg: Config) -> dict[str, Any]:
+    """Carry one config to its result on disk, and return that result.
+
+    Raises `UserError` before any long work, and before anything is written, if something the user gave can't be
+    used. A failure in training is written down as the run's result, and raised.
+    """
+    started = time.perf_counter()
+    from glue_pool.data import sources
+    from glue_pool.models import identity
+
+    key = results.run_key(
+        cfg,
+        data_id=sources.content_id(cfg.data, cfg.task),
+        encoder_id=identity.identity(cfg.encoder),
+    )
+    folder = results.run_folder(cfg, key)
+    if (done := folder.read()) and done["status"] == "completed" and not cfg.force:
+        report(cfg, folder, done, "this result was there already; force=true runs it anew")
+        return done
+
+    import torch
+
+    from glue_pool.data.load import load
+    from glue_pool.manifest import manifest
+    from glue_pool.models import factory, saved
+    from glue_pool.progress import Progress
+    from glue_pool.runner import fit, total_steps
+    from glue_pool.tracking import track
+
+    if cfg.train.threads:
+        torch.set_num_threads(cfg.train.threads)
+    blueprint = factory.plan(cfg)
+    data = load(cfg, blueprint.folder)
+    model = factory.build(cfg, blueprint)
+    results.check_output_root(cfg, saved.size(model) if cfg.save_model else 0)
+
+    name = f"{cfg.task.name} {cfg.method} seed={cfg.seed}"
+    labels = [cfg.task.name, cfg.method, results.encoder_name(cfg), results.subset_name(cfg)]
+    with (
+        track(
+            cfg.tracking,
+            run_key=key,
+            name=name,
+            group=f"{cfg.task.name}/{cfg.method}",
+            tags=labels,
+            config=results.plain(cfg),
+        ) as tracker,
+        Progress(total_steps(len(data.train), cfg.train), name) as progress,
+    ):
+        folder.create(cfg, manifest(cfg, key, blueprint, data))
+        about = results.describe(cfg, key, data, model.parameter_counts())
+        setup_seconds = time.perf_counter() - started
+        try:
+            outcome = fit(
+                model,
+                data.train,
+                data.dev,
+                task=cfg.task,
+                cfg=cfg.train,
+                optimizer=cfg.optimizer,
+                seed=cfg.seed,
+                observer=_Watch(folder, tracker, progress),
+                log_every=cfg.tracking.log_every,
+            )
+        except Exception as error:
+            result = results.failed(about, error)
+            folder.write_result(result)
+            tracker.summary(result)
+            raise
+        if cfg.save_model:
+            saved.save(model, cfg, blueprint.folder, folder.path / "model")
+        folder.write_predictions(results.predictions(data.dev, outcome))
+        result = results.completed(about, outcome, setup_seconds, time.perf_counter() - started)
+        folder.write_result(result)
+        tracker.summary(result)
+    report(cfg, folder, result)
+    return result
+
+
+class _Watch:
+    """Hears of the training, and tells the history file, W&B and the person watching."""
+
+    def __init__(self, folder: RunFolder, tracker: "Tracker", progress: "Progress") -> None:
+        self.folder, self.tracker, self.progress = folder, tracker, progress
+
+    def on_step(self, step: "Step") -> None:
+        self.tracker.step(**vars(step))
+        self.progress.step(step.step, step.loss, step.examples_per_second)
+
+    def on_evaluation(self, evaluation: "Evaluation") -> None:
+        record = evaluation.record()
+        self.folder.append_history(record)
+        self.tracker.evaluation(record)
+        self.progress.evaluation(evaluation.epoch, evaluation.metrics)
+
+
+def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | None = None) -> None:
+    """Print the small table that a run ends with."""
+    from glue_pool.progress import print_table
+
+    score = result["score"]
+    official = result["splits"][cfg.task.dev_splits[0]]["official"]
+    score_text = "NaN" if score is None else f"{score:.4f}"
+    rows = [
+        ("task", f"{cfg.task.name} ({cfg.data.name} data, {result['train_rows']} train rows)"),
+        ("method", f"{cfg.method} on {results.encoder_name(cfg)}, seed {cfg.seed}"),
+        ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
+        ("results", str(folder.path)),
+        ("try next", f"python -m glue_pool.train model=bert task={cfg.task.name} (the baseline); pooling=mean"),
+    ]
+    if note:
+        rows.insert(0, ("note", note))
+    if not official:
+        rows.append(("mind", "these are not GLUE's official dev rows: no GLUE score"))
+    if result["collapsed"]:
+        rows.append(("mind", "collapsed: every prediction is the same"))
+    print_table(rows)
+
+
+def _exit(error: Exception, code: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

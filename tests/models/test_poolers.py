@@ -1,0 +1,519 @@
+"""Poolers: what every YAML in conf/pooling promises, as properties and against plain formulas."""
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from glue_pool.errors import UserError
+from glue_pool.models import poolers
+from glue_pool.models.poolers import Pooler
+
+Options = dict[str, Any]
+YAMLS = {
+    path.stem: dict(OmegaConf.load(path))
+    for path in sorted((Path(__file__).parents[2] / "conf" / "pooling").glob("*.yaml"))
+}
+MHA_FAMILY = ["mha", "max_seq_mha", "mean_seq_mha", "sum_seq_mha"]
+
+
+def pooler_class(name: str) -> type[Pooler]:
+    module, _, cls = str(YAMLS[name]["_target_"]).rpartition(".")
+    found: type[Pooler] = getattr(importlib.import_module(module), cls)
+    assert issubclass(found, Pooler)
+    return found
+
+
+def keywords(name: str) -> Options:
+    """The class's keyword hyper-parameters and their defaults."""
+    parameters = inspect.signature(pooler_class(name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def build(name: str, d: int, num_layers: int, **options: Any) -> Pooler:
+    cls: Callable[..., Pooler] = pooler_class(name)
+    return cls(d, num_layers, **options)
+
+
+def with_keyword(key: str) -> list[str]:
+    return [name for name in YAMLS if key in keywords(name)]
+
+
+CLS_READERS = [name for name in YAMLS if build(name, 8, 8).reads == "cls"]
+every_pooler = pytest.mark.parametrize("name", YAMLS)
+properties = settings(max_examples=30, deadline=None)
+
+
+@dataclass
+class Batch:
+    """Ragged sequences: for each one, its layers 1..L as a `(layers, tokens, d)` tensor."""
+
+    sequences: list[Tensor]
+
+    def padded(
+        self, layers: tuple[int, ...], *, extra: int = 0, left: bool = False, fill: float = 0.0
+    ) -> tuple[list[Tensor], Tensor]:
+        num_layers, _, d = self.sequences[0].shape
+        tokens = max(s.shape[1] for s in self.sequences) + extra
+        hidden = self.sequences[0].new_full((num_layers, len(self.sequences), tokens, d), fill)
+        mask = torch.zeros(len(self.sequences), tokens, dtype=torch.bool)
+        for i, s in enumerate(self.sequences):
+            at = slice(tokens - s.shape[1], tokens) if left else slice(0, s.shape[1])
+            hidden[:, i, at] = s
+            mask[i, at] = True
+        return [hidden[layer - 1].clone().requires_grad_() for layer in layers], mask
+
+
+def random_batch(
+    lengths: list[int], d: int, num_layers: int, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    return Batch([torch.randn(num_layers, n, d, generator=generator, dtype=dtype) for n in lengths])
+
+
+@st.composite
+def cases(draw: st.DrawFn, name: str) -> tuple[Pooler, Options, Batch]:
+    """A pooler of random size, options and parameters, and a batch for it."""
+    d, num_layers = draw(st.sampled_from([4, 8, 12])), draw(st.integers(1, 6))
+    drawable: dict[str, st.SearchStrategy[Any]] = {
+        "k": st.integers(1, num_layers),
+        "num_heads": st.sampled_from([1, 2, 4]),
+        "residual": st.booleans(),
+        "layer_norm": st.booleans(),
+        "inner_size": st.none() | st.integers(1, 9),
+        "p": st.floats(0.5, 6),
+        "r": st.floats(0.01, 20),
+        "eps": st.sampled_from([1e-6, 1e-3]),
+        "then": st.sampled_from(["cls", "mean"]),
+    }
+    options = {k: draw(drawable[k]) if k in drawable else v for k, v in keywords(name).items()}
+    seed, dtype = draw(st.integers(0, 2**31)), draw(st.sampled_from([torch.float32, torch.float64]))
+    torch.manual_seed(seed)
+    pooler = build(name, d, num_layers, **options).to(dtype).eval()
+    with torch.no_grad():
+        for parameter in pooler.parameters():  # so that no bias is 0
+            parameter.add_(0.3 * torch.rand_like(parameter))
+    lengths = draw(st.lists(st.integers(1, 7), min_size=1, max_size=4))
+    return pooler, options, random_batch(lengths, d, num_layers, dtype, seed)
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    tolerance = 1e-4 if actual.dtype == torch.float32 else 1e-9
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+# The formulas of METHODS, one sequence at a time without padding, on numpy arrays: x[l][t] is
+# layer l+1's vector at token t, w the pooler's parameters by name.
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+Layers = list[list[Array]]
+Parameters = dict[str, Array]
+
+
+def softmax(scores: list[float]) -> list[float]:
+    total = sum(math.exp(s) for s in scores)
+    return [math.exp(s) / total for s in scores]
+
+
+def weighted(weights: list[float], vectors: list[Array]) -> Array:
+    return sum((a * v for a, v in zip(weights, vectors, strict=True)), np.zeros_like(vectors[0]))
+
+
+def average(vectors: list[Array]) -> Array:
+    return weighted([1 / len(vectors)] * len(vectors), vectors)
+
+
+def largest(vectors: list[Array]) -> Array:
+    return np.array([max(v[j] for v in vectors) for j in range(len(vectors[0]))])
+
+
+def sigmoid(v: Array) -> Array:
+    return 1 / (1 + np.exp(-v))
+
+
+def each_token(fold: Callable[[list[Array]], Array], x: Layers) -> list[Array]:
+    return [fold([layer[t] for layer in x]) for t in range(len(x[0]))]
+
+
+def full_attention(w: Parameters, o: Options, query: Array, tokens: list[Array]) -> Array:
+    d = len(query)
+    size = d // o["num_heads"]
+    projections = np.split(w["attention.in_proj_weight"], 3)
+    biases = np.split(w.get("attention.in_proj_bias", np.zeros(3 * d)), 3)
+    q = projections[0] @ query + biases[0]
+    keys = [projections[1] @ token + biases[1] for token in tokens]
+    values = [projections[2] @ token + biases[2] for token in tokens]
+    heads = []
+    for head in range(o["num_heads"]):
+        at = slice(head * size, (head + 1) * size)
+        weights = softmax([float(q[at] @ key[at]) / math.sqrt(size) for key in keys])
+        heads.append(weighted(weights, [value[at] for value in values]))
+    z: Array = w["attention.out_proj.weight"] @ np.concatenate(heads)
+    return z + w.get("attention.out_proj.bias", np.zeros(d))
+
+
+def seq_mha(fold: Callable[[list[Array]], Array], w: Parameters, x: Layers, o: Options) -> Array:
+    folded = each_token(fold, x[-o.get("k", 1) :])
+    z = full_attention(w, o, folded[0], folded)
+    if o["residual"]:
+        z = z + folded[0]
+    if o["layer_norm"]:
+        z = (z - z.mean()) / np.sqrt(z.var() + 1e-5) * w["norm.weight"] + w["norm.bias"]
+    return z
+
+
+def lstm(w: Parameters, x: Layers, o: Options) -> Array:
+    h = c = np.zeros(len(x[0][0]))
+    for layer in x:
+        gates = w["lstm.weight_ih_l0"] @ layer[0] + w["lstm.bias_ih_l0"]
+        gates = gates + w["lstm.weight_hh_l0"] @ h + w["lstm.bias_hh_l0"]
+        i, f, g, out = np.split(gates, 4)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(out) * np.tanh(c)
+    return np.asarray(w["out.weight"] @ h + w["out.bias"])
+
+
+def layer_attention(w: Parameters, x: Layers, o: Options) -> Array:
+    weights = softmax([float(w["query"] @ layer[0]) for layer in x])
+    return np.asarray(w["out.weight"] @ weighted(weights, [y[0] for y in x]) + w["out.bias"])
+
+
+def attention(w: Parameters, x: Layers, o: Options) -> Array:
+    scores = [(w["score.weight"] @ np.tanh(w["inner.weight"] @ h)).item() for h in x[-1]]
+    return weighted(softmax(scores), x[-1])
+
+
+def gem(w: Parameters, x: Layers, o: Options) -> Array:
+    powers = [np.array([max(value, o["eps"]) ** w["p"] for value in h]) for h in x[-1]]
+    return np.asarray(average(powers) ** (1 / w["p"]))
+
+
+def logsumexp(w: Parameters, x: Layers, o: Options) -> Array:
+    return np.asarray(np.log(average([np.exp(o["r"] * h) for h in x[-1]])) / o["r"])
+
+
+def scalar_mix(w: Parameters, x: Layers, o: Options) -> Array:
+    shares = softmax([float(v) for v in w["weights"]])
+    mixed = each_token(lambda layers: float(w["gamma"]) * weighted(shares, layers), x)
+    return mixed[0] if o["then"] == "cls" else average(mixed)
+
+
+def adapool(w: Parameters, x: Layers, o: Options) -> Array:
+    query = average(x[-1])
+    return full_attention(w, o, query, x[-1]) + query
+
+
+def mlp_control(w: Parameters, x: Layers, o: Options) -> Array:
+    inner = np.tanh(w["inner.weight"] @ x[-1][0] + w["inner.bias"])
+    return np.asarray(w["gain"] * (w["outer.weight"] @ inner) + w["bias"])
+
+
+def total(vectors: list[Array]) -> Array:
+    return weighted([1.0] * len(vectors), vectors)
+
+
+FORMULAS: dict[str, Callable[[Parameters, Layers, Options], Array]] = {
+    "cls": lambda w, x, o: x[-1][0],
+    "cls_pooler": lambda w, x, o: x[-1][0],
+    "mean": lambda w, x, o: average(x[-1]),
+    "max": lambda w, x, o: largest(x[-1]),
+    "mean_max": lambda w, x, o: np.concatenate([average(x[-1]), largest(x[-1])]),
+    "first_last_mean": lambda w, x, o: (average(x[0]) + average(x[-1])) / 2,
+    "attention": attention,
+    "gem": gem,
+    "logsumexp": logsumexp,
+    "scalar_mix": scalar_mix,
+    "concat_cls": lambda w, x, o: np.concatenate([layer[0] for layer in x[-o["k"] :]]),
+    "mean_cls": lambda w, x, o: average([layer[0] for layer in x[-o["k"] :]]),
+    "layer_lstm": lstm,
+    "layer_attention": layer_attention,
+    "max_cls": lambda w, x, o: largest([layer[0] for layer in x[-o["k"] :]]),
+    "mha": lambda w, x, o: seq_mha(largest, w, x, o),
+    "max_seq_mha": lambda w, x, o: seq_mha(largest, w, x, o),
+    "mean_seq_mha": lambda w, x, o: seq_mha(average, w, x, o),
+    "sum_seq_mha": lambda w, x, o: seq_mha(total, w, x, o),
+    "max_seq_mean": lambda w, x, o: average(each_token(largest, x[-o["k"] :])),
+    "adapool": adapool,
+    "mlp_control": mlp_control,
+}
+
+
+@every_pooler
+def test_each_pooler_equals_its_formula(name: str) -> None:
+    assert name in FORMULAS, f"write {name}'s formula into FORMULAS"
+
+    @properties
+    @given(cases(name))
+    def check(case: tuple[Pooler, Options, Batch]) -> None:
+        pooler, options, batch = case
+        parameters = {k: v.double().numpy() for k, v in pooler.state_dict().items()}
+        out = pooler(*batch.padded(pooler.layers))
+        assert out.shape == (len(batch.sequences), pooler.out_dim)
+        for z, sequence in zip(out, batch.sequences, strict=True):
+            layers = [list(layer) for layer in sequence.double().numpy()]
+            expected = FORMULAS[name](parameters, layers, options)
+            close(z, torch.as_tensor(expected, dtype=z.dtype))
+
+    check()
+
+
+@every_pooler
+def test_padding_does_not_change_any_pooler(name: str) -> None:
+    fills = st.sampled_from([1e4, -1e4, 1e30, math.inf, -math.inf, math.nan])
+
+    @properties
+    @given(cases(name), st.integers(0, 9), st.booleans(), fills)
+    def check(case: tuple[Pooler, Options, Batch], extra: int, left: bool, fill: float) -> None:
+        pooler, _, batch = case
+        hidden, mask = batch.padded(pooler.layers, extra=extra, left=left, fill=fill)
+        out = pooler(hidden, mask)
+        for i, sequence in enumerate(batch.sequences):
+            close(out[i], pooler(*Batch([sequence]).padded(pooler.layers))[0])
+        out.square().sum().backward()
+        assert all((h.grad is not None and not h.grad[~mask].any()) for h in hidden)
+        gradients = [h.grad for h in hidden] + [p.grad for p in pooler.parameters()]
+        assert all(g is not None and g.isfinite().all() for g in gradients)
+
+    check()
+
+
+@every_pooler
+@pytest.mark.parametrize("seed", range(3))
+def test_gradients_reach_every_parameter(name: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    variants: list[Options] = [{}]
+    if name in MHA_FAMILY:
+        variants.append({"residual": True, "layer_norm": True})
+    for options in variants:
+        pooler = build(name, 16, 5, **options).double()
+        out = pooler(*random_batch([6, 4, 3], 16, 5, seed=seed).padded(pooler.layers))
+        (out * torch.randn_like(out)).sum().backward()
+        for key, parameter in pooler.named_parameters():
+            assert parameter.grad is not None, key
+            # A packed in-projection has to be reached in its query, key and value part.
+            parts = parameter.grad.chunk(3) if "in_proj_weight" in key else [parameter.grad]
+            assert all(part.abs().max() > 0 for part in parts), key
+
+
+def test_poolers_of_cls_vectors_say_so() -> None:
+    layers = {"max_cls", "mean_cls", "concat_cls", "scalar_mix", "layer_lstm", "layer_attention"}
+    assert {"cls", "cls_pooler", "mlp_control"} | layers <= set(CLS_READERS)
+
+
+@pytest.mark.parametrize("name", CLS_READERS)
+def test_poolers_that_read_cls_need_nothing_else(name: str) -> None:
+    @properties
+    @given(cases(name), st.booleans())
+    def check(case: tuple[Pooler, Options, Batch], left: bool) -> None:
+        pooler, _, batch = case
+        assume(pooler.reads == "cls")  # scalar_mix: then=mean reads tokens
+        cls_only = Batch([s[:, :1] for s in batch.sequences])
+        full = pooler(*batch.padded(pooler.layers, left=left, fill=1e4))
+        close(full, pooler(*cls_only.padded(pooler.layers)))
+
+    check()
+
+
+@every_pooler
+def test_yaml_holds_exactly_the_keywords_of_the_class_at_their_defaults(name: str) -> None:
+    config = dict(YAMLS[name])
+    assert config.pop("name") == name
+    assert config.pop("tanh") == ("pretrained" if name == "cls_pooler" else "none")
+    del config["_target_"]
+    assert config == keywords(name)
+    assert {k: type(v) for k, v in config.items()} == {k: type(v) for k, v in keywords(name).items()}
+
+
+@every_pooler
+def test_layers_are_ascending_and_within_the_encoder(name: str) -> None:
+    pooler = build(name, 12, 6)
+    assert list(pooler.layers) == sorted(set(pooler.layers))
+    assert set(pooler.layers) <= set(range(1, 7))
+    assert pooler.layers[-1] == 6
+
+
+@pytest.mark.parametrize("name", with_keyword("k"))
+def test_k_outside_the_encoder_is_refused(name: str) -> None:
+    for k in (-1, 0, 7, 99):
+        message = f"^pooling.k={k}: this encoder has 6 layers, so k lies in 1..6$"
+        with pytest.raises(UserError, match=message):
+            build(name, 12, 6, k=k)
+    assert build(name, 12, 6, k=2).layers == (5, 6)
+    assert build(name, 12, 6, k=6).layers == (1, 2, 3, 4, 5, 6)
+
+
+@pytest.mark.parametrize("name", with_keyword("num_heads"))
+def test_heads_that_do_not_divide_d_are_refused(name: str) -> None:
+    for heads in (-4, 0, 5, 768):
+        message = f"^pooling.num_heads={heads} does not divide the encoder's d=384; .*1, 2, 3, 4"
+        with pytest.raises(UserError, match=message):
+            build(name, 384, 6, num_heads=heads)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        *[("gem", "p", p) for p in (0.0, -3.0, math.inf, math.nan)],
+        *[("gem", "eps", eps) for eps in (0.0, -1e-6, math.inf, math.nan)],
+        *[("logsumexp", "r", r) for r in (0.0, -1.0, math.inf, math.nan)],
+        *[("attention", "inner_size", size) for size in (0, -8)],
+        *[(name, "dropout", p) for name in MHA_FAMILY for p in (-0.1, 1.0, math.nan)],
+        ("scalar_mix", "then", "max"),
+    ],
+)
+def test_impossible_values_are_refused(name: str, key: str, value: object) -> None:
+    with pytest.raises(UserError, match=f"^pooling.{key}={value} has to "):
+        build(name, 8, 4, **{key: value})
+
+
+def parameter_count(pooler: Pooler) -> int:
+    return sum(p.numel() for p in pooler.parameters())
+
+
+@pytest.mark.parametrize("name", [*MHA_FAMILY, "mlp_control"])
+def test_mha_and_its_control_have_as_many_parameters(name: str) -> None:
+    with torch.device("meta"):
+        assert parameter_count(build(name, 768, 12)) == 2_362_368
+        assert parameter_count(build(name, 384, 6)) == 4 * 384**2 + 4 * 384
+
+
+@every_pooler
+def test_poolers_build_on_the_meta_device(name: str) -> None:
+    with torch.device("meta"):
+        pooler = build(name, 16, 4)
+    assert all(p.is_meta for p in pooler.parameters())
+    state = build(name, 16, 4).state_dict()
+    assert {k: v.shape for k, v in pooler.state_dict().items()} == {k: v.shape for k, v in state.items()}
+
+
+@every_pooler
+def test_the_global_seed_decides_the_start(name: str) -> None:
+    def start(seed: int) -> list[Tensor]:
+        torch.manual_seed(seed)
+        return list(build(name, 16, 4).state_dict().values())
+
+    assert all(torch.equal(a, b) for a, b in zip(start(1), start(1), strict=True))
+    drawn = [not torch.equal(a, b) for a, b in zip(start(1), start(2), strict=True)]
+    assert any(drawn) == any(p.ndim > 1 for p in build(name, 16, 4).parameters())
+
+
+@pytest.mark.parametrize("name", [*MHA_FAMILY, "adapool"])
+def test_mha_starts_xavier_uniform_with_zero_biases(name: str) -> None:
+    torch.manual_seed(0)
+    mha = build(name, 64, 4).attention
+    assert isinstance(mha, nn.MultiheadAttention)
+    for weight in (mha.in_proj_weight, mha.out_proj.weight):
+        bound = math.sqrt(6 / sum(weight.shape))
+        assert 0.98 * bound < weight.abs().max() <= bound
+    for bias in (mha.in_proj_bias, mha.out_proj.bias):
+        assert bias is None if name == "adapool" else not bias.any()
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_single_query_attention_is_multihead_attention(bias: bool, dropout: float) -> None:
+    @properties
+    @given(st.integers(0, 2**31), st.sampled_from([1, 2, 4, 8]), st.booleans())
+    def check(seed: int, heads: int, left: bool) -> None:
+        torch.manual_seed(seed)
+        mha = nn.MultiheadAttention(32, heads, dropout=dropout, bias=bias, batch_first=True)
+        if bias:
+            nn.init.normal_(mha.in_proj_bias)
+        batch = random_batch([9, 1, 5], 32, 1, torch.float32, seed)
+        (tokens,), mask = batch.padded((1,), extra=2, left=left, fill=1e4)
+        query = torch.randn(3, 32)
+        for training in (True, False):
+            mha.train(training)
+            torch.manual_seed(seed)  # the same weights are dropped
+            expected, _ = mha(query.unsqueeze(1), tokens, tokens, key_padding_mask=~mask)
+            torch.manual_seed(seed)
+            actual = poolers.single_query_attention(mha, query, tokens, mask)
+            torch.testing.assert_close(actual, expected.squeeze(1), rtol=1e-5, atol=1e-5)
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["max_seq_mha", "mean_seq_mha", "sum_seq_mha"])
+def test_seq_mha_over_one_layer_is_mha(name: str) -> None:
+    mha, seq = build("mha", 16, 4), build(name, 16, 4, k=1)
+    seq.load_state_dict(mha.state_dict())
+    assert seq.layers == mha.layers
+    hidden, mask = random_batch([7, 3], 16, 4).padded(mha.layers)
+    assert torch.equal(seq.double()(hidden, mask), mha.double()(hidden, mask))
+
+
+@pytest.mark.parametrize("name", MHA_FAMILY)
+def test_attention_dropout_acts_in_training_only(name: str) -> None:
+    torch.manual_seed(0)
+    pooler = build(name, 16, 4, dropout=0.5).double()
+    inputs = random_batch([9, 8], 16, 4).padded(pooler.layers)
+    assert not torch.equal(pooler(*inputs), pooler(*inputs))
+    pooler.eval()
+    assert torch.equal(pooler(*inputs), pooler(*inputs))
+
+
+@every_pooler
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bf16_autocast_stays_finite_and_near_fp32(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    pooler = build(name, 64, 4)
+    batch = Batch([10 * s for s in random_batch([40, 300, 5], 64, 4, torch.float32).sequences])
+    hidden, mask = batch.padded(pooler.layers, fill=1e4)
+    hidden = [h.detach().to(dtype).requires_grad_() for h in hidden]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = pooler(hidden, mask)
+    out.float().square().sum().backward()
+    gradients = [h.grad for h in hidden] + [p.grad for p in pooler.parameters()]
+    assert all(g is not None and g.isfinite().all() for g in gradients)
+    expected = pooler([h.float() for h in hidden], mask)
+    assert (out - expected).norm() < 0.05 * expected.norm()
+
+
+@every_pooler
+def test_a_pooler_in_bf16_takes_bf16_hidden_states(name: str) -> None:
+    pooler = build(name, 16, 4).bfloat16()
+    batch = random_batch([3, 9], 16, 4, torch.bfloat16)
+    assert pooler(*batch.padded(pooler.layers)).dtype == torch.bfloat16
+
+
+def test_logsumexp_runs_from_the_mean_to_the_max() -> None:
+    (hidden,), mask = random_batch([9, 4], 8, 1, torch.float32).padded((1,))
+    near_mean = build("logsumexp", 8, 1, r=1e-6)([hidden], mask)
+    torch.testing.assert_close(near_mean, build("mean", 8, 1)([hidden], mask), rtol=0, atol=1e-5)
+    near_max = build("logsumexp", 8, 1, r=1e6)([hidden], mask)
+    torch.testing.assert_close(near_max, build("max", 8, 1)([hidden], mask), rtol=0, atol=1e-5)
+
+
+def test_gem_runs_from_the_mean_to_the_max_of_positive_activations() -> None:
+    (hidden,), mask = random_batch([9, 4], 8, 1, torch.float32).padded((1,))
+    hidden = 100 * hidden.abs()
+    mean = build("gem", 8, 1, p=1.0)([hidden], mask)
+    torch.testing.assert_close(mean, build("mean", 8, 1)([hidden], mask))
+    near_max = build("gem", 8, 1, p=1e5)([hidden], mask)
+    torch.testing.assert_close(near_max, build("max", 8, 1)([hidden], mask), rtol=1e-4, atol=0)
+
+
+def test_mixes_of_layers_start_as_their_mean() -> None:
+    hidden, mask = random_batch([5, 2], 8, 4, torch.float32).padded((1, 2, 3, 4))
+    mean = build("mean_cls", 8, 4, k=4)(hidden, mask)
+    torch.testing.assert_close(build("scalar_mix", 8, 4)(hidden, mask), mean)
+    layers = build("layer_attention", 8, 4)
+    assert isinstance(layers, poolers.LayerAttention)
+    torch.testing.assert_close(layers(hidden, mask), layers.out(mean))
+
+
+def test_first_token_is_the_first_real_one() -> None:
+    hidden = torch.arange(12.0).reshape(3, 4, 1)
+    mask = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 1, 0]]).bool()
+    assert poolers.first_token(hidden, mask).flatten().tolist() == [0, 6, 9]

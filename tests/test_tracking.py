@@ -1,0 +1,380 @@
+"""The W&B mirror: what it writes is read back from its files; what it must not do is tried for real."""
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb_file
+from omegaconf import OmegaConf
+
+from glue_pool.errors import UserError
+from glue_pool.schema import TrackingConfig
+from glue_pool.tracking import Tracker, track
+
+ROOT = Path(__file__).parents[1]
+KEY = "0123456789abcdef" * 4
+STEP = {"step": 10, "epoch": 0.5, "loss": 0.7, "learning_rate": 2e-5, "examples_per_second": 123.4}
+EVALUATION = {
+    "epoch": 1.0,
+    "step": 20,
+    "train_loss": 0.71,
+    "loss": {"validation_matched": 0.69, "validation_mismatched": 0.68},
+    "metrics": {
+        "validation_matched": {"accuracy": 0.58, "f1": 0.5},
+        "validation_mismatched": {"accuracy": 0.57, "f1": 0.25},
+    },
+    "score": 0.58,
+    "seconds": 1.5,
+}
+RESULT = {
+    "schema": 1,
+    "run_key": KEY,
+    "status": "completed",
+    "metrics": {"validation": {"accuracy": 0.58}},
+    "best": {"epoch": 2.0, "metrics": {"validation": {"accuracy": 0.6}}},
+    "primary_metric": "accuracy",
+    "score": 0.58,
+    "collapsed": False,
+    "parameters": {"total": 100, "pooling": 10},
+    "timing": {"setup_seconds": 1.0, "train_seconds": 2.5},
+    "peak_memory_bytes": 5,
+    "error": None,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_of_service() -> Iterator[None]:
+    yield
+    import wandb
+
+    wandb.teardown()
+
+
+def offline(folder: Path, **changes: Any) -> TrackingConfig:
+    return TrackingConfig(**({"mode": "offline", "dir": str(folder)} | changes))
+
+
+def tracked(cfg: TrackingConfig, key: str = KEY, **changes: Any) -> Any:
+    names: dict[str, Any] = {"name": "rte maxpool 3", "group": "rte/maxpool", "tags": ["rte"]}
+    return track(cfg, run_key=key, **(names | {"config": {"seed": 3}} | changes))
+
+
+def step(tracker: Tracker, **changes: Any) -> None:
+    tracker.step(**(STEP | changes))
+
+
+CHILD = """
+import sys
+sys.path[:0] = sys.argv[1:3]
+from pathlib import Path
+from test_tracking import *
+"""
+
+
+def child(code: str, folder: Path, *before: str, **env: str) -> list[str]:
+    """A command that runs code in a process with no W&B state of its own, `folder` as its home."""
+    clean = [f"{name}={value}" for name, value in os.environ.items() if "WANDB" not in name]
+    clean += [f"HOME={folder}", *(f"{name}={value}" for name, value in env.items())]
+    python = [sys.executable, "-c", CHILD + code, str(ROOT / "src"), str(ROOT / "tests"), str(folder)]
+    return ["env", "-i", *clean, *before, *python]
+
+
+def test_everything_logged_comes_back(tmp_path: Path) -> None:
+    config = {"task": {"name": "rte", "columns": ["a", "b"]}, "seed": 3, "subset": {"size": None}}
+    with tracked(offline(tmp_path, tags=["mine"]), config=config, tags=["rte", "maxpool"]) as tracker:
+        step(tracker)
+        tracker.evaluation(EVALUATION)
+        tracker.summary(RESULT)
+
+    records = wandb_file.find(tmp_path, KEY)
+    run = wandb_file.run(records)
+    assert wandb_file.config(records) == config
+    assert (run.run_id, run.project, run.job_type) == (KEY[:16], "glue_pool", "train")
+    assert (run.run_group, run.display_name) == ("rte/maxpool", "rte maxpool 3")
+    assert list(run.tags) == ["rte", "maxpool", "mine"]
+    assert wandb_file.history(records) == [
+        {
+            "step": 10,
+            "epoch": 0.5,
+            "train/loss": 0.7,
+            "train/learning_rate": 2e-5,
+            "train/examples_per_second": 123.4,
+        },
+        {
+            "step": 20,
+            "epoch": 1.0,
+            "validation_matched/accuracy": 0.58,
+            "validation_matched/f1": 0.5,
+            "validation_matched/loss": 0.69,
+            "validation_mismatched/accuracy": 0.57,
+            "validation_mismatched/f1": 0.25,
+            "validation_mismatched/loss": 0.68,
+        },
+    ]
+    summary = wandb_file.summary(records)
+    expected = {
+        "status": "completed",
+        "score": 0.58,
+        "primary_metric": "accuracy",
+        "collapsed": False,
+        "validation/accuracy": 0.58,
+        "best/epoch": 2.0,
+        "best/validation/accuracy": 0.6,
+        "parameters/total": 100,
+        "parameters/pooling": 10,
+        "timing/setup_seconds": 1.0,
+        "timing/train_seconds": 2.5,
+        "peak_memory_bytes": 5,
+    }
+    assert {name: summary[name] for name in expected} == expected
+    assert "error" not in summary
+    assert wandb_file.exit_code(records) == 0
+
+
+def test_step_is_the_x_axis(tmp_path: Path) -> None:
+    with tracked(offline(tmp_path)):
+        pass
+    metrics = [r.metric for r in wandb_file.find(tmp_path, KEY) if r.HasField("metric")]
+    assert [(m.name or m.glob_name, m.step_metric) for m in metrics] == [("step", ""), ("*", "step")]
+
+
+def test_nan_stays_nan(tmp_path: Path) -> None:
+    with tracked(offline(tmp_path)) as tracker:
+        step(tracker, loss=float("nan"))
+        tracker.summary({"score": float("nan")})
+    records = wandb_file.find(tmp_path, KEY)
+    (row,) = wandb_file.history(records)
+    assert math.isnan(row["train/loss"])
+    assert wandb_file.summary(records)["score"] == "NaN"  # what W&B shows as NaN
+
+
+def test_runs_of_one_process_do_not_mix(tmp_path: Path) -> None:
+    keys = ["a" * 64, "b" * 64]
+    with tracked(offline(tmp_path), keys[0]) as outer:
+        step(outer, loss=1.0)
+        with tracked(offline(tmp_path), keys[1], config={"seed": 4}) as inner:
+            step(inner, loss=2.0)
+            step(outer, loss=3.0)
+    losses = [[row["train/loss"] for row in wandb_file.history(wandb_file.find(tmp_path, key))] for key in keys]
+    assert losses == [[1.0, 3.0], [2.0]]
+    seeds = [wandb_file.config(wandb_file.find(tmp_path, key))["seed"] for key in keys]
+    assert seeds == [3, 4]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_raising_body_is_a_failed_run(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), tracked(offline(tmp_path)) as tracker:
+        step(tracker)
+        raise error
+    records = wandb_file.find(tmp_path, KEY)
+    assert wandb_file.exit_code(records) == 1
+    assert len(wandb_file.history(records)) == 1
+
+
+def test_a_failed_result_is_a_failed_run_and_has_no_score(tmp_path: Path) -> None:
+    with tracked(offline(tmp_path)) as tracker:
+        tracker.summary({"status": "failed", "error": "the training loss is nan", "score": None})
+    records = wandb_file.find(tmp_path, KEY)
+    assert wandb_file.exit_code(records) == 1
+    summary = wandb_file.summary(records)
+    assert summary["error"] == "the training loss is nan"
+    assert "score" not in summary
+
+
+def test_records_larger_than_a_block_survive(tmp_path: Path) -> None:
+    config = {f"key{size}": "é" * size for size in (10, 32 * 1024, 100_000)}
+    with tracked(offline(tmp_path), config=config) as tracker:
+        for i in range(300):
+            step(tracker, step=i)
+    records = wandb_file.find(tmp_path, KEY)
+    assert wandb_file.config(records) == config
+    assert [row["step"] for row in wandb_file.history(records)] == list(range(300))
+
+
+def test_the_reader_notices_a_flipped_bit(tmp_path: Path) -> None:
+    with tracked(offline(tmp_path)):
+        pass
+    (path,) = tmp_path.rglob("*.wandb")
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match="checksum|missing"):
+        wandb_file.read(path)
+
+
+def test_a_long_or_repeated_tag_does_not_stop_a_run(tmp_path: Path) -> None:
+    with tracked(offline(tmp_path, tags=["rte", ""]), tags=["rte", "x" * 100]):
+        pass
+    assert list(wandb_file.run(wandb_file.find(tmp_path, KEY)).tags) == ["rte", "x" * 64]
+
+
+def test_a_second_run_of_a_process_costs_little(tmp_path: Path) -> None:
+    seconds = []
+    for i in range(4):
+        started = time.perf_counter()
+        with tracked(offline(tmp_path), str(i) * 64):
+            pass
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds[1:]) < 0.1
+
+
+def test_tracking_draws_no_random_number(tmp_path: Path) -> None:
+    before = random.getstate()
+    with tracked(offline(tmp_path)) as tracker:
+        step(tracker)
+    assert random.getstate() == before
+
+
+def test_none_leaves_no_file_and_does_not_import_wandb(tmp_path: Path) -> None:
+    code = """
+with tracked(TrackingConfig(mode="none", dir=sys.argv[3] + "/there")) as tracker:
+    step(tracker)
+    tracker.evaluation(EVALUATION)
+    tracker.summary(RESULT)
+assert "wandb" not in sys.modules
+"""
+    code = "wandb_file = sys.modules['wandb_file'] = None\n" + code
+    subprocess.run(child(code, tmp_path), check=True, timeout=60)
+    assert list(tmp_path.iterdir()) == []
+
+
+def unshare() -> list[str]:
+    """What runs a command in a network namespace without a single route, or a skip."""
+    for flags in ("-rn", "-n"):
+        found = shutil.which("unshare")
+        if found and subprocess.run([found, flags, "true"], capture_output=True).returncode == 0:
+            return [found, flags]
+    pytest.skip("unshare cannot make a network namespace here")
+
+
+def refused(counters: str) -> int:
+    """Packets and connections, IPv4 and IPv6, that found no route: the counters of /proc/net."""
+    names, values = (line.split() for line in counters.splitlines() if line.startswith("Ip: "))
+    six = next(line for line in counters.splitlines() if line.startswith("Ip6OutNoRoutes"))
+    return int(dict(zip(names, values, strict=True))["OutNoRoutes"]) + int(six.split()[1])
+
+
+def test_offline_works_without_a_network_and_never_tries_to_reach_one(tmp_path: Path) -> None:
+    code = """
+with tracked(offline(Path(sys.argv[3]) / "out")) as tracker:
+    step(tracker)
+"""
+    look = "cat /proc/net/snmp /proc/net/snmp6; echo ---"
+    try_one = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('192.0.2.1', 53))"
+    # after "$@" has ended, wandb's service has too; the one try at the end shows that tries are counted
+    script = f"""set -e; "$@"; {look}; {sys.executable} -c "{try_one}" 2>/dev/null || {look}"""
+    command = child(code, tmp_path, *unshare(), "sh", "-c", script, "sh")
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    during, after, _ = done.stdout.split("---\n")
+    assert [refused(during), refused(after)] == [0, 1]
+    assert len(wandb_file.history(wandb_file.find(tmp_path, KEY))) == 1
+    assert done.stderr == ""
+
+
+def test_no_secret_reaches_a_file(tmp_path: Path) -> None:
+    code = """
+with tracked(offline(Path(sys.argv[3]) / "out")) as tracker:
+    step(tracker)
+"""
+    secrets = {"WANDB_API_KEY": "5ec4e7" * 8, "HF_TOKEN": "hf_5ec4e7token"}
+    subprocess.run(child(code, tmp_path, **secrets), check=True, timeout=60)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert not [path for path in files if b"5ec4e7" in path.read_bytes()]
+
+
+def test_the_shell_does_not_override_the_config(tmp_path: Path) -> None:
+    code = """
+with tracked(offline(Path(sys.argv[3]) / "out")) as tracker:
+    step(tracker)
+"""
+    shell = {"WANDB_MODE": "disabled", "WANDB_RUN_GROUP": "x", "WANDB_TAGS": "x", "WANDB_NAME": "x"}
+    subprocess.run(child(code, tmp_path, **shell), check=True, timeout=60)
+    run = wandb_file.run(wandb_file.find(tmp_path / "out", KEY))
+    assert (run.run_group, run.display_name, list(run.tags)) == ("rte/maxpool", "rte maxpool 3", ["rte"])
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param({}, id="no API key"),
+        pytest.param({"WANDB_API_KEY": "short"}, id="no such API key"),
+        pytest.param({"WANDB_API_KEY": "a" * 40}, id="no server"),
+    ],
+)
+def test_online_that_cannot_be_stops_before_training(tmp_path: Path, shell: dict[str, str]) -> None:
+    code = """
+try:
+    with tracked(TrackingConfig(mode="online", dir=sys.argv[3] + "/out")):
+        print("trained")
+except UserError as error:
+    print(error)
+"""
+    nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:1", "WANDB_HTTP_TIMEOUT": "1"}
+    command = child(code, tmp_path, **nowhere, **shell)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    (line,) = done.stdout.splitlines()
+    assert "wandb login" in line
+    assert "tracking=wandb," in line
+    assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_a_killed_run_keeps_what_it_logged(tmp_path: Path) -> None:
+    code = """
+with tracked(offline(Path(sys.argv[3]) / "out")) as tracker:
+    step(tracker)
+    time.sleep(1.5)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run(child(code, tmp_path), timeout=60).returncode == -signal.SIGKILL
+    assert len(wandb_file.history(wandb_file.find(tmp_path, KEY))) == 1
+
+
+def test_a_dying_service_stops_neither_the_run_nor_the_next_one(tmp_path: Path) -> None:
+    code = """
+import glob, json, logging
+logging.basicConfig(stream=sys.stdout, format="%(name)s %(message)s")
+out = Path(sys.argv[3]) / "out"
+with tracked(offline(out), "a" * 64) as tracker:
+    for children in glob.glob("/proc/self/task/*/children"):
+        for pid in map(int, Path(children).read_text().split()):
+            os.kill(pid, signal.SIGKILL)
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    for i in range(100):
+        step(tracker, step=i)
+        time.sleep(0.001)
+    tracker.summary(RESULT)
+with tracked(offline(out), "b" * 64) as tracker:
+    step(tracker)
+"""
+    done = subprocess.run(child(code, tmp_path), check=True, capture_output=True, text=True, timeout=60)
+    (warning,) = done.stdout.splitlines()
+    assert warning.startswith("glue_pool.tracking W&B stopped listening")
+    assert len(wandb_file.history(wandb_file.find(tmp_path, "b" * 64))) == 1
+
+
+def test_a_folder_that_cannot_be_made_or_a_bad_project_name_is_the_user_s_to_mend(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"tracking\.dir=.*tracking=none"), tracked(offline(tmp_path / "file")):
+        pass
+    with pytest.raises(UserError, match="tracking: .*project name"), tracked(offline(tmp_path, project="a/b")):
+        pass
+
+
+def test_the_yaml_files_differ_only_in_their_mode() -> None:
+    files = {name: OmegaConf.load(ROOT / f"conf/tracking/{name}.yaml") for name in ("wandb", "wandb_online", "none")}
+    modes = {name: loaded.pop("mode") for name, loaded in files.items()}
+    assert modes == {"wandb": "offline", "wandb_online": "online", "none": "none"}
+    assert files["wandb"] == files["wandb_online"] == files["none"]

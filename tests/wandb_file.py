@@ -1,0 +1,86 @@
+"""Reads the `.wandb` file that an offline run leaves: LevelDB's log format around protobuf records."""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from wandb.proto.wandb_internal_pb2 import Record
+
+FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
+BLOCK = 32 * 1024
+HEADER = struct.Struct("<IHB")  # crc32 of type and data, length, type
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+
+
+def read(path: Path) -> list[Record]:
+    """Return a file's whole records; ValueError if anything but its end is damaged."""
+    content = path.read_bytes()
+    if not content.startswith(FILE_HEADER):
+        raise ValueError(f"{path} is no .wandb file of version 0")
+    records: list[Record] = []
+    parts = b""
+    at = len(FILE_HEADER)
+    while at + HEADER.size <= len(content):
+        if BLOCK - at % BLOCK < HEADER.size:  # too little for a header: zeros up to the next block
+            at += BLOCK - at % BLOCK
+            continue
+        crc, length, kind = HEADER.unpack_from(content, at)
+        data = content[at + HEADER.size : at + HEADER.size + length]
+        if len(data) < length:
+            break  # its writer was killed
+        if zlib.crc32(bytes([kind]) + data) != crc:
+            raise ValueError(f"{path}: wrong checksum at byte {at}")
+        if (kind in (FULL, FIRST)) == bool(parts):
+            raise ValueError(f"{path}: a part of a record is missing before byte {at}")
+        parts += data
+        at += HEADER.size + length
+        if kind in (FULL, LAST):
+            records.append(Record.FromString(parts))
+            parts = b""
+    return records
+
+
+def find(folder: Path, run_key: str) -> list[Record]:
+    """Return the records of the one W&B run of a run key below `folder`."""
+    (path,) = folder.rglob(f"run-{run_key[:16]}.wandb")
+    return read(path)
+
+
+def run(records: Iterable[Record]) -> Any:
+    """Return the RunRecord: run_id, project, run_group, job_type, display_name, tags."""
+    return next(record.run for record in records if record.HasField("run"))
+
+
+def config(records: Iterable[Record]) -> dict[str, Any]:
+    """Return the config less wandb's own entry."""
+    found = {item.key: json.loads(item.value_json) for item in run(records).config.update}
+    found.pop("_wandb", None)
+    return found
+
+
+def history(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Return the logged rows in order, less wandb's own columns."""
+    rows = [record.history.item for record in records if record.HasField("history")]
+    return [_values(row) for row in rows]
+
+
+def summary(records: Iterable[Record]) -> dict[str, Any]:
+    """Return the last value of every summary entry, less wandb's own."""
+    values: dict[str, Any] = {}
+    for record in records:
+        if record.HasField("summary"):
+            values |= _values(record.summary.update)
+    return values
+
+
+def exit_code(records: Iterable[Record]) -> int | None:
+    """Return what the run ended with; None if it never did."""
+    return next((record.exit.exit_code for record in records if record.HasField("exit")), None)
+
+
+def _values(items: Iterable[Any]) -> dict[str, Any]:
+    named = (("/".join(item.nested_key) or item.key, item.value_json) for item in items)
+    return {name: json.loads(value) for name, value in named if not name.startswith("_")}
