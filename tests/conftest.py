@@ -1,15 +1,29 @@
-"""What several tests share: the shipped tasks and, where there are any, the real GLUE rows."""
+"""What several tests share: composed configs and, where there are any, the real GLUE rows."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from glue_pool.schema import TaskConfig
+from glue_pool import schema
+from glue_pool.schema import Config, TaskConfig
+from glue_pool.train import CONF
 
-CONF = Path(__file__).parents[1] / "conf"
+Compose = Callable[..., Config]
+
+
+@pytest.fixture(scope="session")
+def composed() -> Compose:
+    """`composed("task=rte", "seed=3")` is the checked config of that command line."""
+
+    def make(*overrides: str) -> Config:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return schema.check(compose("config", list(overrides)))
+
+    return make
 
 
 @pytest.fixture(scope="session")

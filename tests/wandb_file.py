@@ -2,12 +2,13 @@
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made when imported
 
 FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 BLOCK = 32 * 1024
@@ -43,9 +44,17 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def find(folder: Path, run_key: str) -> list[Record]:
-    """Return the records of the one W&B run of a run key below `folder`."""
+def find(folder: Path, run_key: str, *, finished: bool = True) -> list[Record]:
+    """Return the records of the one W&B run of a run key below `folder`.
+
+    W&B's service may still be writing when a run of this same process ends: a finished run is waited for.
+    """
     (path,) = folder.rglob(f"run-{run_key[:16]}.wandb")
+    deadline = time.monotonic() + 10
+    while finished and exit_code(read(path)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} never ends")
+        time.sleep(0.01)
     return read(path)
 
 

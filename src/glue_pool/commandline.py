@@ -1,6 +1,9 @@
 """What is wrong with a command line, said in one line before Hydra starts: Hydra names no nearest valid choice."""
 
+import argparse
+import json
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,30 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from glue_pool import schema
 from glue_pool.errors import UserError
-from glue_pool.schema import nearest
+from glue_pool.schema import Config, nearest
 
 
 def check(argv: Sequence[str], conf: Path) -> None:
-    """Refuse a misspelt group, choice or key, and a value of the wrong type, of any job of a sweep."""
-    args = get_args_parser().parse_args(list(argv))
+    """Refuse a misspelt group, choice or key, and a value of the wrong type or range, of any job of a sweep."""
+    args = _arguments(argv)
     if args.help or args.hydra_help or args.shell_completion or args.info:
         return
     try:
         overrides = OverridesParser.create().parse_overrides(args.overrides)
     except OverrideParseException as error:
-        raise UserError(f"{error.override}: not of the form key=value") from None
+        raise UserError(
+            f"{error.override}: not understood; it takes key=value, and a value with special characters takes "
+            "quotes that the shell leaves: 'key=\"a b\"'"
+        ) from None
+    sweep = args.multirun or any(override.key_or_group == "hydra.mode" for override in overrides)
+    overrides = [override for override in overrides if not override.is_hydra_override()]
+    for override in overrides:
+        if override.is_sweep_override() and not sweep:
+            raise UserError(f"{override.input_line}: several values are a sweep; put -m before them")
     folders = [conf]
     if args.config_dir:
         folders.append(Path(args.config_dir).resolve())
@@ -32,31 +45,48 @@ def check(argv: Sequence[str], conf: Path) -> None:
             raise UserError(f"--config-dir {args.config_dir}: there is no such folder")
     groups = _groups(overrides, folders)
     with initialize_config_dir(str(conf), version_base="1.3"):
-        chosen = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"]
+        chosen = [f"hydra.searchpath={json.dumps([f'file://{f}' for f in folders[1:]], ensure_ascii=False)}"]
         chosen += [f"{o.key_or_group}={_choices(o)[0]}" for o in overrides if o.key_or_group in groups]
         composed = _compose(chosen)
-        known = list(_flat(composed))
-        for override in overrides:
-            key = override.key_or_group
-            if key in groups or key.split(".")[0] == "hydra" or key.startswith("hydra/"):
-                continue
-            if key not in known:
-                words = [*known, *groups]
-                raise UserError(f"{key}: no such key{nearest(key, words)}")
-            if not override.is_sweep_override() and not override.is_delete():
-                _compose([*chosen, str(override.input_line)])
+    known = list(_flat(composed))
+    for override in overrides:
+        key = override.key_or_group
+        if key in groups:
+            continue
+        if key not in known:
+            raise UserError(f"{key}: no such key{nearest(key, [*known, *groups])}")
+        for value in _values(override):
+            _set(composed, key, value)
+            schema.check(composed)
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = get_args_parser()
+    parser.exit_on_error = False  # its usage takes nine lines
+    try:
+        args, rest = parser.parse_known_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+    if rest:
+        raise UserError(f"{rest[0]}: not understood; options such as -m stand before or after all key=value (see --help)")
+    return args
 
 
 def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> list[str]:
-    """Return the config groups in these folders; refuse an override that names none of a group's files."""
+    """Return the config groups in these folders; refuse an override that removes one or names none of its files."""
     options: dict[str, list[str]] = {}
     for folder in folders:
         for file in folder.glob("*/*.yaml"):
             options.setdefault(file.parent.name, []).append(file.stem)
+    needed = {section.name for section in fields(Config)}
     for override in overrides:
-        for choice in _choices(override) if override.key_or_group in options else ():
-            if choice not in {*options[override.key_or_group], "null"}:
-                group, files = override.key_or_group, sorted(options[override.key_or_group])
+        group = override.key_or_group
+        files = sorted(options.get(group, ()))
+        if override.is_delete():
+            other = f" ({', '.join(files)})" if files else ""
+            raise UserError(f"~{group}: a run needs every key; choose another value with {group}=…{other}")
+        for choice in _choices(override) if files else ():
+            if choice not in files and (choice != "null" or group in needed):
                 raise UserError(
                     f"{group}={choice}: no such {group}{nearest(choice, files)} (there are {', '.join(files)})"
                 )
@@ -70,13 +100,30 @@ def _choices(override: Override) -> list[str]:
     return ["null" if value is None else str(value)]
 
 
+def _values(override: Override) -> list[Any]:
+    """Return what a key is set to: one value, or every one of a sweep; none of a continuous one."""
+    if override.is_discrete_sweep():
+        return [Override._convert_value(value) for value in override.sweep_iterator()]
+    return [] if override.is_sweep_override() else [override.value()]
+
+
+def _set(composed: DictConfig, key: str, value: Any) -> None:
+    try:
+        OmegaConf.update(composed, key, value, merge=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{key}={value}: {_first_line(error)}") from None
+
+
 def _compose(overrides: list[str]) -> DictConfig:
     try:
         return compose("config", overrides)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         cause = error.__cause__ or error
-        reason = str(cause).strip().splitlines()[0]
-        raise UserError(f"{overrides[-1]}: {reason}") from None
+        raise UserError(f"{', '.join(overrides[1:])}: {_first_line(cause)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _flat(node: Any, prefix: str = "") -> Iterator[str]:

@@ -8,15 +8,18 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glue_pool.errors import UserError
+from glue_pool.disk import check_room
+from glue_pool.errors import TrainingFailed, UserError
 from glue_pool.schema import Config
 
 if TYPE_CHECKING:
@@ -85,6 +88,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in ("result.json", "predictions.parquet", "history.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / "model", ignore_errors=True)
             write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
             write_json(self.path / "manifest.json", manifest)
             (self.path / "history.jsonl").touch()
@@ -96,7 +100,8 @@ class RunFolder:
 
     def append_history(self, record: Mapping[str, Any]) -> None:
         """Add one evaluation to history.jsonl; the line is on disk when this returns."""
-        with (self.path / "history.jsonl").open("a") as file:
+        path = self.path / "history.jsonl"
+        with writing(path), path.open("a") as file:
             file.write(json.dumps(_without_nan(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -109,14 +114,26 @@ class RunFolder:
         arrays = {
             name: pa.array(list(values)) if values.ndim == 2 else pa.array(values) for name, values in columns.items()
         }
-        write_atomically(
-            self.path / "predictions.parquet",
-            lambda file: pq.write_table(pa.table(arrays), file, compression="zstd"),
-        )
+        path = self.path / "predictions.parquet"
+        with writing(path):
+            write_atomically(path, lambda file: pq.write_table(pa.table(arrays), file, compression="zstd"))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json, which says that the run is over."""
-        write_json(self.result_file, result)
+        with writing(self.result_file):
+            write_json(self.result_file, result)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write what a training gave; raises TrainingFailed, with nothing half-written, if the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        reason = error.strerror or error
+        raise TrainingFailed(f"{path} can't be written ({reason}); mend that and run the same command again") from error
 
 
 def encoder_name(cfg: Config) -> str:
@@ -130,30 +147,13 @@ def run_folder(cfg: Config, key: str) -> RunFolder:
     return RunFolder(Path(cfg.output_root, *place), key)
 
 
-def check_output_root(cfg: Config, model_bytes: int = 0) -> None:
-    """Refuse, before any long work, an output folder that can't be written or has too little room.
+def check_output_root(cfg: Config, folder: RunFolder, model_bytes: int = 0) -> None:
+    """Refuse, before any long work, an output folder in which the run's can't be made or has too little room.
 
     model_bytes: what a saved model will take there, beside the result.
     """
-    needed_bytes = RESULT_BYTES + model_bytes
-    root = Path(cfg.output_root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=root) as probe:
-            probe.write(bytes(4096))
-            probe.flush()
-        disk = os.statvfs(root)
-    except OSError as error:
-        raise UserError(
-            f"output_root={cfg.output_root}: can't be written ({error.strerror}); "
-            "choose another with output_root=… or GLUE_POOL_OUTPUTS"
-        ) from None
-    free = disk.f_bavail * disk.f_frsize
-    if free < needed_bytes:
-        raise UserError(
-            f"output_root={cfg.output_root}: the disk has {free / 1e6:.1f} MB left, this run needs some "
-            f"{needed_bytes / 1e6:.1f} MB; free some or choose another with output_root=…"
-        )
+    ways_out = "free some room, or choose another with output_root=… or GLUE_POOL_OUTPUTS"
+    check_room(folder.path, RESULT_BYTES + model_bytes, f"output_root={cfg.output_root}", ways_out)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -240,14 +240,14 @@ def completed(
         "collapsed": outcome.last.collapsed,
         "timing": {
             "setup_seconds": setup_seconds,
-            "train_seconds": outcome.train_seconds,
-            "eval_seconds": outcome.eval_seconds,
+            "train_seconds": outcome.cost.train_seconds,
+            "eval_seconds": outcome.cost.eval_seconds,
             "total_seconds": total_seconds,
             "train_steps": outcome.steps,
-            "train_examples_per_second": outcome.train_examples / outcome.train_seconds,
-            "train_tokens_per_second": outcome.train_tokens / outcome.train_seconds,
+            "train_examples_per_second": outcome.cost.examples / outcome.cost.train_seconds,
+            "train_tokens_per_second": outcome.cost.tokens / outcome.cost.train_seconds,
         },
-        "peak_memory_bytes": outcome.peak_memory_bytes,
+        "peak_memory_bytes": outcome.cost.peak_memory_bytes,
     }
 
 

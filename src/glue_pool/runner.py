@@ -7,7 +7,7 @@ of every step and every evaluation.
 import math
 import resource
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from glue_pool import metrics
 from glue_pool.data.batches import Batch, batches, epoch_order
 from glue_pool.data.tokens import Tokens
 from glue_pool.errors import TrainingFailed, UserError
+from glue_pool.models import vocabulary
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.factory import encoder_layers
 from glue_pool.schema import OptimizerConfig, TaskConfig, TrainConfig
@@ -72,18 +73,25 @@ class Observer(Protocol):
         """The dev splits were evaluated."""
 
 
+@dataclass
+class Cost:
+    """What a training took: seconds of training and of evaluation apart, and what it trained on."""
+
+    train_seconds: float = 0.0
+    eval_seconds: float = 0.0
+    examples: int = 0
+    tokens: int = 0
+    peak_memory_bytes: int = 0
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """A finished training: its last evaluation, its best one (by score on the dev set) and what it cost."""
+    """A finished training: its last evaluation, its best one (by score on the dev set), its steps and its cost."""
 
     last: Evaluation
     best: Evaluation
     steps: int
-    train_seconds: float
-    eval_seconds: float
-    train_examples: int
-    train_tokens: int
-    peak_memory_bytes: int
+    cost: Cost
 
 
 def pick_device(cfg: TrainConfig) -> torch.device:
@@ -132,64 +140,115 @@ def fit(
     `TrainingFailed` with the step if a loss is not finite.
     """
     device = pick_device(cfg)
-    precision = pick_precision(cfg, device)
     model.to(device).train()
+    used = vocabulary.used_ids(*(split.own_ids for split in (train, *dev.values())), also=model.encoder.padding_id)
     total, per_epoch = total_steps(len(train), cfg), steps_per_epoch(len(train), cfg)
-    adamw = make_optimizer(model, optimizer)
-    schedule = torch.optim.lr_scheduler.LambdaLR(adamw, partial(learning_rate_factor, optimizer, total))
-    loss_of = partial(task_loss, regression=not task.labels)
+    evaluations: list[Evaluation] = []
+    cost = Cost()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-
-    best: Evaluation | None = None
-    last: Evaluation | None = None
-    unread: list[tuple[int, int, Tensor]] = []  # (step, examples, loss) since the evaluation before
-    checked = 0  # how many of them are known to be finite
-    train_seconds = eval_seconds = 0.0
-    examples = tokens = 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        vocabulary.only(model.encoder, used),
+    ):
         torch.manual_seed(stream(seed, "dropout"))
+        stepper = Stepper(model, task, cfg, optimizer, total)
+        losses = Losses()
         started = time.perf_counter()
         for step, batch in enumerate(_endless(train, cfg, seed), start=1):
-            batch = batch.to(device)
-            rate = schedule.get_last_lr()[-1]
-            with autocast(precision, device):
-                logits = model(batch.input_ids, batch.token_type_ids, batch.layout)
-            loss = loss_of(logits, batch.labels)
-            loss.backward()
-            if optimizer.max_grad_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), optimizer.max_grad_norm)
-            adamw.step()
-            schedule.step()
-            adamw.zero_grad(set_to_none=True)
-
-            examples += len(batch.rows)
-            tokens += len(batch.input_ids)
-            unread.append((step, len(batch.rows), loss.detach()))
+            rate = stepper.learning_rate
+            losses.add(step, len(batch.rows), stepper(batch.to(device)))
+            cost.examples += len(batch.rows)
+            cost.tokens += len(batch.input_ids)
             evaluate_now = step == total or step % per_epoch == 0
             if step % log_every == 0 or evaluate_now:
-                _refuse_non_finite(unread[checked:])
-                checked = len(unread)
-                elapsed = train_seconds + time.perf_counter() - started
-                observer.on_step(Step(step, step / per_epoch, float(loss.detach()), rate, examples / elapsed))
+                loss = losses.read()
+                speed = cost.examples / (cost.train_seconds + time.perf_counter() - started)
+                observer.on_step(Step(step, step / per_epoch, loss, rate, speed))
             if evaluate_now:
                 if device.type == "cuda":
                     torch.cuda.synchronize()
-                train_seconds += time.perf_counter() - started
-                train_loss = sum(n * float(x) for _, n, x in unread) / sum(n for _, n, _ in unread)
-                last = evaluate(
-                    model, dev, task=task, cfg=cfg, epoch=step / per_epoch, step=step, train_loss=train_loss
+                cost.train_seconds += time.perf_counter() - started
+                evaluations.append(
+                    evaluate(
+                        model, dev, task=task, cfg=cfg, epoch=step / per_epoch, step=step, train_loss=losses.mean()
+                    )
                 )
-                unread, checked = [], 0
-                if best is None or last.score > best.score or math.isnan(best.score):
-                    best = last
-                eval_seconds += last.seconds
-                observer.on_evaluation(last)
+                cost.eval_seconds += evaluations[-1].seconds
+                observer.on_evaluation(evaluations[-1])
                 started = time.perf_counter()
             if step == total:
                 break
-    assert last is not None and best is not None
-    return Outcome(last, best, total, train_seconds, eval_seconds, examples, tokens, peak_memory_bytes(device))
+    cost.peak_memory_bytes = peak_memory_bytes(device)
+    return Outcome(evaluations[-1], _best(evaluations), total, cost)
+
+
+def _best(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the first evaluation with the highest score; a NaN is never the best unless all are."""
+    return max(evaluations, key=lambda evaluation: (not math.isnan(evaluation.score), evaluation.score))
+
+
+class Stepper:
+    """Takes optimizer steps, one a call: forward, loss, backward, clipping, AdamW, schedule."""
+
+    def __init__(
+        self, model: Classifier, task: TaskConfig, cfg: TrainConfig, optimizer: OptimizerConfig, total: int
+    ) -> None:
+        device = next(model.parameters()).device
+        self.model = model
+        self.loss = partial(task_loss, regression=not task.labels)
+        self.autocast = partial(autocast, pick_precision(cfg, device), device)
+        self.max_grad_norm = optimizer.max_grad_norm
+        self.adamw = make_optimizer(model, optimizer)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.adamw, partial(learning_rate_factor, optimizer, total))
+        self.trained = [p for p in model.parameters() if p.requires_grad]
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate that the next step uses, at the top of the model."""
+        return float(self.schedule.get_last_lr()[-1])
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Take a step on a batch and return its loss, unread (reading it waits for a GPU)."""
+        with self.autocast():
+            logits = self.model(batch.input_ids, batch.token_type_ids, batch.layout)
+        loss = self.loss(logits, batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.max_grad_norm is not None:
+            norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+            # the fused kernel divides by this on its way, which saves a pass over all gradients
+            self.adamw.grad_scale = (norm / self.max_grad_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+        self.adamw.step()
+        self.schedule.step()
+        self.adamw.zero_grad(set_to_none=True)
+        return loss.detach()
+
+
+class Losses:
+    """The training losses since the last evaluation."""
+
+    def __init__(self) -> None:
+        self._losses: list[tuple[int, int, Tensor]] = []  # (step, examples, loss)
+        self._read = 0
+
+    def add(self, step: int, examples: int, loss: Tensor) -> None:
+        """Take in a step's loss without reading it."""
+        self._losses.append((step, examples, loss))
+
+    def read(self) -> float:
+        """Return the last loss; raise `TrainingFailed` with the first step since the last reading that was not finite."""
+        for step, _, loss in self._losses[self._read :]:
+            if not math.isfinite(float(loss)):
+                raise TrainingFailed(f"the training loss is {float(loss)} at step {step}")
+        self._read = len(self._losses)
+        return float(self._losses[-1][2])
+
+    def mean(self) -> float:
+        """Return the mean over examples, and forget them."""
+        examples = sum(n for _, n, _ in self._losses)
+        mean = sum(n * float(loss) for _, n, loss in self._losses) / examples
+        self._losses, self._read = [], 0
+        return mean
 
 
 def _endless(train: Tokens, cfg: TrainConfig, seed: int) -> Iterator[Batch]:
@@ -198,12 +257,6 @@ def _endless(train: Tokens, cfg: TrainConfig, seed: int) -> Iterator[Batch]:
         order = epoch_order(len(train), stream(seed, "order"), epoch, cfg.shuffle)
         yield from batches(train, order, cfg.batch_size, cfg.padding_side)
         epoch += 1
-
-
-def _refuse_non_finite(losses: list[tuple[int, int, Tensor]]) -> None:
-    for step, _, loss in losses:
-        if not math.isfinite(float(loss)):
-            raise TrainingFailed(f"the training loss is {float(loss)} at step {step}")
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ arguments of the class that `pooling._target_` names, so that a new pooler needs
 import dataclasses
 import difflib
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -219,7 +220,7 @@ class Config:
     task: TaskConfig = field(default_factory=TaskConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pooling: dict[str, Any] = key({})
-    """`name`, `_target_` (the pooler's class), `tanh` (none | pretrained | new) and the class's own keyword arguments."""
+    """`name`, `_target_` (the class), `tanh` (none | pretrained | new) and the class's own keyword arguments."""
     model: ModelConfig = field(default_factory=ModelConfig)
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -251,7 +252,7 @@ def nearest(word: str, words: Sequence[str]) -> str:
 def check(composed: DictConfig) -> Config:
     """Turn what Hydra composed into a `Config`, or say in one line which key has an impossible value."""
     try:
-        config = OmegaConf.to_object(composed)
+        config: Any = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from None
     assert isinstance(config, Config)
@@ -276,17 +277,20 @@ def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
 def _check_value(name: str, value: Any, limits: Any) -> None:
     if value is None:
         return
+    if value == "":
+        raise UserError(f"{name}=: is empty")
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name}={value}: not a finite number")
     if "choices" in limits and value not in limits["choices"]:
         choices = limits["choices"]
         raise UserError(f"{name}={value}: one of {', '.join(choices)}{nearest(str(value), choices)}")
     ranges = {
-        "at_least": (lambda bound: value >= bound, "at least"),
-        "above": (lambda bound: value > bound, "above"),
-        "at_most": (lambda bound: value <= bound, "at most"),
-        "below": (lambda bound: value < bound, "below"),
+        "at_least": operator.ge,
+        "above": operator.gt,
+        "at_most": operator.le,
+        "below": operator.lt,
     }
-    wanted = [f"{words} {limits[kind]:g}" for kind, (_, words) in ranges.items() if kind in limits]
-    if any(not holds(limits[kind]) for kind, (holds, _) in ranges.items() if kind in limits):
-        raise UserError(f"{name}={value}: has to be {' and '.join(wanted)}")
+    given = {kind: limits[kind] for kind in ranges if kind in limits}
+    if not all(ranges[kind](value, bound) for kind, bound in given.items()):
+        wanted = " and ".join(f"{kind.replace('_', ' ')} {bound:g}" for kind, bound in given.items())
+        raise UserError(f"{name}={value}: has to be {wanted}")

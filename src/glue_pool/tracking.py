@@ -41,8 +41,7 @@ class Tracker:
 
     def __init__(self, run: Run | None = None) -> None:
         self._run = run
-        self._listening = run is not None
-        self._warned = False
+        self._broken = False
         self._failed = False
 
     def step(self, *, step: int, epoch: float, loss: float, learning_rate: float, examples_per_second: float) -> None:
@@ -76,22 +75,20 @@ class Tracker:
     def finish(self, *, failed: bool = False) -> None:
         """End the W&B run, as failed if the training raised or its result says so."""
         exit_code = int(failed or self._failed)
-        self._listening = self._run is not None  # even a run that took no row has to end
-        self._tell(lambda run: run.finish(exit_code=exit_code))
-        if self._warned:
+        self._tell(lambda run: run.finish(exit_code=exit_code), even_if_broken=True)
+        if self._broken:
             _forget_service()
         self._run = None
 
-    def _tell(self, say: Callable[[Run], object]) -> None:
-        if self._run is None or not self._listening:
+    def _tell(self, say: Callable[[Run], object], *, even_if_broken: bool = False) -> None:
+        if self._run is None or (self._broken and not even_if_broken):
             return
         try:
             say(self._run)
         except Exception as error:  # its service may die, its disk may fill: no reason to stop training
-            self._listening = False
-            if not self._warned:
+            if not self._broken:
                 log.warning("W&B stopped listening (%s); the result on disk is not affected", _line(error))
-            self._warned = True
+            self._broken = True
 
 
 @contextmanager
@@ -129,6 +126,7 @@ def _start(
     config: Mapping[str, object],
 ) -> Run | None:
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # else it asks DNS for a telemetry host, even offline
+    os.environ.setdefault("WANDB_FINISH_TIMEOUT", "300")  # else an upload without a network never ends
     import wandb
 
     online = cfg.mode == "online"
@@ -178,7 +176,7 @@ def _start(
                 f"tracking=wandb_online: W&B can't be used ({_line(error)}); run `wandb login`, or take "
                 "tracking=wandb, which writes files for `wandb sync`"
             ) from error
-        if isinstance(error, wandb.errors.UsageError | ValueError):
+        if isinstance(error, wandb.errors.UsageError):
             raise UserError(f"tracking: {_line(error)}") from error
         log.warning("W&B did not start (%s); the result on disk is not affected", _line(error))
         _forget_service()

@@ -6,12 +6,14 @@ python -m glue_pool.train model=maxpool task=rte seed=3
 import math
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -46,8 +48,8 @@ def job(composed: DictConfig) -> float:
     try:
         score = run(schema.check(composed))["score"]
     except (UserError, TrainingFailed) as error:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on; Hydra prints this without a traceback
+            raise CompactHydraException(f"error: {error}") from error
         _exit(error, 2 if isinstance(error, UserError) else 1)
     return math.nan if score is None else float(score)
 
@@ -68,9 +70,10 @@ def run(cfg: Config) -> dict[str, Any]:
         encoder_id=identity.identity(cfg.encoder),
     )
     folder = results.run_folder(cfg, key)
-    if (done := folder.read()) and done["status"] == "completed" and not cfg.force:
+    if (done := folder.read()) and done.get("status") == "completed" and not cfg.force:
         report(cfg, folder, done, "this result was there already; force=true runs it anew")
         return done
+    results.check_output_root(cfg, folder)
 
     import torch
 
@@ -78,15 +81,17 @@ def run(cfg: Config) -> dict[str, Any]:
     from glue_pool.manifest import manifest
     from glue_pool.models import factory, saved
     from glue_pool.progress import Progress
-    from glue_pool.runner import fit, total_steps
+    from glue_pool.runner import fit, pick_device, total_steps
     from glue_pool.tracking import track
 
     if cfg.train.threads:
         torch.set_num_threads(cfg.train.threads)
+    pick_device(cfg.train)
     blueprint = factory.plan(cfg)
     data = load(cfg, blueprint.folder)
     model = factory.build(cfg, blueprint)
-    results.check_output_root(cfg, saved.size(model) if cfg.save_model else 0)
+    if cfg.save_model:
+        results.check_output_root(cfg, folder, saved.size(model))
 
     name = f"{cfg.task.name} {cfg.method} seed={cfg.seed}"
     labels = [cfg.task.name, cfg.method, results.encoder_name(cfg), results.subset_name(cfg)]
@@ -116,16 +121,18 @@ def run(cfg: Config) -> dict[str, Any]:
                 observer=_Watch(folder, tracker, progress),
                 log_every=cfg.tracking.log_every,
             )
+            if cfg.save_model:
+                with results.writing(folder.path / "model"):
+                    saved.save(model, cfg, blueprint.folder, folder.path / "model")
+            folder.write_predictions(results.predictions(data.dev, outcome))
+            result = results.completed(about, outcome, setup_seconds, time.perf_counter() - started)
+            folder.write_result(result)
         except Exception as error:
             result = results.failed(about, error)
-            folder.write_result(result)
+            with suppress(TrainingFailed):  # a full disk; without a result the run counts as unfinished
+                folder.write_result(result)
             tracker.summary(result)
             raise
-        if cfg.save_model:
-            saved.save(model, cfg, blueprint.folder, folder.path / "model")
-        folder.write_predictions(results.predictions(data.dev, outcome))
-        result = results.completed(about, outcome, setup_seconds, time.perf_counter() - started)
-        folder.write_result(result)
         tracker.summary(result)
     report(cfg, folder, result)
     return result

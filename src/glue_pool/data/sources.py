@@ -78,13 +78,17 @@ def _splits(task: TaskConfig) -> list[str]:
 def _read_hub(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
     import datasets
 
+    reachable = Path(data.path).is_dir() or _hub_answers(data)
+    if not reachable:
+        datasets.config.HF_HUB_OFFLINE = True  # else it tries for half a minute before it looks into its cache
     source = f"{data.path} ({task.name})"
     try:
         loaded = datasets.load_dataset(data.path, task.name, revision=data.revision)
     except Exception as error:  # the hub's client raises some ten unrelated types
-        said = (str(error).splitlines() or [""])[0]
+        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise UserError(
-            f"{source} can't be loaded from the Hugging Face Hub: {type(error).__name__}: {said}. "
+            f"{source} can't be loaded from the Hugging Face Hub: "
+            f"{said if reachable else 'it is out of reach, and the local cache has no such data set'}. "
             "Three ways out: data=local data.dir=PATH reads a folder of parquet files; "
             "data=synthetic (or experiment=offline) generates rows; HF_HOME=PATH names a Hugging "
             "Face cache that has the data set (HF_HUB_OFFLINE=1 then asks nobody)"
@@ -97,6 +101,19 @@ def _read_hub(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
         names = getattr(loaded[split].features.get("label"), "names", None)
         read[split] = _check(table, names, task, f"{source} {split}")
     return read
+
+
+def _hub_answers(data: DataConfig) -> bool:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        HfApi().dataset_info(data.path, revision=data.revision, timeout=10)
+    except HfHubHTTPError:
+        pass  # it answers; `datasets` then says what is wrong
+    except Exception:  # its transport's own errors
+        return False
+    return True
 
 
 def _local_files(data: DataConfig, task: TaskConfig) -> dict[str, list[Path]]:

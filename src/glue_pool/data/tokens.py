@@ -4,11 +4,12 @@ An entry is a folder named by what it was made from (rows, tokenizer, length). I
 into place, so a reader sees all of it or nothing, and a second writer of the same entry changes nothing.
 """
 
+import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,9 +20,11 @@ import numpy as np
 
 from glue_pool.data.rows import Rows
 from glue_pool.data.sources import fingerprint
+from glue_pool.disk import check_room
 from glue_pool.errors import UserError
 
 FORMAT = 1
+WAYS_OUT = "free some room, or choose another with data.cache_dir=… or GLUE_POOL_CACHE"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -30,7 +33,9 @@ TOKENIZER_FILES = (
     "vocab.txt",
     "vocab.json",
     "merges.txt",
+    "tokenizer.model",
     "spm.model",
+    "spiece.model",
     "sentencepiece.bpe.model",
 )
 
@@ -56,6 +61,13 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @property
+    def own_ids(self) -> np.ndarray:
+        """The token ids of these rows, end to end."""
+        if self.lengths.sum() == len(self.input_ids):
+            return self.input_ids
+        return np.concatenate([self.input_ids[o : o + n] for o, n in zip(self.offsets, self.lengths, strict=True)])
 
     def select(self, rows: np.ndarray) -> "Tokens":
         """Return the split with only the given rows, in that order; the tokens themselves stay where they are."""
@@ -86,6 +98,8 @@ class Tokenizer:
             raise UserError(f"the tokenizer in {self.folder} can't be loaded: {reason}") from None
         if not loaded.is_fast:
             raise UserError(f"the tokenizer in {self.folder} has no fast form (tokenizer.json)")
+        if len(loaded) <= len(loaded.all_special_tokens):  # what transformers makes of a folder without a tokenizer
+            raise UserError(f"{self.folder}: no tokenizer there (tokenizer.json); copy it from where the weights came")
         return loaded
 
     @cached_property
@@ -95,6 +109,9 @@ class Tokenizer:
         for name in TOKENIZER_FILES:
             if (self.folder / name).is_file():
                 digest.update(name.encode() + (self.folder / name).read_bytes())
+        config = self.folder / "config.json"  # its model type picks the class where the tokenizer's config doesn't
+        if config.is_file():
+            digest.update(str(json.loads(config.read_text()).get("model_type")).encode())
         return digest.hexdigest()
 
 
@@ -102,12 +119,11 @@ def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path)
     """Return the split's tokens, at most `max_length` a row, from the cache if they are there."""
     made_from = f"{FORMAT}:{fingerprint(rows)}:{tokenizer.fingerprint}:{max_length}"
     entry = cache_dir / hashlib.sha256(made_from.encode()).hexdigest()[:32]
-    try:
-        return _read(entry, rows)
-    except (OSError, ValueError, KeyError):
-        shutil.rmtree(entry, ignore_errors=True)  # a damaged entry; a missing one is the usual case
-    _write(entry, encode(rows, tokenizer, max_length))
-    return _read(entry, rows)
+    tokens = _read(entry, rows)
+    if tokens is not None:
+        return tokens
+    check_room(cache_dir, 0, f"data.cache_dir={cache_dir}", WAYS_OUT)
+    return _write(entry, encode(rows, tokenizer, max_length))
 
 
 def encode(rows: Rows, tokenizer: Tokenizer, max_length: int) -> Tokens:
@@ -137,25 +153,22 @@ def _offsets(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
 
-def _read(entry: Path, rows: Rows) -> Tokens:
-    facts = json.loads((entry / "facts.json").read_text())
-    arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in facts["arrays"]}
-    lengths = np.array(arrays["lengths"])
-    if len(lengths) != len(rows) or len(arrays["input_ids"]) != lengths.sum():
-        raise ValueError("not this split")
-    return Tokens(
-        arrays["input_ids"],
-        arrays.get("token_type_ids"),
-        _offsets(lengths),
-        lengths,
-        rows.labels,
-        rows.idx,
-        facts["truncated"],
-        facts["empty"],
-    )
+def _read(entry: Path, of: Rows | Tokens) -> Tokens | None:
+    """Return what an entry holds of a split; None where there is no entry, or a damaged one."""
+    try:
+        facts = json.loads((entry / "facts.json").read_text())
+        arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in facts["arrays"]}
+        lengths = np.array(arrays.pop("lengths"))
+        if len(lengths) != len(of) or any(len(array) != lengths.sum() for array in arrays.values()):
+            return None
+        ids, types = arrays["input_ids"], arrays.get("token_type_ids")
+        return Tokens(ids, types, _offsets(lengths), lengths, of.labels, of.idx, facts["truncated"], facts["empty"])
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
 
 
-def _write(entry: Path, tokens: Tokens) -> None:
+def _write(entry: Path, tokens: Tokens) -> Tokens:
+    """Keep the tokens and return them as any process will read them, even if the entry is replaced meanwhile."""
     arrays = {
         name: getattr(tokens, name)
         for name in ("input_ids", "token_type_ids", "lengths")
@@ -170,13 +183,20 @@ def _write(entry: Path, tokens: Tokens) -> None:
             for name, array in arrays.items():
                 np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
             (unfinished / "facts.json").write_text(json.dumps(facts))
+            written = _read(unfinished, tokens)
+            assert written is not None
             try:
                 os.rename(unfinished, entry)
-            except OSError:
-                if not (entry / "facts.json").is_file():  # else another process was first
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
+                if (first := _read(entry, tokens)) is not None:  # another process was first
+                    return first
+                with contextlib.suppress(OSError):  # damaged: ours replaces it, unless another process does so now
+                    os.rename(entry, Path(temporary, "damaged"))
+                    os.rename(unfinished, entry)
+            return written
     except OSError as error:
         raise UserError(
-            f"data.cache_dir={entry.parent}: tokens can't be kept there ({error.strerror}); "
-            "choose another folder with data.cache_dir=… or GLUE_POOL_CACHE"
+            f"data.cache_dir={entry.parent}: tokens can't be kept there ({error.strerror or error}); {WAYS_OUT}"
         ) from None

@@ -10,22 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from glue_pool.errors import UserError
+from glue_pool.models import dropout
 from glue_pool.models.identity import verify
 from glue_pool.models.packing import PACKED, Layout
 from glue_pool.schema import EncoderConfig
 
-# model types whose attention takes the packed form, with what a first token's position id is ("pad": pad_token_id + 1)
+# model types whose attention takes the packed form
 PACKABLE = {
-    "bert": 0,
-    "electra": 0,
-    "distilbert": 0,
-    "albert": 0,
-    "ernie": 0,
-    "nomic_bert": 0,
-    "modernbert": 0,
-    "roberta": "pad",
-    "xlm-roberta": "pad",
-    "camembert": "pad",
+    "bert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "electra",
+    "distilbert",
+    "albert",
+    "ernie",
+    "nomic_bert",
+    "modernbert",
 }
 
 
@@ -38,6 +39,8 @@ def read_config(cfg: EncoderConfig, folder: Path) -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"encoder.name={cfg.name}: no usable config.json there: {reason}") from None
+    if config.is_encoder_decoder or not all(hasattr(config, name) for name in ("num_hidden_layers", "hidden_size")):
+        raise UserError(f"encoder.name={cfg.name}: a {config.model_type} model is no text encoder")
     depth = num_layers(config)
     if cfg.num_hidden_layers is not None:
         if cfg.num_hidden_layers > depth:
@@ -47,7 +50,7 @@ def read_config(cfg: EncoderConfig, folder: Path) -> Any:
             config.layer_types = config.layer_types[: cfg.num_hidden_layers]
     if cfg.dropout is not None:
         for name in list(vars(config)):
-            if name.endswith(("dropout", "dropout_prob")) and isinstance(getattr(config, name), float):
+            if name.endswith(("dropout", "dropout_prob")) and isinstance(getattr(config, name), int | float):
                 setattr(config, name, cfg.dropout)
     return config
 
@@ -76,13 +79,14 @@ class Encoder(nn.Module):
         self.config = config
         self.packed = packed
         self.backbone = backbone if backbone is not None else AutoModel.from_config(config)
+        dropout.cheapen(self.backbone)
         if packed:
             self.backbone.set_attn_implementation(PACKED)  # type: ignore[operator]
         accepted = inspect.signature(self.backbone.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
-        first = PACKABLE.get(config.model_type, 0)
-        self._first_position = config.pad_token_id + 1 if first == "pad" else 0
+        self._first_position = _first_position(self.backbone)
+        self.lookup: Tensor | None = None  # token id -> row of the embeddings, while they are a part (see vocabulary)
 
     @property
     def d(self) -> int:
@@ -93,6 +97,12 @@ class Encoder(nn.Module):
     def num_layers(self) -> int:
         """Number of layers."""
         return num_layers(self.config)
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens a text may have; None if the encoder sets no limit."""
+        positions = getattr(self.config, "max_position_embeddings", None)
+        return positions - self._first_position if positions else None
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout, layers: Sequence[int], reads: str
@@ -107,6 +117,8 @@ class Encoder(nn.Module):
             inputs["position_ids"] = layout.positions + self._first_position
         if self._takes_types and token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
+        if self.lookup is not None:
+            inputs["input_ids"] = self.lookup[inputs["input_ids"]]
         last_only = tuple(layers) == (self.num_layers,)
         if self.packed:
             inputs = {name: x[None] for name, x in inputs.items()}
@@ -114,7 +126,7 @@ class Encoder(nn.Module):
         else:
             inputs = {name: layout.pad(x) for name, x in inputs.items()}
             padding = ~layout.mask
-            inputs["input_ids"] = inputs["input_ids"].masked_fill(padding, self.config.pad_token_id or 0)
+            inputs["input_ids"] = inputs["input_ids"].masked_fill(padding, self._padding_row())
             extra = {"attention_mask": layout.mask.long()}
         output = self.backbone(**inputs, **extra, output_hidden_states=not last_only, return_dict=True)
         if last_only:
@@ -124,6 +136,14 @@ class Encoder(nn.Module):
             if layers[-1] == self.num_layers:
                 states[-1] = output.last_hidden_state
         return self._read(states, layout, reads)
+
+    @property
+    def padding_id(self) -> int:
+        """The token id that fills padded batches."""
+        return int(self.config.pad_token_id or 0)
+
+    def _padding_row(self) -> int:
+        return self.padding_id if self.lookup is None else int(self.lookup[self.padding_id])
 
     def _read(self, states: list[Tensor], layout: Layout, reads: str) -> tuple[list[Tensor], Tensor]:
         if reads == "cls":
@@ -136,6 +156,14 @@ class Encoder(nn.Module):
         if self.packed:
             states = [layout.pad(state[0]) for state in states]
         return states, layout.mask
+
+
+def _first_position(backbone: nn.Module) -> int:
+    """Return the position id of a first token: RoBERTa and its kin keep a position for padding, and start after it."""
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            return int(module.padding_idx) + 1
+    return 0
 
 
 def packs(config: Any, batching: str) -> bool:
@@ -163,6 +191,7 @@ def load(cfg: EncoderConfig, folder: Path, config: Any, packed: bool) -> tuple[E
             config=copy.deepcopy(config),
             dtype=torch.float32,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are told below
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
@@ -173,6 +202,9 @@ def load(cfg: EncoderConfig, folder: Path, config: Any, packed: bool) -> tuple[E
     missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
     if missing:
         raise UserError(f"encoder.name={cfg.name}: weights without {missing[0]} ({len(missing)} missing)")
+    for name, stored, wanted in info["mismatched_keys"]:
+        sizes = f"{tuple(stored)} in the weights, {tuple(wanted)} by config.json"
+        raise UserError(f"encoder.name={cfg.name}: {name} is {sizes}; these files are not of one model")
     dense = take_pooler(backbone)
     if any(name.startswith("pooler.") for name in info["missing_keys"]):
         dense = None

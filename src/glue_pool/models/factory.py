@@ -44,17 +44,24 @@ def plan(cfg: Config) -> Blueprint:
     layers = encoders.num_layers(config)
     if cfg.optimizer.reinit_layers > layers:
         raise UserError(f"optimizer.reinit_layers={cfg.optimizer.reinit_layers}: this encoder has {layers} layers")
-    longest = getattr(config, "max_position_embeddings", None)
-    if longest and cfg.train.max_length > longest:
-        raise UserError(f"train.max_length={cfg.train.max_length}: this encoder takes at most {longest} tokens")
+    packed = encoders.packs(config, cfg.train.batching)
     with torch.device("meta"):
         pooler = build_pooler(cfg.pooling, encoders.width(config), layers)
+        encoder = Encoder(config, packed)
+    if encoder.max_tokens and cfg.train.max_length > encoder.max_tokens:
+        raise UserError(
+            f"train.max_length={cfg.train.max_length}: this encoder takes at most {encoder.max_tokens} tokens"
+        )
+    if cfg.optimizer.reinit_layers or cfg.optimizer.layer_decay < 1:
+        encoder_layers(encoder)
+    if cfg.pooling["tanh"] == "pretrained" and encoders.take_pooler(encoder.backbone) is None:
+        raise _no_pretrained_pooler(encoder)
     if cfg.pooling["tanh"] == "pretrained" and pooler.out_dim != encoders.width(config):
         raise UserError(
             f"pooling.tanh=pretrained: the encoder's pooler takes d={encoders.width(config)}, "
             f"{cfg.pooling['name']} gives {pooler.out_dim}; use none or new"
         )
-    return Blueprint(folder, identity.identity(cfg.encoder), config, encoders.packs(config, cfg.train.batching))
+    return Blueprint(folder, identity.identity(cfg.encoder), config, packed)
 
 
 def build(cfg: Config, blueprint: Blueprint) -> Classifier:
@@ -130,15 +137,17 @@ def _tanh_layer(tanh: str, dense: nn.Linear | None, d: int, encoder: Encoder) ->
         return None
     if tanh == "pretrained":
         if dense is None:
-            raise UserError(
-                f"pooling.tanh=pretrained: a {encoder.config.model_type} encoder like this one has no "
-                "pre-trained pooler; use pooling.tanh=new"
-            )
+            raise _no_pretrained_pooler(encoder)
         return dense
     layer = nn.Linear(d, d)
     nn.init.normal_(layer.weight, std=_initializer_range(encoder))
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def _no_pretrained_pooler(encoder: Encoder) -> UserError:
+    kind = encoder.config.model_type
+    return UserError(f"pooling.tanh=pretrained: this {kind} encoder has no pre-trained pooler; use pooling.tanh=new")
 
 
 def _initializer_range(encoder: Encoder) -> float:
@@ -162,4 +171,5 @@ def encoder_layers(encoder: Encoder) -> nn.ModuleList:
     for module in encoder.backbone.modules():
         if isinstance(module, nn.ModuleList) and len(module) == encoder.num_layers:
             return module
-    raise UserError(f"a {encoder.config.model_type} encoder's layers can't be told apart")
+    kind = encoder.config.model_type
+    raise UserError(f"optimizer.reinit_layers, layer_decay: the layers of this {kind} encoder can't be told apart")

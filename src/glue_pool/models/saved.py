@@ -36,6 +36,7 @@ def save(model: Classifier, cfg: Config, encoder_folder: Path, folder: Path) -> 
     model.encoder.config.save_pretrained(folder)
     about = {
         "task": cfg.task.name,
+        "columns": cfg.task.columns,
         "labels": cfg.task.labels,
         "outputs": cfg.task.outputs,
         "pooling": cfg.pooling,
@@ -52,21 +53,27 @@ def save(model: Classifier, cfg: Config, encoder_folder: Path, folder: Path) -> 
 class SavedModel:
     """A trained classifier with its tokenizer, ready to score texts in fp32 on the CPU.
 
-    labels: the names of the logits' columns; empty for a regression task.
+    columns: the text columns it was trained on; labels: the names of the logits' columns, empty for a regression task.
     """
 
     classifier: Classifier
     folder: Path
+    columns: list[str]
     labels: list[str]
     max_length: int
 
     @torch.no_grad()
     def logits(self, *texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """Return `(rows, outputs)` for single sentences (one list) or pairs (two lists of equal length)."""
+        """Return `(rows, outputs)` for single sentences (one list) or pairs (two lists of equal length).
+
+        Raises UserError if these are not the columns that the model was trained on.
+        """
         from glue_pool.data.batches import batches
         from glue_pool.data.rows import Rows
         from glue_pool.data.tokens import Tokenizer, encode
 
+        if len(texts) != len(self.columns) or len({len(column) for column in texts}) > 1:
+            raise UserError(f"logits: takes lists of equal length for {' and '.join(self.columns)}")
         nothing = np.zeros(len(texts[0]), dtype=np.int64)
         rows = Rows(tuple(list(column) for column in texts), nothing, nothing)
         tokens = encode(rows, Tokenizer(self.folder), self.max_length)
@@ -79,6 +86,7 @@ class SavedModel:
 
 def load(folder: str | Path) -> SavedModel:
     """Load what `save_model=true` left in `<run folder>/model`; no pickle, no remote code."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_model
     from transformers import AutoConfig
 
@@ -86,13 +94,14 @@ def load(folder: str | Path) -> SavedModel:
     try:
         about = json.loads((folder / ABOUT).read_text())
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a saved model ({error})") from None
-    encoder = Encoder(config, encoders.packs(config, "auto"))
-    encoders.take_pooler(encoder.backbone)
-    pooler = build_pooler(about["pooling"], encoder.d, encoder.num_layers)
-    has_tanh = about["pooling"]["tanh"] != "none"
-    tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None
-    model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])
-    load_model(model, str(folder / WEIGHTS))
-    return SavedModel(model.eval(), folder, about["labels"], about["max_length"])
+        encoder = Encoder(config, encoders.packs(config, "auto"))
+        encoders.take_pooler(encoder.backbone)
+        pooler = build_pooler(about["pooling"], encoder.d, encoder.num_layers)
+        has_tanh = about["pooling"]["tanh"] != "none"
+        tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None
+        model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])
+        load_model(model, str(folder / WEIGHTS))
+        return SavedModel(model.eval(), folder, about["columns"], about["labels"], about["max_length"])
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{folder}: not a saved model ({type(error).__name__}: {reason})") from None

@@ -1,0 +1,341 @@
+"""Encoders: packed equals padded, and hidden states are those that plain transformers gives (about 10 s)."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, BertConfig, BertForMaskedLM
+
+from glue_pool.errors import UserError
+from glue_pool.models import encoder as encoders
+from glue_pool.models import factory, identity
+from glue_pool.models.classifier import Classifier
+from glue_pool.models.encoder import Encoder
+from glue_pool.models.packing import Layout, layout
+from glue_pool.schema import Config, EncoderConfig
+
+Compose = Callable[..., Config]
+Save = Callable[..., Path]
+
+# Small encoders: weights large enough that a wrong position or neighbour shows, dropout wherever a family has it.
+SIZES = {
+    "vocab_size": 64,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+    "initializer_range": 0.2,
+    "hidden_dropout_prob": 0.3,
+    "attention_probs_dropout_prob": 0.3,
+}
+LIKE_ROBERTA: dict[str, Any] = {"pad_token_id": 1, "type_vocab_size": 1}
+PACKED: dict[str, dict[str, Any]] = {
+    "bert": {},
+    "roberta": LIKE_ROBERTA,
+    "xlm-roberta": LIKE_ROBERTA,
+    "camembert": LIKE_ROBERTA,
+    "electra": {"embedding_size": 16},
+    "distilbert": {"dropout": 0.3, "attention_dropout": 0.3},
+    "albert": {"embedding_size": 16},
+    "ernie": {},
+    "nomic_bert": {},
+    "modernbert": {
+        "local_attention": 8,  # shorter than most of the texts
+        "pad_token_id": 0,
+        **{f"{name}_token_id": 2 for name in ("bos", "eos", "cls", "sep")},
+        **{f"{name}_dropout": 0.3 for name in ("attention", "embedding", "mlp")},
+    },
+}
+PADDED: dict[str, dict[str, Any]] = {
+    "deberta-v2": {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 8,
+        "norm_rel_ebd": "layer_norm",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+    "mpnet": {"pad_token_id": 1},
+}
+FAMILIES = PACKED | PADDED
+WITH_POOLER = ["bert", "roberta", "xlm-roberta", "camembert", "albert", "ernie", "mpnet"]
+LENGTHS = [1, 2, 3, 3, 4, 9, 10, 11, 12, 17, 20, 29, 35, 38]  # several blocks; more tokens than there are positions
+
+every_family = pytest.mark.parametrize("family", FAMILIES)
+packed_families = pytest.mark.parametrize("family", PACKED)
+
+
+@pytest.fixture(scope="module")
+def save(tmp_path_factory: pytest.TempPathFactory) -> Save:
+    """`save("bert", hidden_size=16)` is a folder with a small random encoder of that family."""
+    saved: dict[str, Path] = {}
+
+    def make(family: str, **changes: Any) -> Path:
+        name = json.dumps([family, changes])
+        if name not in saved:
+            torch.manual_seed(0)
+            model = AutoModel.from_config(AutoConfig.for_model(family, **(SIZES | FAMILIES[family] | changes)))
+            for parameter in model.parameters():  # biases and LayerNorms too
+                parameter.data += 0.05 * torch.randn(parameter.shape)
+            saved[name] = tmp_path_factory.mktemp(family)
+            model.save_pretrained(saved[name])
+        return saved[name]
+
+    return make
+
+
+def load(folder: Path, batching: str = "auto", **options: Any) -> tuple[Encoder, nn.Linear | None]:
+    cfg = EncoderConfig(name=str(folder), **options)
+    config = encoders.read_config(cfg, folder)
+    encoder, dense = encoders.load(cfg, folder, config, encoders.packs(config, batching))
+    return encoder.eval(), dense
+
+
+def tokens(lengths: list[int]) -> tuple[Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    total = sum(lengths)
+    return torch.randint(5, 64, (total,), generator=draw), torch.randint(0, 2, (total,), generator=draw)
+
+
+def build(cfg: Config) -> Classifier:
+    return factory.build(cfg, factory.plan(cfg))
+
+
+def logits_and_gradients(model: Classifier, arranged: Layout) -> tuple[Tensor, dict[str, Tensor]]:
+    ids, types = tokens(LENGTHS)
+    labels = torch.arange(len(LENGTHS)) % 2
+    logits = model.train()(ids, types, arranged)
+    F.cross_entropy(logits, labels).backward()
+    return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@packed_families
+@pytest.mark.parametrize("pooling", ["max_seq_mha", "layer_attention"])  # reads tokens; reads [CLS], every layer
+def test_packed_equals_padded_on_either_side(composed: Compose, save: Save, family: str, pooling: str) -> None:
+    results = []
+    for batching, side in [("packed", "right"), ("packed", "left"), ("padded", "right"), ("padded", "left")]:
+        cfg = composed(
+            f"encoder.name={save(family)}",
+            "encoder.dropout=0",
+            f"pooling={pooling}",
+            "model.dropout=0",
+            "train.max_length=38",
+            f"train.batching={batching}",
+        )
+        model = build(cfg)
+        assert model.encoder.packed == (batching == "packed")
+        results.append(logits_and_gradients(model, layout(LENGTHS, side)))
+    (logits, gradients), *others = results
+    assert logits.std() > 0.05
+    assert {name.split(".")[0] for name in gradients} == {"encoder", "pooler", "output"}
+    for other_logits, other_gradients in others:
+        torch.testing.assert_close(other_logits, logits, atol=1e-5, rtol=0)
+        torch.testing.assert_close(other_gradients, gradients, atol=1e-5, rtol=1e-5)
+
+
+@every_family
+@pytest.mark.parametrize("side", ["right", "left"])
+@torch.no_grad()
+def test_hidden_states_are_those_of_each_text_alone_in_plain_transformers(save: Save, family: str, side: str) -> None:
+    encoder, _ = load(save(family))
+    plain = AutoModel.from_pretrained(save(family)).eval()
+    ids, types = tokens(LENGTHS)
+    with_types = getattr(plain.config, "type_vocab_size", 0) > 1
+    arranged = layout(LENGTHS, side)
+    states, mask = encoder(ids, types, arranged, (1, 2, 3), "tokens")
+    cls, only = encoder(ids, types, arranged, (1, 2, 3), "cls")
+    (top,), _ = encoder(ids, types, arranged, (3,), "tokens")
+
+    assert only.shape == (len(LENGTHS), 1)
+    assert [int(row.sum()) for row in mask] == LENGTHS
+    for i, (text, type_ids) in enumerate(zip(ids.split(LENGTHS), types.split(LENGTHS), strict=True)):
+        extra = {"token_type_ids": type_ids[None]} if with_types else {}
+        expected = plain(text[None], **extra, output_hidden_states=True)
+        assert len(expected.hidden_states) == 1 + 3  # [0] is the embeddings' output
+        wanted = [*expected.hidden_states[1:3], expected.last_hidden_state]  # ModernBERT's ends in its final norm
+        for layer in range(3):
+            torch.testing.assert_close(states[layer][i][mask[i]], wanted[layer][0], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(cls[layer][i, 0], wanted[layer][0, 0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(top[i][mask[i]], wanted[2][0], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_texts_without_token_types_are_all_of_type_0(save: Save) -> None:
+    for batching in ("packed", "padded"):
+        encoder, _ = load(save("bert"), batching)
+        ids, types = tokens(LENGTHS)
+        arranged = layout(LENGTHS)
+        (without,), mask = encoder(ids, None, arranged, (3,), "tokens")
+        (zeros,), _ = encoder(ids, torch.zeros_like(types), arranged, (3,), "tokens")
+        assert torch.equal(without[mask], zeros[mask])
+
+
+@pytest.mark.parametrize("family", PADDED)
+def test_an_encoder_with_attention_of_its_own_runs_padded(composed: Compose, save: Save, family: str) -> None:
+    overrides = [f"encoder.name={save(family)}", "train.max_length=38"]
+    assert not factory.plan(composed(*overrides)).packed
+    with pytest.raises(UserError, match=rf"train\.batching=packed: a {family} encoder .* use auto") as refused:
+        factory.plan(composed(*overrides, "train.batching=packed"))
+    assert "\n" not in str(refused.value)
+
+
+@every_family
+def test_the_lowest_layers_are_kept_with_their_weights(save: Save, family: str) -> None:
+    whole, _ = load(save(family))
+    cut, _ = load(save(family), num_hidden_layers=2)
+    assert cut.num_layers == 2
+    if family != "albert":  # which runs one layer over and over
+        assert len(factory.encoder_layers(cut)) == 2
+    kept, weights = cut.backbone.state_dict(), whole.backbone.state_dict()
+    assert all(torch.equal(kept[name], weights[name]) for name in kept)
+    ids, types = tokens(LENGTHS)
+    layers = (1,) if family == "modernbert" else (1, 2)  # its last layer is followed by the final norm
+    with torch.no_grad():
+        states, mask = cut(ids, types, layout(LENGTHS), layers, "tokens")
+        expected, _ = whole(ids, types, layout(LENGTHS), layers, "tokens")
+    assert all(torch.equal(a[mask], b[mask]) for a, b in zip(states, expected, strict=True))
+
+
+def test_two_layers_of_minilm_are_its_lowest_two(composed: Compose) -> None:
+    cfg = composed("encoder=minilm_l6", "encoder.num_hidden_layers=2", "model=bert")
+    model = build(cfg)
+    weights = load_file(identity.locate(cfg.encoder) / "model.safetensors")
+    kept = model.encoder.backbone.state_dict()
+    assert len(kept) == 5 + 2 * 16
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in kept.items())
+    assert model.tanh is not None
+    assert torch.equal(model.tanh.weight, weights["pooler.dense.weight"])
+    assert torch.equal(model.tanh.bias, weights["pooler.dense.bias"])
+
+
+def test_more_layers_than_there_are_is_refused(save: Save) -> None:
+    with pytest.raises(UserError, match=r"encoder\.num_hidden_layers=4: this encoder has 3 layers"):
+        load(save("bert"), num_hidden_layers=4)
+
+
+@every_family
+def test_encoder_dropout_sets_every_dropout_of_the_family(save: Save, family: str) -> None:
+    encoder, _ = load(save(family), dropout=0.0)
+    assert {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)} <= {0.0}
+    ids, types = tokens(LENGTHS)
+    with torch.no_grad():
+        (first,), mask = encoder.train()(ids, types, layout(LENGTHS), (3,), "tokens")
+        (second,), _ = encoder(ids, types, layout(LENGTHS), (3,), "tokens")
+        (evaluated,), _ = encoder.eval()(ids, types, layout(LENGTHS), (3,), "tokens")
+    assert torch.equal(first[mask], second[mask])  # nor is there one outside a module
+    assert torch.equal(first[mask], evaluated[mask])
+
+    encoder, _ = load(save(family), dropout=0.2)
+    assert {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)} == {0.2}
+
+
+def test_a_dropout_that_is_written_as_an_integer_is_set_too(save: Save) -> None:
+    folder = save("bert", hidden_dropout_prob=0, attention_probs_dropout_prob=0)
+    assert json.loads((folder / "config.json").read_text())["hidden_dropout_prob"] == 0
+    encoder, _ = load(folder, dropout=0.2)
+    assert {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)} == {0.2}
+
+
+@pytest.mark.parametrize("batching", ["packed", "padded"])
+def test_attention_weights_are_dropped_in_training(save: Save, batching: str) -> None:
+    folder = save("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.5)
+    encoder, _ = load(folder, batching)
+    ids, types = tokens(LENGTHS)
+    with torch.no_grad():
+        (first,), mask = encoder.train()(ids, types, layout(LENGTHS), (3,), "tokens")
+        (second,), _ = encoder(ids, types, layout(LENGTHS), (3,), "tokens")
+    assert (first[mask] - second[mask]).abs().amax(-1)[1:].min() > 0  # a text of one token has one weight
+
+
+def changed(cfg: Config, other: Config) -> set[str]:
+    models = [dict(build(c).named_parameters()) for c in (cfg, other)]
+    return {name for name, p in models[0].items() if not torch.equal(p, models[1][name])}
+
+
+def test_reinitialising_changes_the_top_layers_and_the_pooler_only(composed: Compose) -> None:
+    minilm = ["encoder=minilm_l6", "encoder.num_hidden_layers=3", "model=bert"]
+    plain, anew = composed(*minilm), composed(*minilm, "optimizer.reinit_layers=2")
+    model = build(anew)
+    tops = ("encoder.backbone.encoder.layer.1.", "encoder.backbone.encoder.layer.2.", "tanh.")
+    redrawn = {name for name, _ in model.named_parameters() if name.startswith(tops)}
+    assert changed(plain, anew) == redrawn - {"tanh.bias"}  # which is 0 in the checkpoint
+    for name in redrawn:
+        parameter = model.get_parameter(name)
+        if parameter.ndim == 2:
+            assert abs(parameter.mean()) < 1e-3, name
+            assert abs(parameter.std() - 0.02) < 1e-3, name
+        else:
+            assert (parameter == ("LayerNorm.weight" in name)).all(), name
+    assert changed(anew, anew) == set()
+    another_seed = composed(*minilm, "optimizer.reinit_layers=2", "seed=1")
+    assert changed(anew, another_seed) == {
+        name for name in redrawn if name.endswith("weight") and "Norm" not in name
+    } | {"output.weight"}
+
+
+@pytest.mark.parametrize("key", ["optimizer.reinit_layers=1", "optimizer.layer_decay=0.9"])
+def test_layers_that_share_their_weights_take_no_edit_of_their_own(composed: Compose, save: Save, key: str) -> None:
+    with pytest.raises(UserError, match="the layers of this albert encoder can't be told apart"):
+        factory.plan(composed(f"encoder.name={save('albert')}", "train.max_length=38", key))
+
+
+def test_a_frozen_encoder_gets_no_gradients(composed: Compose, save: Save) -> None:
+    cfg = composed(f"encoder.name={save('bert')}", "encoder.freeze=true", "train.max_length=38")
+    model = build(cfg)
+    _, gradients = logits_and_gradients(model, layout(LENGTHS))
+    assert set(gradients) == {name for name, _ in model.named_parameters() if not name.startswith("encoder.")}
+    assert gradients
+
+
+@pytest.mark.parametrize("family", WITH_POOLER)
+def test_the_pretrained_tanh_layer_is_that_of_the_checkpoint(save: Save, family: str) -> None:
+    encoder, dense = load(save(family))
+    weights = load_file(save(family) / "model.safetensors")
+    name = "pooler" if family == "albert" else "pooler.dense"
+    assert dense is not None
+    assert torch.equal(dense.weight, weights[f"{name}.weight"])
+    assert torch.equal(dense.bias, weights[f"{name}.bias"])
+    assert not any("pooler" in name for name, _ in encoder.named_parameters())
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if name not in WITH_POOLER])
+def test_pretrained_tanh_is_refused_where_a_family_has_no_pooler(composed: Compose, save: Save, family: str) -> None:
+    cfg = composed(f"encoder.name={save(family)}", "model=bert", "train.max_length=38")
+    with pytest.raises(UserError, match=r"this .* encoder has no pre-trained pooler; use pooling\.tanh=new"):
+        factory.plan(cfg)
+
+
+def test_pretrained_tanh_is_refused_where_the_checkpoint_has_no_pooler(composed: Compose, tmp_path: Path) -> None:
+    BertForMaskedLM(BertConfig(**SIZES)).save_pretrained(tmp_path)
+    overrides = [f"encoder.name={tmp_path}", "model=bert", "train.max_length=38"]
+    with pytest.raises(UserError, match="this bert encoder has no pre-trained pooler"):
+        build(composed(*overrides))
+    model = build(composed(*overrides, "pooling.tanh=new"))
+    assert model.tanh is not None
+    assert abs(model.tanh.weight.std() - SIZES["initializer_range"]) < 0.02
+
+
+@pytest.mark.parametrize(("family", "most"), [("bert", 40), ("roberta", 38), ("mpnet", 38)])
+def test_texts_as_long_as_the_encoder_allows_run_and_longer_ones_are_refused(
+    composed: Compose, save: Save, family: str, most: int
+) -> None:
+    overrides = [f"encoder.name={save(family)}", "pooling=cls", "pooling.tanh=none"]
+    model = build(composed(*overrides, f"train.max_length={most}")).eval()
+    ids, types = tokens([most])
+    assert np.isfinite(model(ids, types, layout([most])).detach().numpy()).all()
+    with pytest.raises(UserError, match=rf"train\.max_length={most + 1}: this encoder takes at most {most} tokens"):
+        factory.plan(composed(*overrides, f"train.max_length={most + 1}"))
+
+
+def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
+    AutoConfig.for_model("t5", vocab_size=64, d_model=16).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="a t5 model is no text encoder"):
+        encoders.read_config(EncoderConfig(name=str(tmp_path)), tmp_path)

@@ -1,0 +1,99 @@
+"""Every shipped YAML composes into a checked config, in every combination a user may ask for."""
+
+import dataclasses
+from itertools import product
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from conftest import Compose
+from glue_pool import metrics, schema
+from glue_pool.errors import UserError
+from glue_pool.schema import Config
+from glue_pool.train import CONF
+
+GROUPS = {group.name: sorted(f.stem for f in group.glob("*.yaml")) for group in CONF.iterdir() if group.is_dir()}
+
+
+@pytest.mark.parametrize(("group", "name"), [(g, n) for g, names in GROUPS.items() for n in names])
+def test_every_shipped_file_composes(composed: Compose, group: str, name: str) -> None:
+    cfg = composed(f"{group}={name}")
+    section = getattr(cfg, group, None)
+    if group == "pooling":
+        assert cfg.pooling["name"] == name
+    elif group in {"task", "data", "optimizer", "model"}:
+        assert section is not None
+        assert section.name == name
+
+
+def test_every_model_with_every_pooling_on_every_task(composed: Compose) -> None:
+    for model, pooling, task in product(GROUPS["model"], GROUPS["pooling"], GROUPS["task"]):
+        cfg = composed(f"model={model}", f"pooling={pooling}", f"task={task}")
+        assert (cfg.model.name, cfg.pooling["name"], cfg.task.name) == (model, pooling, task)
+        assert cfg.method == (model if cfg.model.pooling == pooling else pooling)
+
+
+def test_a_models_own_pooler_is_used_unless_another_is_asked_for(composed: Compose) -> None:
+    assert composed("model=maxpool").pooling["name"] == "max_seq_mha"
+    assert composed("model=bert").pooling == {
+        "name": "cls_pooler",
+        "_target_": "glue_pool.models.poolers.Cls",
+        "tanh": "pretrained",
+    }
+    assert composed("pooling=max_cls", "model=maxpool", "encoder=roberta_base").pooling["name"] == "max_cls"
+
+
+def test_an_experiment_overrides_groups_and_the_command_line_overrides_it(composed: Compose) -> None:
+    offline = composed("experiment=offline")
+    assert (offline.encoder.name, offline.data.name) == ("minilm_l6", "synthetic")
+    assert composed("experiment=offline", "data=local", "optimizer.lr=1e-3").data.name == "local"
+    assert composed("experiment=offline", "optimizer.lr=1e-3").optimizer.lr == 1e-3
+
+
+def test_the_stable_recipe_is_that_of_mosbach_et_al(composed: Compose) -> None:
+    cfg = composed("optimizer=adamw_stable")
+    assert (cfg.train.epochs, cfg.train.batch_size, cfg.optimizer.eps) == (20, 16, 1e-6)
+    assert composed("optimizer=adamw_stable", "train.epochs=3").train.epochs == 3
+
+
+def test_every_key_is_in_a_shipped_file_and_described_in_the_schema(composed: Compose) -> None:
+    source = Path(schema.__file__).read_text()
+    for section in dataclasses.fields(Config):
+        if dataclasses.is_dataclass(section.type):
+            assert isinstance(section.type, type)
+            for item in dataclasses.fields(section.type):
+                declared = source.index(f"    {item.name}: ", source.index(f"class {section.type.__name__}:"))
+                assert source[declared:].splitlines()[1].strip().startswith('"""'), f"{section.name}.{item.name}"
+
+
+@pytest.mark.parametrize("task", GROUPS["task"])
+def test_a_tasks_metrics_are_known_and_its_primary_one_is_computed(composed: Compose, task: str) -> None:
+    cfg = composed(f"task={task}").task
+    assert set(cfg.metrics) <= set(metrics.METRICS)
+    assert cfg.primary_metric in cfg.metrics
+    assert set(cfg.official_rows) >= {cfg.train_split, *cfg.dev_splits}
+    assert cfg.submission.keys() == set(cfg.test_splits)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("optimizer.lr=-1", "optimizer.lr=-1.0: has to be above 0"),
+        ("optimizer.lr=nan", "not a finite number"),
+        ("optimizer.layer_decay=0", "above 0 and at most 1"),
+        ("train.batch_size=0", "at least 1"),
+        ("train.precision=fp16", "one of fp32, bf16, auto"),
+        ("model.dropout=1", "below 1"),
+        ("pooling.tanh=yess", "one of none, pretrained, new"),
+    ],
+)
+def test_impossible_values_are_named(composed: Compose, override: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        composed(override)
+
+
+def test_the_schema_and_the_shipped_files_agree_on_defaults(composed: Compose) -> None:
+    cfg = composed()
+    again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), dataclasses.asdict(cfg)))
+    assert again == cfg

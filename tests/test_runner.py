@@ -1,0 +1,247 @@
+"""The training loop against plain PyTorch, its determinism, its schedule and its failures."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from conftest import Compose
+from glue_pool import runner
+from glue_pool.data.batches import batches
+from glue_pool.data.rows import Rows
+from glue_pool.data.tokens import Tokenizer, Tokens, encode
+from glue_pool.errors import TrainingFailed
+from glue_pool.models import factory
+from glue_pool.models.classifier import Classifier
+from glue_pool.runner import Evaluation, Outcome, Step
+from glue_pool.schema import Config, OptimizerConfig
+
+SMALL = ("encoder=minilm_l6", "encoder.num_hidden_layers=2", "pooling=cls_pooler", "train.precision=fp32")
+WORDS = "a few plain words of rather different lengths that make sentences for a test of the loop".split()
+
+
+class Heard:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.evaluations: list[Evaluation] = []
+
+    def on_step(self, step: Step) -> None:
+        self.steps.append(step)
+
+    def on_evaluation(self, evaluation: Evaluation) -> None:
+        self.evaluations.append(evaluation)
+
+
+def tokens(folder: Path, rows: int, seed: int = 0, labels: int = 2) -> Tokens:
+    draw = np.random.default_rng(seed)
+    texts = tuple([" ".join(draw.choice(WORDS, draw.integers(1, 25))) for _ in range(rows)] for _ in range(2))
+    gold = draw.integers(0, labels, rows) if labels > 1 else draw.uniform(0, 5, rows).astype(np.float32)
+    return encode(Rows(texts, gold, np.arange(rows)), Tokenizer(folder), 128)
+
+
+def train(cfg: Config, rows: int = 64, observer: Heard | None = None) -> tuple[Classifier, Outcome]:
+    blueprint = factory.plan(cfg)
+    model = factory.build(cfg, blueprint)
+    outcome = runner.fit(
+        model,
+        tokens(blueprint.folder, rows, labels=len(cfg.task.labels)),
+        {name: tokens(blueprint.folder, 24, 1, len(cfg.task.labels)) for name in cfg.task.dev_splits},
+        task=cfg.task,
+        cfg=cfg.train,
+        optimizer=cfg.optimizer,
+        seed=cfg.seed,
+        observer=observer or Heard(),
+        log_every=1,
+    )
+    return model, outcome
+
+
+def plain_bert_losses(cfg: Config, model: Classifier, split: Tokens, steps: int) -> list[float]:
+    """Losses of transformers' own BertForSequenceClassification on padded batches, in a plain PyTorch loop."""
+    from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
+
+    blueprint = factory.plan(cfg)
+    bert = BertForSequenceClassification.from_pretrained(
+        blueprint.folder, config=blueprint.encoder_config, use_safetensors=True
+    )
+    bert.dropout = nn.Dropout(0.0)
+    bert.classifier.load_state_dict(model.output.state_dict())
+    bert.train()
+    decays = [p for p in bert.parameters() if p.ndim > 1]
+    rest = [p for p in bert.parameters() if p.ndim == 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decays, "weight_decay": cfg.optimizer.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=cfg.optimizer.lr, eps=cfg.optimizer.eps)
+    schedule = get_linear_schedule_with_warmup(optimizer, int(0.1 * steps), steps)
+    order = np.arange(len(split))
+    losses = []
+    for batch in batches(split, order, cfg.train.batch_size):
+        assert batch.token_type_ids is not None
+        mask = batch.layout.mask
+        loss = bert(
+            input_ids=batch.layout.pad(batch.input_ids).masked_fill(~mask, 0),
+            token_type_ids=batch.layout.pad(batch.token_type_ids).masked_fill(~mask, 0),
+            attention_mask=mask.long(),
+            labels=batch.labels,
+        ).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(bert.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        losses.append(float(loss))
+    return losses
+
+
+@pytest.mark.parametrize("batching", ["packed", "padded"])
+def test_cls_pooler_follows_plain_bert_for_sequence_classification_step_by_step(
+    composed: Compose, batching: str
+) -> None:
+    cfg = composed(
+        *SMALL,
+        "encoder.dropout=0",
+        "model.dropout=0",
+        "train.shuffle=false",
+        "train.batch_size=8",
+        "train.epochs=1",
+        "optimizer.lr=5e-5",
+        f"train.batching={batching}",
+    )
+    blueprint = factory.plan(cfg)
+    split = tokens(blueprint.folder, 160)
+    heard = Heard()
+    expected = plain_bert_losses(cfg, factory.build(cfg, blueprint), split, 20)
+    train(cfg, 160, heard)
+    assert len(expected) == 20
+    np.testing.assert_allclose([step.loss for step in heard.steps], expected, atol=1e-5, rtol=0)
+    assert expected[-1] < expected[0]  # the loop learns, so that following it means something
+
+
+@pytest.mark.parametrize("pooling", ["max_seq_mha", "mean", "scalar_mix"])
+def test_packed_and_padded_batches_train_alike(composed: Compose, pooling: str) -> None:
+    losses: list[list[float]] = []
+    for batching in ("packed", "padded"):
+        heard = Heard()
+        options = [f"pooling={pooling}", f"train.batching={batching}", "encoder.dropout=0", "model.dropout=0"]
+        if pooling == "max_seq_mha":
+            options.append("pooling.k=2")
+        train(composed(*SMALL[:2], *options, "train.precision=fp32", "train.batch_size=8"), observer=heard)
+        losses.append([step.loss for step in heard.steps])
+    np.testing.assert_allclose(losses[0], losses[1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_same_config_gives_the_same_logits_bit_for_bit(composed: Compose, precision: str) -> None:
+    cfg = composed(*SMALL[:3], f"train.precision={precision}", "train.epochs=1", "train.batch_size=16")
+    first, again = (train(cfg)[1] for _ in range(2))
+    assert np.array_equal(first.last.logits["validation"], again.last.logits["validation"])
+    other = train(replace(cfg, seed=1))[1]
+    assert not np.array_equal(first.last.logits["validation"], other.last.logits["validation"])
+
+
+def test_a_bigger_pooler_changes_neither_the_classifiers_start_nor_the_data_order(composed: Compose) -> None:
+    small, big = (composed(*SMALL[:2], f"pooling={name}") for name in ("cls", "mlp_control"))
+    models = [factory.build(cfg, factory.plan(cfg)) for cfg in (small, big)]
+    assert models[1].parameter_counts()["pooling"] > models[0].parameter_counts()["pooling"] == 0
+    assert torch.equal(models[0].output.weight, models[1].output.weight)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "steps"),
+    [
+        (["train.epochs=3"], 6),  # 50 rows in batches of 32: two steps an epoch
+        (["train.epochs=3", "train.max_steps=5"], 5),
+        (["train.epochs=3", "train.max_steps=9"], 9),
+        (["train.epochs=3", "train.min_steps=10"], 10),
+        (["train.epochs=3", "train.min_steps=4"], 6),
+    ],
+)
+def test_steps_follow_from_epochs_unless_they_are_fixed(
+    composed: Compose, overrides: Sequence[str], steps: int
+) -> None:
+    assert runner.total_steps(50, composed(*overrides).train) == steps
+
+
+def test_every_epoch_is_evaluated_and_a_training_cut_short_at_its_end(composed: Compose) -> None:
+    heard = Heard()
+    _, outcome = train(composed(*SMALL, "train.max_steps=5"), observer=heard)
+    assert [evaluation.step for evaluation in heard.evaluations] == [2, 4, 5]
+    assert [evaluation.epoch for evaluation in heard.evaluations] == [1.0, 2.0, 2.5]
+    assert outcome.last is heard.evaluations[-1]
+    assert outcome.best.score == max(evaluation.score for evaluation in heard.evaluations)
+
+
+def test_the_learning_rate_rises_then_falls() -> None:
+    cfg = OptimizerConfig(name="adamw", warmup_ratio=0.1)
+    factors = [runner.learning_rate_factor(cfg, 20, step) for step in range(21)]
+    assert factors[:3] == [0.0, 0.5, 1.0]
+    assert factors[-1] == 0.0
+    np.testing.assert_allclose(np.diff(factors[2:]), -1 / 18)
+    cosine = replace(cfg, schedule="cosine")
+    assert runner.learning_rate_factor(cosine, 20, 11) == pytest.approx(0.5)
+    assert runner.learning_rate_factor(replace(cfg, schedule="constant"), 20, 19) == 1.0
+
+
+def test_lower_layers_learn_more_slowly_with_layer_decay(composed: Compose) -> None:
+    cfg = composed(*SMALL, "optimizer.layer_decay=0.5", "optimizer.lr=1")
+    model = factory.build(cfg, factory.plan(cfg))
+    rates = {
+        id(parameter): group["lr"]
+        for group in runner.make_optimizer(model, cfg.optimizer).param_groups
+        for parameter in group["params"]
+    }
+    assert len(rates) == len(list(model.parameters()))
+    layers = factory.encoder_layers(model.encoder)
+    assert {rates[id(p)] for p in model.output.parameters()} == {1.0}
+    assert {rates[id(p)] for p in layers[1].parameters()} == {0.5}
+    assert {rates[id(p)] for p in layers[0].parameters()} == {0.25}
+    embeddings = model.encoder.backbone.get_submodule("embeddings")
+    assert {rates[id(p)] for p in embeddings.parameters()} == {0.125}
+
+
+def test_biases_and_norms_do_not_decay(composed: Compose) -> None:
+    cfg = composed(*SMALL)
+    model = factory.build(cfg, factory.plan(cfg))
+    for group in runner.make_optimizer(model, cfg.optimizer).param_groups:
+        assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+
+
+def test_a_frozen_encoder_stays_as_it_was(composed: Compose) -> None:
+    cfg = composed(*SMALL, "encoder.freeze=true", "optimizer.lr=1e-2")
+    before = factory.build(cfg, factory.plan(cfg)).state_dict()
+    after = train(cfg)[0].state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"tanh.weight", "tanh.bias", "output.weight", "output.bias"}
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_its_step(composed: Compose) -> None:
+    with pytest.raises(TrainingFailed, match=r"the training loss is (nan|inf) at step [2-9]"):
+        train(composed(*SMALL, "optimizer.lr=1e30", "optimizer.warmup_ratio=0", "train.batch_size=8"))
+
+
+def test_regression_predicts_scores(composed: Compose) -> None:
+    _, outcome = train(composed(*SMALL, "task=stsb", "train.epochs=1"))
+    assert outcome.last.logits["validation"].shape == (24, 1)
+    assert set(outcome.last.metrics["validation"]) == {"pearson", "spearmanr", "corr"}
+
+
+def test_predictions_come_in_the_splits_own_order_whatever_the_batches(composed: Compose) -> None:
+    cfg = composed(*SMALL)
+    model = factory.build(cfg, factory.plan(cfg)).eval()
+    split = tokens(factory.plan(cfg).folder, 30)
+    cpu = torch.device("cpu")
+    one_by_one = np.concatenate([
+        runner.predict(model, split.select(np.array([row])), cfg.train, cpu) for row in range(30)
+    ])
+    for size in (1, 7, 64):
+        together = runner.predict(model, split, replace(cfg.train, eval_batch_size=size), cpu)
+        np.testing.assert_allclose(together, one_by_one, atol=1e-5)

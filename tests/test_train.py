@@ -1,0 +1,204 @@
+"""The main job from command line to a result on disk and in W&B."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import wandb_file
+from conftest import Compose
+from glue_pool import metrics
+from glue_pool.train import main, run
+
+TINY = (
+    "experiment=offline",
+    "encoder.num_hidden_layers=2",
+    "pooling.k=2",
+    "data.train_rows=96",
+    "data.dev_rows=40",
+    "train.max_steps=4",
+    "tracking.log_every=1",
+)
+
+
+@pytest.fixture
+def outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GLUE_POOL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("GLUE_POOL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "outputs"
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["glue-pool-train", *arguments])
+    main()
+
+
+def the_result(outputs: Path) -> tuple[Path, dict[str, Any]]:
+    (file,) = outputs.rglob("result.json")
+    return file.parent, json.loads(file.read_text())
+
+
+def test_the_main_job_leaves_the_whole_contract(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_main(monkeypatch, *TINY, "model=maxpool", "task=rte", "seed=3", "subset.size=64")
+    folder, result = the_result(outputs)
+    key = result["run_key"]
+    assert folder == outputs / "rte/maxpool/minilm_l6/n64-seed0" / f"seed=3-{key[:8]}"
+    expected = {
+        "schema": 1,
+        "status": "completed",
+        "task": "rte",
+        "model": "maxpool",
+        "pooling": "max_seq_mha",
+        "encoder": "minilm_l6",
+        "subset": {"size": 64, "seed": 0},
+        "seed": 3,
+        "train_rows": 64,
+        "primary_metric": "accuracy",
+        "splits": {"train": {"rows": 96, "official": False}, "validation": {"rows": 40, "official": False}},
+        "error": None,
+    }
+    assert {name: result[name] for name in expected} == expected
+    assert result["score"] == result["metrics"]["validation"]["accuracy"]
+    assert result["best"]["score"] >= result["score"]
+    assert result["parameters"]["pooling"] == 4 * 384**2 + 4 * 384
+    assert result["parameters"]["total"] > result["parameters"]["pooling"]
+    assert result["peak_memory_bytes"] > 0
+    timing = result["timing"]
+    assert timing["total_seconds"] >= timing["setup_seconds"] + timing["train_seconds"] + timing["eval_seconds"]
+    assert timing["train_tokens_per_second"] > timing["train_examples_per_second"] > 0
+
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in history] == [2, 4]
+    assert history[-1]["metrics"] == result["metrics"]
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["versions"]["torch"].startswith("2.")
+    assert manifest["data"]["subset"]["rows"] == 64
+    assert manifest["splits"] == result["splits"]
+    assert manifest["precision"] in {"fp32", "bf16"}
+    assert "seed: 3" in (folder / "config.yaml").read_text()
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "config.yaml",
+        "history.jsonl",
+        "manifest.json",
+        "predictions.parquet",
+        "result.json",
+    ]
+    printed = capsys.readouterr().out
+    for words in ("rte", "maxpool", f"{result['score']:.4f}", str(folder), "try next", "no GLUE score"):
+        assert words in printed
+
+
+def test_the_score_can_be_recomputed_from_the_predictions(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_main(monkeypatch, *TINY, "task=mnli", "model=bert")
+    folder, result = the_result(outputs)
+    table = pq.read_table(folder / "predictions.parquet").to_pandas()
+    for split in ("validation_matched", "validation_mismatched"):
+        rows = table[(table["split"] == split) & (table["epoch"] == "last")]
+        again = metrics.compute(["accuracy"], rows["label"].to_numpy(), np.stack(rows["logits"].to_list()))
+        assert again == result["metrics"][split]
+        assert rows["idx"].tolist() == list(range(40))
+    assert result["score"] == result["metrics"]["validation_matched"]["accuracy"]
+
+
+def test_the_wandb_file_tells_what_the_run_did(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_main(monkeypatch, *TINY, "task=mrpc", "pooling=mean", "tracking.tags=[mine]")
+    folder, result = the_result(outputs)
+    records = wandb_file.find(outputs, result["run_key"])
+    run = wandb_file.run(records)
+    assert run.run_group == "mrpc/mean"
+    assert {"mrpc", "mean", "minilm_l6", "full", "mine"} <= set(run.tags)
+    config = wandb_file.config(records)
+    assert config["optimizer"]["lr"] == 5e-5
+    assert config["task"]["name"] == "mrpc"
+    rows = wandb_file.history(records)
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert len(losses) == 4
+    assert all("train/learning_rate" in row for row in rows if "train/loss" in row)
+    dev = [row for row in rows if "validation/acc_and_f1" in row]
+    assert [row["step"] for row in dev] == [3, 4]
+    summary = wandb_file.summary(records)
+    assert summary["score"] == result["score"]
+    assert summary["status"] == "completed"
+
+
+def test_a_finished_run_is_not_run_again_unless_forced(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_main(monkeypatch, *TINY)
+    folder, first = the_result(outputs)
+    written = (folder / "result.json").stat().st_mtime_ns
+    run_main(monkeypatch, *TINY)
+    assert (folder / "result.json").stat().st_mtime_ns == written
+    assert "there already" in capsys.readouterr().out
+    run_main(monkeypatch, *TINY, "force=true")
+    _, again = the_result(outputs)
+    assert (folder / "result.json").stat().st_mtime_ns > written
+    assert again["score"] == first["score"]
+
+
+def test_what_cannot_change_the_numbers_does_not_change_the_folder(composed: Compose, tmp_path: Path) -> None:
+    from glue_pool.results import run_key
+
+    def key(*overrides: str, data: str = "d", encoder: str = "e") -> str:
+        return run_key(composed(*TINY, *overrides), data_id=data, encoder_id=encoder)
+
+    same = [[], ["tracking=none"], ["output_root=elsewhere"], ["save_model=true"], ["train.threads=1"], ["force=true"]]
+    assert len({key(*overrides) for overrides in same}) == 1
+    other = [["seed=1"], ["optimizer.lr=1e-4"], ["pooling=mean"], ["subset.size=50"], ["encoder.freeze=true"]]
+    keys = [key(), key(data="other"), key(encoder="other"), *(key(*overrides) for overrides in other)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_two_processes_without_network_give_the_same_predictions_bit_for_bit(tmp_path: Path) -> None:
+    isolated = ["unshare", "-n"]
+    if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], check=False).returncode:
+        pytest.skip("needs the right to make a network namespace (unshare -n)")
+    tables = []
+    for name in ("one", "two"):
+        environment = {
+            **os.environ,
+            "GLUE_POOL_OUTPUTS": str(tmp_path / name),
+            "GLUE_POOL_CACHE": str(tmp_path / "cache"),
+        }
+        command = [*isolated, sys.executable, "-m", "glue_pool.train", *TINY, "task=qnli"]
+        subprocess.run(command, env=environment, check=True, cwd=tmp_path, timeout=300)
+        folder, result = the_result(tmp_path / name)
+        assert result["status"] == "completed"
+        tables.append(pq.read_table(folder / "predictions.parquet"))
+    assert tables[0].equals(tables[1])
+
+
+def test_minilm_learns_the_generated_entailment_task(composed: Compose, tmp_path: Path) -> None:
+    cfg = composed(
+        "experiment=offline", f"output_root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "tracking=none"
+    )
+    result = run(cfg)
+    assert result["train_rows"] == 2000
+    assert result["score"] >= 0.85
+
+
+def test_real_glue_rows_train_and_say_that_they_are_official(
+    composed: Compose, glue_dir: Path, tmp_path: Path
+) -> None:
+    cfg = composed(
+        *TINY[:3], "data=local", f"data.dir={glue_dir}", "task=cola", "train.max_steps=2",
+        f"output_root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "tracking=none",
+    )  # fmt: skip
+    result = run(cfg)
+    assert result["splits"] == {
+        "train": {"rows": 8551, "official": True},
+        "validation": {"rows": 1043, "official": True},
+    }
+    assert "matthews_correlation" in result["metrics"]["validation"]
