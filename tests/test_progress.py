@@ -71,6 +71,7 @@ def test_steps_told_only_now_and_then_show_up_all_the_same() -> None:
 
 def test_every_evaluation_is_a_line_and_every_line_is_there_at_once() -> None:
     reader, writer = os.pipe()
+    os.set_blocking(reader, False)
     with open(writer, "w") as file, Progress(1000, "mnli/bert", file) as progress:
         progress.evaluation(0.5, {"matched": {"accuracy": 0.5, "f1": float("nan")}, "other": {"f1": 1}})
         line = os.read(reader, 4096).decode()

@@ -111,7 +111,7 @@ def _set(composed: DictConfig, key: str, value: Any) -> None:
     try:
         OmegaConf.update(composed, key, value, merge=True)
     except OmegaConfBaseException as error:
-        raise UserError(f"{key}={value}: {_first_line(error)}") from None
+        raise UserError(f"{key}={'null' if value is None else value}: {_first_line(error)}") from None
 
 
 def _compose(overrides: list[str]) -> DictConfig:

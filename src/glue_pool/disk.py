@@ -7,7 +7,7 @@ from pathlib import Path
 from glue_pool.errors import UserError
 
 
-def check_room(folder: Path, needed_bytes: int, name: str, ways_out: str) -> None:
+def check_room(folder: Path, needed_bytes: int, name: str, way_out: str) -> None:
     """Refuse a folder, there or not, that can't be written or has too little room; name says where it was chosen."""
     there = folder.absolute()
     while not there.exists():
@@ -17,9 +17,9 @@ def check_room(folder: Path, needed_bytes: int, name: str, ways_out: str) -> Non
             probe.write(bytes(4096))
         disk = os.statvfs(there)
     except OSError as error:
-        raise UserError(f"{name}: can't be written ({error.strerror}); {ways_out}") from None
+        raise UserError(f"{name}: can't be written ({error.strerror}); {way_out}") from None
     free = disk.f_bavail * disk.f_frsize
     if free < needed_bytes:
         raise UserError(
-            f"{name}: {free / 1e6:.1f} MB are left there, some {needed_bytes / 1e6:.1f} MB are needed; {ways_out}"
+            f"{name}: {free / 1e6:.1f} MB are left there, some {needed_bytes / 1e6:.1f} MB are needed; free some, or {way_out}"
         )

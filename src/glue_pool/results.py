@@ -127,12 +127,14 @@ class RunFolder:
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Write what a training gave; raises TrainingFailed, with nothing half-written, if the disk is full."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
-        reason = error.strerror or error
+        reason = getattr(error, "strerror", None) or error
         raise TrainingFailed(f"{path} can't be written ({reason}); mend that and run the same command again") from error
 
 
@@ -152,8 +154,8 @@ def check_output_root(cfg: Config, folder: RunFolder, model_bytes: int = 0) -> N
 
     model_bytes: what a saved model will take there, beside the result.
     """
-    ways_out = "free some room, or choose another with output_root=… or GLUE_POOL_OUTPUTS"
-    check_room(folder.path, RESULT_BYTES + model_bytes, f"output_root={cfg.output_root}", ways_out)
+    way_out = "choose another with output_root=… or GLUE_POOL_OUTPUTS"
+    check_room(folder.path, RESULT_BYTES + model_bytes, f"output_root={cfg.output_root}", way_out)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

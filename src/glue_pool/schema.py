@@ -254,13 +254,13 @@ def check(composed: DictConfig) -> Config:
     try:
         config: Any = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from None
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     assert isinstance(config, Config)
     for name, value, limits in _keys(config):
         _check_value(name, value, limits)
     for required in ("name", "_target_", "tanh"):
-        if required not in config.pooling:
-            raise UserError(f"pooling.{required} is missing: a pooling file has name, _target_ and tanh")
+        if not config.pooling.get(required):
+            raise UserError(f"pooling.{required} is missing or empty: a pooling file has name, _target_ and tanh")
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
     return config
 

@@ -138,8 +138,11 @@ def _start(
             f"tracking.dir={cfg.dir}: can't be made ({error.strerror}); choose another, or tracking=none"
         ) from None
     try:
-        if online and not wandb.login(prompt=False, verify=True):
-            raise wandb.Error("no API key, or WANDB_MODE is not online")
+        if online:
+            # W&B retries 20 times unless told: its service may then outlive the failed login and hold the exit
+            wandb.setup(wandb.Settings(x_graphql_retry_max=1))
+            if not wandb.login(prompt=False, verify=True):
+                raise wandb.Error("no API key, or WANDB_MODE is not online")
         run = wandb.init(
             mode="online" if online else "offline",
             project=cfg.project,
@@ -159,6 +162,7 @@ def _start(
                 symlink=False,  # parallel runs would fight over latest-run
                 disable_git=True,
                 label_disable=True,
+                x_graphql_retry_max=20,
                 x_disable_stats=True,
                 x_disable_meta=True,
                 x_disable_machine_info=True,

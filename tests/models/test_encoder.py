@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from glue_pool.schema import Config, EncoderConfig
 
 Compose = Callable[..., Config]
 Save = Callable[..., Path]
+MOST = 38  # tokens that each of these encoders takes: 40 positions, of which RoBERTa's kin use two otherwise
 
 # Small encoders: weights large enough that a wrong position or neighbour shows, dropout wherever a family has it.
 SIZES = {
@@ -92,6 +95,18 @@ def save(tmp_path_factory: pytest.TempPathFactory) -> Save:
     return make
 
 
+@pytest.fixture(scope="module")
+def using(composed: Compose) -> Compose:
+    """`using(folder, "model=bert")` is the config of a run with that encoder."""
+    compose = cache(composed)
+
+    def make(folder: Path, *overrides: str) -> Config:
+        cfg = compose(f"train.max_length={MOST}", *overrides)
+        return replace(cfg, encoder=replace(cfg.encoder, name=str(folder)))
+
+    return make
+
+
 def load(folder: Path, batching: str = "auto", **options: Any) -> tuple[Encoder, nn.Linear | None]:
     cfg = EncoderConfig(name=str(folder), **options)
     config = encoders.read_config(cfg, folder)
@@ -111,6 +126,7 @@ def build(cfg: Config) -> Classifier:
 
 def logits_and_gradients(model: Classifier, arranged: Layout) -> tuple[Tensor, dict[str, Tensor]]:
     ids, types = tokens(LENGTHS)
+    model.zero_grad()
     labels = torch.arange(len(LENGTHS)) % 2
     logits = model.train()(ids, types, arranged)
     F.cross_entropy(logits, labels).backward()
@@ -119,20 +135,13 @@ def logits_and_gradients(model: Classifier, arranged: Layout) -> tuple[Tensor, d
 
 @packed_families
 @pytest.mark.parametrize("pooling", ["max_seq_mha", "layer_attention"])  # reads tokens; reads [CLS], every layer
-def test_packed_equals_padded_on_either_side(composed: Compose, save: Save, family: str, pooling: str) -> None:
+def test_packed_equals_padded_on_either_side(using: Compose, save: Save, family: str, pooling: str) -> None:
     results = []
-    for batching, side in [("packed", "right"), ("packed", "left"), ("padded", "right"), ("padded", "left")]:
-        cfg = composed(
-            f"encoder.name={save(family)}",
-            "encoder.dropout=0",
-            f"pooling={pooling}",
-            "model.dropout=0",
-            "train.max_length=38",
-            f"train.batching={batching}",
-        )
-        model = build(cfg)
+    for batching in ("packed", "padded"):
+        keys = ["encoder.dropout=0", "model.dropout=0", f"pooling={pooling}", f"train.batching={batching}"]
+        model = build(using(save(family), *keys))
         assert model.encoder.packed == (batching == "packed")
-        results.append(logits_and_gradients(model, layout(LENGTHS, side)))
+        results += [logits_and_gradients(model, layout(LENGTHS, side)) for side in ("right", "left")]
     (logits, gradients), *others = results
     assert logits.std() > 0.05
     assert {name.split(".")[0] for name in gradients} == {"encoder", "pooler", "output"}
@@ -179,11 +188,10 @@ def test_texts_without_token_types_are_all_of_type_0(save: Save) -> None:
 
 
 @pytest.mark.parametrize("family", PADDED)
-def test_an_encoder_with_attention_of_its_own_runs_padded(composed: Compose, save: Save, family: str) -> None:
-    overrides = [f"encoder.name={save(family)}", "train.max_length=38"]
-    assert not factory.plan(composed(*overrides)).packed
+def test_an_encoder_with_attention_of_its_own_runs_padded(using: Compose, save: Save, family: str) -> None:
+    assert not factory.plan(using(save(family))).packed
     with pytest.raises(UserError, match=rf"train\.batching=packed: a {family} encoder .* use auto") as refused:
-        factory.plan(composed(*overrides, "train.batching=packed"))
+        factory.plan(using(save(family), "train.batching=packed"))
     assert "\n" not in str(refused.value)
 
 
@@ -282,14 +290,13 @@ def test_reinitialising_changes_the_top_layers_and_the_pooler_only(composed: Com
 
 
 @pytest.mark.parametrize("key", ["optimizer.reinit_layers=1", "optimizer.layer_decay=0.9"])
-def test_layers_that_share_their_weights_take_no_edit_of_their_own(composed: Compose, save: Save, key: str) -> None:
+def test_layers_that_share_their_weights_take_no_edit_of_their_own(using: Compose, save: Save, key: str) -> None:
     with pytest.raises(UserError, match="the layers of this albert encoder can't be told apart"):
-        factory.plan(composed(f"encoder.name={save('albert')}", "train.max_length=38", key))
+        factory.plan(using(save("albert"), key))
 
 
-def test_a_frozen_encoder_gets_no_gradients(composed: Compose, save: Save) -> None:
-    cfg = composed(f"encoder.name={save('bert')}", "encoder.freeze=true", "train.max_length=38")
-    model = build(cfg)
+def test_a_frozen_encoder_gets_no_gradients(using: Compose, save: Save) -> None:
+    model = build(using(save("bert"), "encoder.freeze=true"))
     _, gradients = logits_and_gradients(model, layout(LENGTHS))
     assert set(gradients) == {name for name, _ in model.named_parameters() if not name.startswith("encoder.")}
     assert gradients
@@ -307,32 +314,30 @@ def test_the_pretrained_tanh_layer_is_that_of_the_checkpoint(save: Save, family:
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name not in WITH_POOLER])
-def test_pretrained_tanh_is_refused_where_a_family_has_no_pooler(composed: Compose, save: Save, family: str) -> None:
-    cfg = composed(f"encoder.name={save(family)}", "model=bert", "train.max_length=38")
+def test_pretrained_tanh_is_refused_where_a_family_has_no_pooler(using: Compose, save: Save, family: str) -> None:
     with pytest.raises(UserError, match=r"this .* encoder has no pre-trained pooler; use pooling\.tanh=new"):
-        factory.plan(cfg)
+        factory.plan(using(save(family), "model=bert"))
 
 
-def test_pretrained_tanh_is_refused_where_the_checkpoint_has_no_pooler(composed: Compose, tmp_path: Path) -> None:
+def test_pretrained_tanh_is_refused_where_the_checkpoint_has_no_pooler(using: Compose, tmp_path: Path) -> None:
     BertForMaskedLM(BertConfig(**SIZES)).save_pretrained(tmp_path)
-    overrides = [f"encoder.name={tmp_path}", "model=bert", "train.max_length=38"]
     with pytest.raises(UserError, match="this bert encoder has no pre-trained pooler"):
-        build(composed(*overrides))
-    model = build(composed(*overrides, "pooling.tanh=new"))
+        build(using(tmp_path, "model=bert"))
+    model = build(using(tmp_path, "model=bert", "pooling.tanh=new"))
     assert model.tanh is not None
     assert abs(model.tanh.weight.std() - SIZES["initializer_range"]) < 0.02
 
 
-@pytest.mark.parametrize(("family", "most"), [("bert", 40), ("roberta", 38), ("mpnet", 38)])
+@pytest.mark.parametrize(("family", "most"), [("bert", 40), ("roberta", MOST), ("mpnet", MOST)])
 def test_texts_as_long_as_the_encoder_allows_run_and_longer_ones_are_refused(
-    composed: Compose, save: Save, family: str, most: int
+    using: Compose, save: Save, family: str, most: int
 ) -> None:
-    overrides = [f"encoder.name={save(family)}", "pooling=cls", "pooling.tanh=none"]
-    model = build(composed(*overrides, f"train.max_length={most}")).eval()
+    cfg = using(save(family), "pooling=cls")
+    model = build(replace(cfg, train=replace(cfg.train, max_length=most))).eval()
     ids, types = tokens([most])
     assert np.isfinite(model(ids, types, layout([most])).detach().numpy()).all()
     with pytest.raises(UserError, match=rf"train\.max_length={most + 1}: this encoder takes at most {most} tokens"):
-        factory.plan(composed(*overrides, f"train.max_length={most + 1}"))
+        factory.plan(replace(cfg, train=replace(cfg.train, max_length=most + 1)))
 
 
 def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from glue_pool.disk import check_room
 from glue_pool.errors import UserError
 
 FORMAT = 1
-WAYS_OUT = "free some room, or choose another with data.cache_dir=… or GLUE_POOL_CACHE"
+WAY_OUT = "choose another with data.cache_dir=… or GLUE_POOL_CACHE"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -122,7 +122,7 @@ def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path)
     tokens = _read(entry, rows)
     if tokens is not None:
         return tokens
-    check_room(cache_dir, 0, f"data.cache_dir={cache_dir}", WAYS_OUT)
+    check_room(cache_dir, 0, f"data.cache_dir={cache_dir}", WAY_OUT)
     return _write(entry, encode(rows, tokenizer, max_length))
 
 
@@ -198,5 +198,5 @@ def _write(entry: Path, tokens: Tokens) -> Tokens:
             return written
     except OSError as error:
         raise UserError(
-            f"data.cache_dir={entry.parent}: tokens can't be kept there ({error.strerror or error}); {WAYS_OUT}"
+            f"data.cache_dir={entry.parent}: tokens can't be kept there ({error.strerror or error}); {WAY_OUT}"
         ) from None

