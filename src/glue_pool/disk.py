@@ -18,8 +18,8 @@ def check_room(folder: Path, needed_bytes: int, name: str, way_out: str) -> None
         disk = os.statvfs(there)
     except OSError as error:
         raise UserError(f"{name}: can't be written ({error.strerror}); {way_out}") from None
-    free = disk.f_bavail * disk.f_frsize
-    if free < needed_bytes:
+    free, needed = disk.f_bavail * disk.f_frsize / 1e6, needed_bytes / 1e6
+    if free < needed:
         raise UserError(
-            f"{name}: {free / 1e6:.1f} MB are left there, some {needed_bytes / 1e6:.1f} MB are needed; free some, or {way_out}"
+            f"{name}: {free:.1f} MB are left there, some {needed:.1f} MB are needed; free some, or {way_out}"
         )

@@ -10,4 +10,4 @@ class UserError(Exception):
 
 
 class TrainingFailed(Exception):
-    """Training came to an end that is no result: a loss that is not finite (the message names the step), a full disk."""
+    """Training ended without a result: a loss that is not finite (the message names the step), or a full disk."""

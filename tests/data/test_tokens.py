@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+import local_data
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, Tokens, encode, tokenise
 from glue_pool.errors import UserError
@@ -41,11 +43,7 @@ PAIRS = rows(["A cat sat.", "one", "x", ""], ["It sat.", " two three four five s
 
 @pytest.fixture(scope="module")
 def bpe() -> Path:
-    """The folder of a RoBERTa-type tokenizer, without token types."""
-    folder = os.environ.get("GLUE_POOL_TEST_TOKENIZERS")
-    if not folder:
-        pytest.skip("needs a RoBERTa-type tokenizer: GLUE_POOL_TEST_TOKENIZERS=<folder with roberta_type/>")
-    return Path(folder).resolve() / "roberta_type"
+    return local_data.roberta_tokenizer()
 
 
 @pytest.fixture(params=["wordpiece", "bpe"])
@@ -204,34 +202,63 @@ def write(entry: Path, name: str, content: str) -> None:
     (entry / name).write_text(content)
 
 
+def remove(entry: Path, pattern: str) -> None:
+    for path in entry.glob(pattern):
+        path.unlink()
+
+
+def replace_by_a_file(entry: Path) -> None:
+    shutil.rmtree(entry)
+    entry.write_text("")
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "array cut short": partial(truncate, name="input_ids.npy", keep=140),
     "array without its header": partial(truncate, name="input_ids.npy", keep=20),
     "empty array": partial(truncate, name="lengths.npy", keep=0),
-    "array missing": lambda entry: (entry / "token_type_ids.npy").unlink(),
+    "array missing": partial(remove, pattern="token_type_ids.npy"),
     "array of another split": lambda entry: np.save(entry / "lengths.npy", np.array([3, 4])),
     "types of another split": lambda entry: np.save(entry / "token_type_ids.npy", np.zeros(3, np.uint8)),
-    "facts missing": lambda entry: (entry / "facts.json").unlink(),
+    "facts missing": partial(remove, pattern="facts.json"),
     "facts cut short": partial(truncate, name="facts.json", keep=9),
     "empty facts": partial(truncate, name="facts.json", keep=0),
     "facts of another shape": partial(write, name="facts.json", content="[]"),
     "counts missing": partial(write, name="facts.json", content='{"arrays": ["input_ids", "lengths"]}'),
-    "nothing in it": lambda entry: [path.unlink() for path in entry.iterdir()],
-    "a file in its place": lambda entry: (shutil.rmtree(entry), entry.write_text("")),
+    "nothing in it": partial(remove, pattern="*"),
+    "a file in its place": replace_by_a_file,
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_entry_is_rebuilt(damage: Callable[[Path], object], tmp_path: Path) -> None:
-    whole = tokenise(PAIRS, WORDPIECE, 8, tmp_path)
-    expected = {name: np.array(getattr(whole, name)) for name in ARRAYS}
+    tokenise(PAIRS, WORDPIECE, 8, tmp_path)
     (entry,) = entries(tmp_path)
     damage(entry)
     for reader in (WORDPIECE, Tokenizer(MINILM)):
         again = tokenise(PAIRS, reader, 8, tmp_path)
-        assert same(again, replace(again, **expected))
+        assert same(again, encode(PAIRS, WORDPIECE, 8))
     assert "loaded" not in vars(reader)
     assert entries(tmp_path) == [entry]
+
+
+class Executed:
+    """What unpickling this would do: make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_pickle_in_an_entry_is_never_loaded(tmp_path: Path) -> None:
+    cache, executed = tmp_path / "cache", tmp_path / "executed"
+    tokenise(PAIRS, WORDPIECE, 8, cache)
+    (entry,) = entries(cache)
+    for name in ("input_ids", "lengths"):
+        np.save(entry / f"{name}.npy", np.array([Executed(executed)], dtype=object), allow_pickle=True)
+        assert same(tokenise(PAIRS, WORDPIECE, 8, cache), encode(PAIRS, WORDPIECE, 8))
+    assert not executed.exists()
 
 
 def test_what_comes_from_the_cache_can_only_be_read(tmp_path: Path) -> None:
@@ -263,8 +290,26 @@ def test_a_cache_folder_that_cannot_be_made_is_refused_with_the_way_out(tmp_path
     assert "\n" not in str(refused.value)
 
 
+def test_entries_that_are_deleted_meanwhile_do_no_harm(tmp_path: Path) -> None:
+    expected = encode(PAIRS, WORDPIECE, 8)
+    over = threading.Event()
+
+    def delete() -> None:
+        while not over.is_set():
+            for entry in tmp_path.glob("[!.]*"):
+                shutil.rmtree(entry, ignore_errors=True)
+
+    deleting = threading.Thread(target=delete)
+    deleting.start()
+    try:
+        assert all(same(tokenise(PAIRS, WORDPIECE, 8, tmp_path), expected) for _ in range(100))
+    finally:
+        over.set()
+        deleting.join()
+
+
 def test_six_processes_on_one_cold_cache_get_equal_tokens_and_leave_one_entry(tmp_path: Path) -> None:
-    workers, rounds = 6, 12
+    workers, rounds = 6, 10
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["glue_pool.data.tokens", "transformers.models.auto.tokenization_auto"])
     split = rows([f"sentence {i} of some" for i in range(200)], ["and its other half"] * 200)

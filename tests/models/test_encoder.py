@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, BertConfig, BertForMaskedLM
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
+import local_data
+from conftest import Compose
 from glue_pool.errors import UserError
 from glue_pool.models import encoder as encoders
 from glue_pool.models import factory, identity
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.packing import Layout, layout
+from glue_pool.results import run_folder
 from glue_pool.schema import Config, EncoderConfig
+from glue_pool.train import run
 
-Compose = Callable[..., Config]
 Save = Callable[..., Path]
 MOST = 38  # tokens that each of these encoders takes: 40 positions, of which RoBERTa's kin use two otherwise
 
@@ -320,7 +324,7 @@ def test_pretrained_tanh_is_refused_where_a_family_has_no_pooler(using: Compose,
 
 
 def test_pretrained_tanh_is_refused_where_the_checkpoint_has_no_pooler(using: Compose, tmp_path: Path) -> None:
-    BertForMaskedLM(BertConfig(**SIZES)).save_pretrained(tmp_path)
+    AutoModelForMaskedLM.from_config(AutoConfig.for_model("bert", **SIZES)).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="this bert encoder has no pre-trained pooler"):
         build(using(tmp_path, "model=bert"))
     model = build(using(tmp_path, "model=bert", "pooling.tanh=new"))
@@ -344,3 +348,42 @@ def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     AutoConfig.for_model("t5", vocab_size=64, d_model=16).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="a t5 model is no text encoder"):
         encoders.read_config(EncoderConfig(name=str(tmp_path)), tmp_path)
+
+
+def test_a_roberta_type_run_gives_the_same_logits_packed_or_padded(composed: Compose, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(local_data.roberta_tokenizer())
+    torch.manual_seed(0)
+    sizes = SIZES | LIKE_ROBERTA | {"vocab_size": len(tokenizer), "max_position_embeddings": 66}
+    encoder = tmp_path / "encoder"
+    AutoModel.from_config(AutoConfig.for_model("roberta", **sizes)).save_pretrained(encoder)
+    tokenizer.save_pretrained(encoder)
+    common = [
+        f"encoder.name={encoder}",
+        "encoder.dropout=0",
+        "model.dropout=0",
+        "task=mrpc",
+        "data=local",
+        f"data.dir={local_data.write(tmp_path / 'data', composed('task=mrpc').task)}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        f"output_root={tmp_path / 'outputs'}",
+        "tracking=none",
+        "train.max_length=64",
+        "train.max_steps=5",
+        "train.batch_size=8",
+        "train.precision=fp32",
+        "optimizer.lr=1e-3",
+    ]
+    logits = []
+    for keys in (
+        ["train.batching=packed"],
+        ["train.batching=padded"],
+        ["train.batching=padded", "train.padding_side=left"],
+    ):
+        cfg = composed(*common, *keys)
+        key = run(cfg)["run_key"]
+        table = pq.read_table(run_folder(cfg, key).path / "predictions.parquet").to_pylist()
+        logits.append(np.array([row["logits"] for row in table if row["epoch"] == "last"]))
+    assert logits[0].shape == (24, 2)
+    assert logits[0].std() > 0.01
+    assert abs(logits[1] - logits[0]).max() < 1e-5
+    assert abs(logits[2] - logits[0]).max() < 1e-5
