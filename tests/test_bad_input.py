@@ -125,26 +125,21 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     ("line", "said"),
     [
         ("tsak=rte", "tsak: no such key; did you mean 'task'?"),
-        ("poolign=mean", "did you mean 'pooling'?"),
         ("task=rtee", "task=rtee: no such task; did you mean 'rte'? (there are cola, mnli, mrpc, "),
         ("pooling=max_seq_mah", "did you mean 'max_seq_mha'?"),
         ("optimizer.lrr=1", "optimizer.lrr: no such key; did you mean 'optimizer.lr'?"),
-        ("optimzer.lr=1", "did you mean 'optimizer.lr'?"),
         ("pooling.kk=2", "did you mean 'pooling.k'?"),
         ("pooling=mean pooling.k=2", "pooling.k: no such key"),
         ("+foo=1", "foo: no such key"),
-        ("++foo=1", "foo: no such key"),
         ("~pooling", "~pooling: a run needs every key; choose another value with pooling=… (adapool, "),
         ("~seed", "~seed: a run needs every key"),
         ("pooling=null", "pooling=null: no such pooling"),
         ("foo", "foo: not understood; it takes key=value"),
-        ("encoder.name=~/x", "encoder.name=~/x: not understood; it takes key=value"),
         ("--foo", "--foo: not understood"),
         ("--config-dir=/nowhere", "--config-dir /nowhere: there is no such folder"),
         ("seed=abc", "seed=abc: Value 'abc' of type 'str' could not be converted to Integer"),
         ("train.batch_size=1.5", "train.batch_size=1.5: Value '1.5' of type 'float' could not be converted to Integer"),
         ("train.batch_size=null", "train.batch_size=null: field 'train.batch_size' is not Optional"),
-        ("train=3", "train=3: Invalid type assigned"),
         ("pooling.k=two", "pooling.k=two: has to be int"),
         ("pooling.tanh=null", "pooling.tanh is missing or empty"),
         ("pooling.tanh=yes", "pooling.tanh=yes: one of none, pretrained, new"),
@@ -152,7 +147,6 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("pooling.k=0", "pooling.k=0: this encoder has 2 layers, so k lies in 1..2"),
         ("pooling.k=99", "pooling.k=99: this encoder has 2 layers, so k lies in 1..2"),
         ("pooling.num_heads=7", "pooling.num_heads=7 does not divide the encoder's d=384; take one that does (1, 2, "),
-        ("pooling.num_heads=0", "pooling.num_heads=0 does not divide"),
         ("optimizer.lr=-1", "optimizer.lr=-1.0: has to be above 0"),
         ("optimizer.lr=nan", "optimizer.lr=nan: not a finite number"),
         ("train.batch_size=0", "train.batch_size=0: has to be at least 1"),
@@ -191,11 +185,11 @@ def test_a_device_that_is_not_there(job: Job) -> None:
     [
         (
             "pooling/mine.yaml",
-            "name: mine\n_target_: my_poolers.Mine\ntanh: none\n",
+            "name: mine\n_target_: mine.Mine\ntanh: none\n",
             "pooling",
-            "my_poolers.Mine: can't",
+            "mine.Mine: can't be imported",
         ),
-        ("pooling/mine.yaml", "_target_: my_poolers.Mine\ntanh: none\n", "pooling", "pooling.name is missing"),
+        ("pooling/mine.yaml", "_target_: mine.Mine\ntanh: none\n", "pooling", "pooling.name is missing"),
         ("pooling/mine.yaml", "name: [mine\n", "pooling", "pooling=mine"),
         ("task/mine.yaml", "name: mine\nlables: [a, b]\n", "task", "Key 'lables' not in 'TaskConfig'"),
     ],
@@ -236,16 +230,10 @@ EMPTY = pa.schema([("sentence1", "string"), ("sentence2", "string"), ("label", "
         ("rte", lambda file: shutil.rmtree(file.parent), "no folder rte in it; there are stsb"),
         ("rte", Path.unlink, "train.parquet is missing; in that folder there are validation.parquet"),
         ("rte", lambda file: file.write_bytes(file.read_bytes()[:-40]), "train.parquet can't be read as parquet: "),
-        ("rte", lambda file: file.write_bytes(b""), "train.parquet can't be read as parquet: "),
         ("rte", drop("sentence2"), "train.parquet: no column sentence2; the columns are sentence1, label, idx"),
-        ("rte", drop("label"), "train.parquet: no column label"),
         ("rte", put("label", [0, 1, 2, 3] * 4), "label 2 in row 2 is none of task rte's labels (0 entailment, "),
-        ("rte", put("label", [-1] * 16), "label -1 in row 0 is none of task rte's labels"),
-        ("rte", put("sentence1", [None] * 16), "train.parquet: column sentence1 has no value in row 0"),
-        ("rte", put("sentence1", [1] * 16), "train.parquet: column sentence1 holds int64, not text"),
         ("rte", lambda file: pq.write_table(EMPTY, file), "train.parquet: the split is empty"),
         ("stsb", put("label", [*[2.5] * 15, math.nan]), "score nan in row 15 lies outside 0 to 5"),
-        ("stsb", put("label", [*[2.5] * 15, 5.1]), "score 5.1 in row 15 lies outside 0 to 5"),
     ],
 )
 def test_bad_rows_are_one_line_that_names_the_file(
@@ -292,11 +280,6 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
 
-def cut_weights() -> bytes:
-    with (PACKAGED / WEIGHTS).open("rb") as file:
-        return file.read(1_000_000)
-
-
 @pytest.mark.parametrize(
     ("without", "instead", "said"),
     [
@@ -304,10 +287,8 @@ def cut_weights() -> bytes:
         ([WEIGHTS], {"pytorch_model.bin": b"\x80\x04."}, "no model.safetensors there, and pickled weights are never"),
         ([WEIGHTS], {INDEX: '{"weight_map": {"a": "model-1.safetensors"}}'}, "no model-1.safetensors there"),
         ([WEIGHTS], {INDEX: "{"}, "model.safetensors.index.json is damaged; fetch it again"),
-        ([], {WEIGHTS: cut_weights()}, "model.safetensors is damaged (Error while deserializing header: incomplete"),
-        ([], {WEIGHTS: b"weights" * 9}, "model.safetensors is damaged (Error while deserializing header: "),
+        ([], {WEIGHTS: (PACKAGED / WEIGHTS).read_bytes()[:999_999]}, "model.safetensors is damaged (Error while deserializing header: incomplete"),
         (["config.json"], {}, "no usable config.json there: "),
-        ([], {"config.json": "{"}, "no usable config.json there: "),
         ([], {"config.json": '{"model_type": "t5"}'}, "a t5 model is no text encoder"),
         ([], {"config.json": json.dumps(CONFIG | {"intermediate_size": 999})}, "these files are not of one model"),
         (["tokenizer.json", "vocab.txt", "tokenizer_config.json"], {}, "no tokenizer there (tokenizer.json)"),

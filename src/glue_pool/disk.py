@@ -10,9 +10,9 @@ from glue_pool.errors import UserError
 def check_room(folder: Path, needed_bytes: int, name: str, way_out: str) -> None:
     """Refuse a folder, there or not, that can't be written or has too little room; name says where it was chosen."""
     there = folder.absolute()
-    while not there.exists():
-        there = there.parent
     try:
+        while not there.exists():
+            there = there.parent
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(4096))
         disk = os.statvfs(there)

@@ -71,6 +71,11 @@ class RunFolder:
         """Where the result is, once the run is over."""
         return self.path / "result.json"
 
+    @property
+    def model(self) -> Path:
+        """Where the trained model is, if it was to be kept."""
+        return self.path / "model"
+
     def read(self) -> dict[str, Any] | None:
         """Return the result that is there, completed or failed; None if there is none of this key, or a damaged one."""
         try:
@@ -80,6 +85,13 @@ class RunFolder:
         same = isinstance(result, dict) and result.get("run_key") == self.key
         return result if same and result.get("schema") == SCHEMA else None
 
+    def read_completed(self, *, with_model: bool) -> dict[str, Any] | None:
+        """Return the result if it is a completed one (and its model was kept, if that is asked for)."""
+        result = self.read()
+        if result is None or result.get("status") != "completed" or (with_model and not self.model.is_dir()):
+            return None
+        return result
+
     def create(self, cfg: Config, manifest: Mapping[str, Any]) -> None:
         """Make the folder, empty it of an earlier attempt, and write what is known before training."""
         from omegaconf import OmegaConf
@@ -88,7 +100,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in ("result.json", "predictions.parquet", "history.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.path / "model", ignore_errors=True)
+            shutil.rmtree(self.model, ignore_errors=True)
             write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
             write_json(self.path / "manifest.json", manifest)
             (self.path / "history.jsonl").touch()
@@ -204,6 +216,7 @@ def describe(cfg: Config, key: str, data: "TaskData", parameters: Mapping[str, i
         "pooling": cfg.pooling["name"],
         "method": cfg.method,
         "encoder": encoder_name(cfg),
+        "kind": "probe" if cfg.encoder.freeze else "fine-tuned",
         "subset": {"size": cfg.subset.size, "seed": cfg.subset.seed},
         "seed": cfg.seed,
         "train_rows": len(data.train),

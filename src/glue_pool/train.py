@@ -70,7 +70,7 @@ def run(cfg: Config) -> dict[str, Any]:
         encoder_id=identity.identity(cfg.encoder),
     )
     folder = results.run_folder(cfg, key)
-    if (done := folder.read()) and done.get("status") == "completed" and not cfg.force:
+    if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:
         report(cfg, folder, done, "this result was there already; force=true runs it anew")
         return done
     results.check_output_root(cfg, folder)
@@ -122,8 +122,8 @@ def run(cfg: Config) -> dict[str, Any]:
                 log_every=cfg.tracking.log_every,
             )
             if cfg.save_model:
-                with results.writing(folder.path / "model"):
-                    saved.save(model, cfg, blueprint.folder, folder.path / "model")
+                with results.writing(folder.model):
+                    saved.save(model, cfg, blueprint.folder, folder.model)
             folder.write_predictions(results.predictions(data.dev, outcome))
             result = results.completed(about, outcome, setup_seconds, time.perf_counter() - started)
             folder.write_result(result)

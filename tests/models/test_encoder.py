@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +22,7 @@ import local_data
 from conftest import Compose
 from glue_pool.errors import UserError
 from glue_pool.models import encoder as encoders
-from glue_pool.models import factory, identity
+from glue_pool.models import factory, identity, packing
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.packing import Layout, layout
@@ -152,6 +154,25 @@ def test_packed_equals_padded_on_either_side(using: Compose, save: Save, family:
     for other_logits, other_gradients in others:
         torch.testing.assert_close(other_logits, logits, atol=1e-5, rtol=0)
         torch.testing.assert_close(other_gradients, gradients, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12).map(sorted),
+    window=st.sampled_from([None, 1, 3, 9]),
+    side=st.sampled_from(["right", "left"]),
+)
+def test_attention_on_a_gpu_is_that_on_a_cpu(lengths: list[int], window: int | None, side: str) -> None:
+    # each form is chosen by its device; both run on a CPU
+    draw = torch.Generator().manual_seed(0)
+    arranged, results = layout(lengths, side), []
+    inputs = torch.randn(4, 2, sum(lengths), 8, generator=draw)
+    for attend in (packing._attend_on_cpu, packing._attend):
+        query, key, value = (x.clone().requires_grad_() for x in inputs[:3])
+        output = attend(query, key, value, arranged, 0.3, 0.0, window)
+        output.backward(inputs[3].transpose(0, 1))
+        results.append([output.detach(), query.grad, key.grad, value.grad])
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-5)
 
 
 @every_family

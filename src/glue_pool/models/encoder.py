@@ -78,6 +78,7 @@ class Encoder(nn.Module):
         config = copy.deepcopy(config)  # loading writes into the config it is given
         self.config = config
         self.packed = packed
+        self.frozen = False
         self.backbone = backbone if backbone is not None else AutoModel.from_config(config)
         dropout.cheapen(self.backbone)
         if packed:
@@ -87,6 +88,16 @@ class Encoder(nn.Module):
         self._takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
         self._first_position = _first_position(self.backbone)
         self.lookup: Tensor | None = None  # token id -> row of the embeddings, while they are a part (see vocabulary)
+
+    def freeze(self) -> None:
+        """Fix the weights, and leave dropout out for good: what the encoder says of a text no longer changes."""
+        self.frozen = True
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Encoder":
+        """Switch dropout on or off; a frozen encoder never has any."""
+        return super().train(mode and not self.frozen)
 
     @property
     def d(self) -> int:

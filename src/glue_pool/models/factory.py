@@ -78,7 +78,7 @@ def build(cfg: Config, blueprint: Blueprint) -> Classifier:
         nn.init.normal_(model.output.weight, std=_initializer_range(encoder))
         nn.init.zeros_(model.output.bias)
     if cfg.encoder.freeze:
-        encoder.requires_grad_(False)
+        encoder.freeze()
     return model
 
 

@@ -192,11 +192,12 @@ def _attend(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, dropout: float, window: int | None
 ) -> Tensor:
     """`(heads, tokens, d_head)` to `(tokens, heads, d_head)`, all sequences padded to the longest."""
-    padded = (layout.pad(x.transpose(0, 1)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (layout.pad(x.transpose(0, 1)).transpose(1, 2) for x in (q, k, v))
     mask = layout.mask[:, None, None, :]
     if window is not None and layout.mask.shape[1] > window:
         mask = mask & _near(layout.mask.shape[1], window, mask.device)
-    attended = F.scaled_dot_product_attention(*padded, attn_mask=mask, dropout_p=dropout, scale=scale)
+        mask = mask | ~layout.mask[:, None, :, None]  # padding far from any real token: no row may be all false
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
     return attended.transpose(1, 2)[layout.mask]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from glue_pool.data.synthetic.words import LOOKS, TOWN, World, a, other, sentence, table
+from glue_pool.data.synthetic.words import LOOKS, TOWN, World, a, cells, other, sentence, table
 
 # A line tells one event in several ways; exchanging {a} and {b} makes it another event.
 DEALS = table("""
@@ -32,7 +32,7 @@ ORDERS = table("""
     {a} arrived before {b} | {b} arrived after {a}
     {a} earns more than {b} | {b} earns less than {a}
     {a} runs faster than {b} | {b} runs slower than {a}""")
-SOURCES = table("""
+SOURCES = cells("""
     according to the police | as several newspapers report | a spokesman said | witnesses recalled
     a court has heard | to the surprise of many | as far as anyone knows | it emerged later""")
 
@@ -65,13 +65,12 @@ class Event(NamedTuple):
 
 
 def thing(rng: Random, world: World) -> str:
+    """A noun with its article, and sometimes with an adjective."""
     noun = rng.choice(rng.choice(world.kinds)[1])
     return a(f"{rng.choice(LOOKS)} {noun}" if rng.random() < 0.4 else noun)
 
 
-def event(
-    rng: Random, world: World, cast: Sequence[str], frames: Sequence[tuple[str, ...]]
-) -> Event:
+def event(rng: Random, world: World, cast: Sequence[str], frames: list[tuple[str, ...]]) -> Event:
     """Something that happens between the first two of the cast."""
     place, time = rng.choice(world.places), rng.choice(world.times)
     return Event(rng.choice(frames), cast[0], cast[1], thing(rng, world), place, time)
@@ -84,26 +83,22 @@ def mrpc(rng: Random, label: int) -> tuple[str, ...]:
         second = first.swapped()
     elif not label:
         second = first.changed(rng, TOWN, rng.choice(["x", "place", "time"]))
-    tails = [f", {rng.choice(rng.choice(SOURCES))}" if rng.random() < 0.6 else "" for _ in "12"]
+    tails = [f", {rng.choice(SOURCES)}" if rng.random() < 0.6 else "" for _ in "12"]
     return first.tell(rng, tail=tails[0]), second.tell(rng, tail=tails[1])
 
 
 def stsb(rng: Random, level: int) -> tuple[str, ...]:
-    """Five aspects, each worth a point where the two share it; a thing of the same kind, half."""
-    cast = rng.sample(TOWN.people, 4)
-    kind, near = rng.sample(TOWN.kinds, 2)
-    nouns = rng.sample(kind[1], 2)
-    one = Event(rng.choice(DEALS), cast[0], cast[1], a(nouns[0]), *where_and_when(rng))
-    two = Event(other(rng, DEALS, one.told), cast[2], cast[3], a(rng.choice(near[1])), *where_and_when(rng, one))
+    """Five aspects, each worth a point (two levels) if shared; things of one kind, half a point."""
+    told, cast = rng.sample(DEALS, 2), rng.sample(TOWN.people, 4)
+    places, times = rng.sample(TOWN.places, 2), rng.sample(TOWN.times, 2)
+    (_, nouns), (_, strange) = rng.sample(TOWN.kinds, 2)
+    x, near = rng.sample(nouns, 2)
+    one = Event(told[0], cast[0], cast[1], a(x), places[0], times[0])
+    two = Event(told[1], cast[2], cast[3], a(rng.choice(strange)), places[1], times[1])
     aspects = [["told"], ["a", "b"], ["place"], ["time"], ["x"]]
     if level % 2:
-        two = two._replace(x=a(nouns[1]))
+        two = two._replace(x=a(near))
         aspects.pop()
     for shared in rng.sample(aspects, level // 2):
         two = two._replace(**{name: getattr(one, name) for name in shared})
     return one.tell(rng), two.tell(rng)
-
-
-def where_and_when(rng: Random, but: Event | None = None) -> tuple[str, str]:
-    taken = (but.place, but.time) if but else ()
-    return other(rng, TOWN.places, *taken), other(rng, TOWN.times, *taken)

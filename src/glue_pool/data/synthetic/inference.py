@@ -1,4 +1,4 @@
-"""Does the hypothesis follow from the premise? Quantifiers, monotonicity, connectives, roles (RTE, MNLI)."""
+"""Does the hypothesis follow: quantifiers, monotonicity, connectives, roles (RTE, MNLI)."""
 
 from random import Random
 
@@ -45,7 +45,7 @@ MAY_HAVE = cells("""
     {a} was planning to {v} | {b} asked {a} to {v} | {b} believed that {a} {vd}
     {b} or {a} {vd} | Nobody knows whether {a} {vd} | If {a} {vd}, {b} will be pleased""")
 SAID = ("{a} {vd}", "{a} did not {v}")
-DEEDS = [
+DEEDS: list[tuple[str, ...]] = [
     (premise, hypothesis, label)
     for premises, labels in [(DID, "EC"), (DID_NOT, "CE"), (MAY_HAVE, "NN")]
     for premise in premises
@@ -63,7 +63,7 @@ KINDS = table("""
     {a} and {b} {hd} {x} {w} > {b} did not {h} {k} {w} > C
     {a} did not {h} {k} {w} > {a} {hd} {x} {w} > C
     Neither {a} nor {b} {hd} {k} {w} > {b} {hd} {x} {w} > C""")
-LOGIC: list[list[tuple[str, ...]]] = [QUANTIFIERS, DEEDS, DEEDS, KINDS]
+LOGIC = [QUANTIFIERS, DEEDS, DEEDS, KINDS]
 HOLDINGS = table("""
     buy | bought
     find | found
@@ -85,7 +85,9 @@ def logic(rng: Random, world: World, label: str, cast: list[str]) -> tuple[str, 
     """A rule of one of the tables, filled in."""
     rules = rng.choice(LOGIC)
     premise, hypothesis, _ = rng.choice([rule for rule in rules if rule[2] == label])
-    (base, past), (hold, held), (kind, nouns) = map(rng.choice, (world.doings, HOLDINGS, world.kinds))
+    base, past = rng.choice(world.doings)
+    hold, held = rng.choice(HOLDINGS)
+    kind, nouns = rng.choice(world.kinds)
     group, place = rng.choice(world.groups), rng.choice(world.places)
     slots = {"a": cast[0], "b": cast[1], "g": group, "s": f"{rng.choice(SORTS)} {group}"}
     slots |= {"v": base, "vd": past, "h": hold, "hd": held, "x": a(rng.choice(nouns)), "k": a(kind)}
@@ -98,8 +100,10 @@ def details(rng: Random, world: World, label: str, cast: list[str]) -> tuple[str
     e = event(rng, world, cast, rng.choice([DEALS, MEETINGS]))
     aspect = rng.choice(["place", "time"])
     h = e.changed(rng, world, aspect) if label == "C" else e
-    said = {"place": True, "time": True} | ({aspect: False} if label == "N" else {})
-    return e.tell(rng, **said), h.tell(rng, place=aspect == "place", time=aspect == "time")
+    where, when = aspect == "place", aspect == "time"
+    unsaid = label == "N"
+    premise = e.tell(rng, place=not (unsaid and where), time=not (unsaid and when))
+    return premise, h.tell(rng, place=where, time=when)
 
 
 def roles(rng: Random, world: World, label: str, cast: list[str]) -> tuple[str, str]:
@@ -123,12 +127,14 @@ def story(rng: Random, world: World, fact: str, cast: list[str], longest: int) -
 
 
 def rte(rng: Random, label: int) -> tuple[str, ...]:
+    """Logic alone, in a longer text; of what does not follow, two thirds are contradictions."""
     cast = rng.sample(TOWN.people, 8)
     premise, hypothesis = logic(rng, TOWN, rng.choice("NCC") if label else "E", cast)
     return story(rng, TOWN, premise, cast[2:], 3), hypothesis
 
 
 def mnli(rng: Random, label: int, world: World = TOWN) -> tuple[str, ...]:
+    """Logic, details and roles, in two or three sentences at most."""
     cast = rng.sample(world.people, 4)
     infer = rng.choice([logic, logic, details, roles])
     premise, hypothesis = infer(rng, world, "ENC"[label], cast)

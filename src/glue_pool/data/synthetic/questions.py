@@ -2,7 +2,7 @@
 
 from random import Random
 
-from glue_pool.data.synthetic.words import CITIES, MEN, SURNAMES, WOMEN, other, sentence, table
+from glue_pool.data.synthetic.words import CITIES, MEN, SURNAMES, WOMEN, cells, other, sentence, table
 
 # What a sentence may say of {e} | ways to ask for it.
 FACTS = table("""
@@ -20,8 +20,8 @@ FACTS = table("""
     is known for its {part} | What is {e} known for? | Which part of {e} is famous?
     is made mostly of {stuff} | What is {e} made of? | Which material was used for {e}?""")
 BUILDINGS = "Bridge Museum Tower Theatre Library Station Palace Hotel Temple Stadium".split()
-PARTS = "roof, spiral stairs, painted ceiling, blue windows, bronze doors, tall columns".split(", ")
-STUFF = "marble, red brick, oak, steel and glass, grey granite, concrete, limestone".split(", ")
+PARTS = cells("roof | spiral stairs | painted ceiling | blue windows | bronze doors | tall columns")
+STUFF = cells("marble | red brick | oak | steel and glass | grey granite | concrete | limestone")
 
 # Each line asks one thing in several ways, of a skill {s}, a city {c}, or {c} and then {d}.
 ASKED = table("""
@@ -42,10 +42,11 @@ ASKED = table("""
     Is {c} bigger than {d}? | Is {d} smaller than {c}? | Does {c} have more people than {d}?
     Should I move from {c} to {d}? | Is it a good idea to leave {c} for {d}?
     Is life in {c} cheaper than in {d}? | Does one pay more in {d} than in {c}?""")
-SKILLS = """play the violin, speak Polish, bake bread, write a novel, swim, repair a bicycle, fly a plane
-play chess, keep bees, draw portraits, sing opera, ride a horse, climb mountains, surf, grow tomatoes
-build a boat, make cheese, read Arabic, juggle, skate, brew beer, knit, play tennis, do magic tricks"""
-SKILL_LIST = [skill for line in SKILLS.splitlines() for skill in line.split(", ")]
+SKILLS = cells("""
+    play the violin | speak Polish | bake bread | write a novel | swim | repair a bicycle | fly a plane
+    play chess | keep bees | draw portraits | sing opera | ride a horse | climb mountains | surf
+    grow tomatoes | build a boat | make cheese | read Arabic | juggle | skate | brew beer | knit
+    play tennis | do magic tricks""")
 OPENINGS = ["", "", "", "I am curious. ", "Please help me. ", "No jokes, please. ", "I keep wondering: "]
 
 
@@ -64,6 +65,7 @@ def qnli(rng: Random, label: int) -> tuple[str, ...]:
 
 
 def values(rng: Random) -> dict[str, str]:
+    """Something for each slot of a fact."""
     return {
         "year": str(rng.randint(1780, 2019)),
         "person": f"{rng.choice(WOMEN + MEN)} {rng.choice(SURNAMES)}",
@@ -77,7 +79,7 @@ def values(rng: Random) -> dict[str, str]:
 def qqp(rng: Random, label: int) -> tuple[str, ...]:
     """The same question twice, or of something else, or something else of the same."""
     asks = rng.choice(ASKED)
-    slots = {"s": rng.choice(SKILL_LIST), "c": (c := rng.choice(CITIES)), "d": other(rng, CITIES, c)}
+    slots = {"s": rng.choice(SKILLS), "c": (c := rng.choice(CITIES)), "d": other(rng, CITIES, c)}
     slot = "d" if "{d}" in asks[0] else "c" if "{c}" in asks[0] else "s"
     first, second = rng.sample(asks, 2)
     changed = dict(slots)
@@ -86,5 +88,5 @@ def qqp(rng: Random, label: int) -> tuple[str, ...]:
     elif not label and slot == "d":
         changed = slots | {"c": slots["d"], "d": slots["c"]}
     elif not label:
-        changed[slot] = other(rng, SKILL_LIST if slot == "s" else CITIES, slots[slot])
+        changed[slot] = other(rng, SKILLS if slot == "s" else CITIES, slots[slot])
     return rng.choice(OPENINGS) + first.format(**slots), second.format(**changed)

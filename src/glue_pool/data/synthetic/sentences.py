@@ -2,7 +2,7 @@
 
 from random import Random
 
-from glue_pool.data.synthetic.words import MEN, WOMEN, sentence, table
+from glue_pool.data.synthetic.words import MEN, WOMEN, cells, sentence, table
 
 # Acceptable | unacceptable. {n} {m} nouns, {v} a verb, {j} an adjective, {p} a name.
 GRAMMAR = table("""
@@ -51,7 +51,7 @@ MOODS = "tall clever famous nervous friendly jealous modest generous proud polit
 FRAMES = ["{}"] * 6 + ["I believe that {}", "it is true that {}", "{p} said that {}", "{}, I think"]
 
 # {p} {q} words of the label's polarity, {o} a word of the other one; {f} a film, {n} {m} parts of it.
-REVIEWS = table("""
+REVIEWS = cells("""
     {p} and {q}
     a {p} {f}
     a {p}, {q} {f} that you will remember
@@ -59,6 +59,9 @@ REVIEWS = table("""
     one of the most {p} {f}s of the year
     from the first scene to the last, this is a {p} piece of work
     it helps a lot to know how {p} its {n} is before you decide whether to go
+    everything about this {f} is {p}, above all the {n}
+    with its {p} {n} and its {q} {m}, it is one to tell your friends about
+    after an hour of such {p} {m} I wanted to shake hands with whoever wrote the {n}, or run
     the {n} is {o}, but the {f} as a whole is {p}
     although the {n} is {o}, the {m} is so {p} that nothing else matters
     {o} as the {n} may be, what stays with you is a {p} {f}
@@ -101,12 +104,16 @@ SCHEMAS = table("""
     {a} hired {b} because {he} {w} help | needed | offered | {w} help
     {a} woke {b} because {he} {w} | heard a noise | was snoring | {w}
     {a} followed {b} to the station because {he} had {w} | lost the way | found the way | had {w}""")
-BEFORE = """| It was late in the year. | Everybody knows the story. | This is what I heard from a friend.
-| As always, things were complicated. | They had known each other for years."""
-LEADS = [cell.strip() for cell in BEFORE.split("|")]
+BEFORE = [
+    "",
+    *cells("""
+    It was late in the year. | Everybody knows the story. | This is what I heard from a friend.
+    As always, things were complicated. | They had known each other for years."""),
+]
 
 
 def cola(rng: Random, label: int) -> tuple[str, ...]:
+    """The left or the right side of a line of GRAMMAR."""
     text = rng.choice(GRAMMAR)[1 - label]
     (n, m), p = rng.sample(NOUNS, 2), rng.choice(WOMEN + MEN)
     slots = {"n": n, "m": m, "p": p, "v": rng.choice(VERBS), "j": rng.choice(MOODS)}
@@ -116,17 +123,18 @@ def cola(rng: Random, label: int) -> tuple[str, ...]:
 
 
 def sst2(rng: Random, label: int) -> tuple[str, ...]:
+    """A review whose words for and against are balanced more often than not."""
     (p, q), o = rng.sample(GOOD if label else BAD, 2), rng.choice(BAD if label else GOOD)
     n, m = rng.sample(ASPECTS, 2)
-    text = rng.choice(REVIEWS)[0].format(p=p, q=q, o=o, n=n, m=m, f=rng.choice(FILMS))
-    return (" ".join(text.split()),)
+    return (rng.choice(REVIEWS).format(p=p, q=q, o=o, n=n, m=m, f=rng.choice(FILMS)),)
 
 
 def wnli(rng: Random, label: int) -> tuple[str, ...]:
+    """Who is meant by the pronoun."""
     names, he = rng.choice([(WOMEN, "she"), (MEN, "he")])
     one, two = rng.sample(names, 2)
     said, *words, claim = rng.choice(SCHEMAS)
     which = rng.randrange(2)
     text = said.format(a=one, b=two, he=he, w=words[which])
     who = (one, two)[which if label else 1 - which]
-    return f"{rng.choice(LEADS)} {sentence(text)}".strip(), sentence(f"{who} {claim.format(w=words[which])}")
+    return f"{rng.choice(BEFORE)} {sentence(text)}".strip(), sentence(f"{who} {claim.format(w=words[which])}")

@@ -30,6 +30,7 @@ def cells(text: str) -> list[str]:
 
 
 def world(text: str) -> World:
+    """Read a world from lines `field: items`, `kind noun: nouns` and `do base past: objects`."""
     lines = [line.split(":") for line in text.strip().splitlines()]
     rows = [(key.split(), [item.strip() for item in items.split(",")]) for key, items in lines]
 
