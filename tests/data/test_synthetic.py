@@ -99,7 +99,7 @@ def test_every_template_is_filled_and_reads_as_english(task: str) -> None:
 
 def test_the_mismatched_split_of_mnli_has_a_vocabulary_of_its_own() -> None:
     splits = generate("mnli", train_rows=2000, dev_rows=400, seed=0)
-    words = {name: set(re.findall(r"\w+", " ".join(sum(split.texts, [])))) for name, split in splits.items()}
+    words = {name: set(re.findall(r"\w+", " ".join(map(" ".join, split.texts)))) for name, split in splits.items()}
     assert len(words["validation_matched"] - words["train"]) < 5
     assert len(words["validation_mismatched"] - words["train"]) > 100
 

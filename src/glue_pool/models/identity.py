@@ -53,7 +53,10 @@ def _download(name: str, revision: str | None) -> Path:
     )
 
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES)))
+        if revision is None and not list(folder.glob("*.safetensors")) and (converted := _conversion(name)):
+            folder = Path(snapshot_download(name, revision=converted, allow_patterns=list(HUB_FILES)))
+        return folder
     except (RepositoryNotFoundError, HFValidationError):
         raise UserError(
             f"encoder.name={name}: neither a folder nor a model on the Hub (nor {', '.join(PACKAGED)})"
@@ -68,6 +71,14 @@ def _download(name: str, revision: str | None) -> Path:
             f"({type(error).__name__}); ways out: encoder=minilm_l6 (packaged), encoder.name=FOLDER, "
             "or fill the cache on a host with network (HF_HOME)"
         ) from None
+
+
+def _conversion(name: str) -> str | None:
+    """Return the revision in which the Hub's own converter offers a model's pickled weights as safetensors, if it does."""
+    from huggingface_hub import get_repo_discussions
+
+    offers = get_repo_discussions(name, author="SFconvertbot", discussion_type="pull_request", discussion_status="open")
+    return next((offer.git_reference for offer in offers), None)
 
 
 def identity(cfg: EncoderConfig) -> str:
