@@ -1,6 +1,6 @@
 """Print methods x tasks from a folder of results: mean ± standard deviation of the score, and the seeds it is over.
 
-    python scripts/table.py outputs
+python scripts/table.py outputs
 """
 
 import json

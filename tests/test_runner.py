@@ -239,9 +239,9 @@ def test_predictions_come_in_the_splits_own_order_whatever_the_batches(composed:
     model = factory.build(cfg, factory.plan(cfg)).eval()
     split = tokens(factory.plan(cfg).folder, 30)
     cpu = torch.device("cpu")
-    one_by_one = np.concatenate([
-        runner.predict(model, split.select(np.array([row])), cfg.train, cpu) for row in range(30)
-    ])
+    one_by_one = np.concatenate(
+        [runner.predict(model, split.select(np.array([row])), cfg.train, cpu) for row in range(30)]
+    )
     for size in (1, 7, 64):
         together = runner.predict(model, split, replace(cfg.train, eval_batch_size=size), cpu)
         np.testing.assert_allclose(together, one_by_one, atol=1e-5)

@@ -98,9 +98,7 @@ def test_the_main_job_leaves_the_whole_contract(
         assert words in printed
 
 
-def test_the_score_can_be_recomputed_from_the_predictions(
-    outputs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_score_can_be_recomputed_from_the_predictions(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_main(monkeypatch, *TINY, "task=mnli", "model=bert")
     folder, result = the_result(outputs)
     table = pq.read_table(folder / "predictions.parquet").to_pandas()
@@ -189,9 +187,7 @@ def test_minilm_learns_the_generated_entailment_task(composed: Compose, tmp_path
     assert result["score"] >= 0.85
 
 
-def test_real_glue_rows_train_and_say_that_they_are_official(
-    composed: Compose, glue_dir: Path, tmp_path: Path
-) -> None:
+def test_real_glue_rows_train_and_say_that_they_are_official(composed: Compose, glue_dir: Path, tmp_path: Path) -> None:
     cfg = composed(
         *TINY[:3], "data=local", f"data.dir={glue_dir}", "task=cola", "train.max_steps=2",
         f"output_root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "tracking=none",
