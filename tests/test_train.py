@@ -112,7 +112,7 @@ def test_the_score_can_be_recomputed_from_the_predictions(outputs: Path, monkeyp
 
 def test_the_wandb_file_tells_what_the_run_did(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_main(monkeypatch, *TINY, "task=mrpc", "pooling=mean", "tracking.tags=[mine]")
-    folder, result = the_result(outputs)
+    _, result = the_result(outputs)
     records = wandb_file.find(outputs, result["run_key"])
     run = wandb_file.run(records)
     assert run.run_group == "mrpc/mean"

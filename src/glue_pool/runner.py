@@ -236,7 +236,7 @@ class Losses:
         self._losses.append((step, examples, loss))
 
     def read(self) -> float:
-        """Return the last loss; raise `TrainingFailed` with the first step since the last reading that was not finite."""
+        """Return the last loss; raise `TrainingFailed` with the first step whose loss was not finite."""
         for step, _, loss in self._losses[self._read :]:
             if not math.isfinite(float(loss)):
                 raise TrainingFailed(f"the training loss is {float(loss)} at step {step}")

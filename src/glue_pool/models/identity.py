@@ -74,7 +74,7 @@ def _download(name: str, revision: str | None) -> Path:
 
 
 def _conversion(name: str) -> str | None:
-    """Return the revision in which the Hub's own converter offers a model's pickled weights as safetensors, if it does."""
+    """Return the revision in which the Hub's own converter offers pickled weights as safetensors, if it does."""
     from huggingface_hub import get_repo_discussions
 
     offers = get_repo_discussions(name, author="SFconvertbot", discussion_type="pull_request", discussion_status="open")
