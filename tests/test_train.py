@@ -20,7 +20,6 @@ from glue_pool.train import main, run
 TINY = (
     "experiment=offline",
     "encoder.num_hidden_layers=2",
-    "pooling.k=2",
     "data.train_rows=96",
     "data.dev_rows=40",
     "train.max_steps=4",
@@ -48,7 +47,7 @@ def the_result(outputs: Path) -> tuple[Path, dict[str, Any]]:
 def test_the_main_job_leaves_the_whole_contract(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_main(monkeypatch, *TINY, "model=maxpool", "task=rte", "seed=3", "subset.size=64")
+    run_main(monkeypatch, *TINY, "pooling.k=2", "model=maxpool", "task=rte", "seed=3", "subset.size=64")
     folder, result = the_result(outputs)
     key = result["run_key"]
     assert folder == outputs / "rte/maxpool/minilm_l6/n64-seed0" / f"seed=3-{key[:8]}"
@@ -134,13 +133,13 @@ def test_the_wandb_file_tells_what_the_run_did(outputs: Path, monkeypatch: pytes
 def test_a_finished_run_is_not_run_again_unless_forced(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_main(monkeypatch, *TINY)
+    run_main(monkeypatch, *TINY, "pooling=mean")
     folder, first = the_result(outputs)
     written = (folder / "result.json").stat().st_mtime_ns
-    run_main(monkeypatch, *TINY)
+    run_main(monkeypatch, *TINY, "pooling=mean")
     assert (folder / "result.json").stat().st_mtime_ns == written
     assert "there already" in capsys.readouterr().out
-    run_main(monkeypatch, *TINY, "force=true")
+    run_main(monkeypatch, *TINY, "pooling=mean", "force=true")
     _, again = the_result(outputs)
     assert (folder / "result.json").stat().st_mtime_ns > written
     assert again["score"] == first["score"]
@@ -170,7 +169,7 @@ def test_two_processes_without_network_give_the_same_predictions_bit_for_bit(tmp
             "GLUE_POOL_OUTPUTS": str(tmp_path / name),
             "GLUE_POOL_CACHE": str(tmp_path / "cache"),
         }
-        command = [*isolated, sys.executable, "-m", "glue_pool.train", *TINY, "task=qnli"]
+        command = [*isolated, sys.executable, "-m", "glue_pool.train", *TINY, "task=qnli", "pooling.k=2"]
         subprocess.run(command, env=environment, check=True, cwd=tmp_path, timeout=300)
         folder, result = the_result(tmp_path / name)
         assert result["status"] == "completed"
@@ -189,7 +188,7 @@ def test_minilm_learns_the_generated_entailment_task(composed: Compose, tmp_path
 
 def test_real_glue_rows_train_and_say_that_they_are_official(composed: Compose, glue_dir: Path, tmp_path: Path) -> None:
     cfg = composed(
-        *TINY[:3], "data=local", f"data.dir={glue_dir}", "task=cola", "train.max_steps=2",
+        *TINY[:2], "pooling=mha", "data=local", f"data.dir={glue_dir}", "task=cola", "train.max_steps=2",
         f"output_root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "tracking=none",
     )  # fmt: skip
     result = run(cfg)
