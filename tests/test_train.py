@@ -117,7 +117,7 @@ def test_the_wandb_file_tells_what_the_run_did(outputs: Path, monkeypatch: pytes
     assert run.run_group == "mrpc/mean"
     assert {"mrpc", "mean", "minilm_l6", "full", "mine"} <= set(run.tags)
     config = wandb_file.config(records)
-    assert config["optimizer"]["lr"] == 5e-5
+    assert config["optimizer"]["lr"] == 1e-4
     assert config["task"]["name"] == "mrpc"
     rows = wandb_file.history(records)
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
@@ -153,7 +153,7 @@ def test_what_cannot_change_the_numbers_does_not_change_the_folder(composed: Com
 
     same = [[], ["tracking=none"], ["output_root=elsewhere"], ["save_model=true"], ["train.threads=1"], ["force=true"]]
     assert len({key(*overrides) for overrides in same}) == 1
-    other = [["seed=1"], ["optimizer.lr=1e-4"], ["pooling=mean"], ["subset.size=50"], ["encoder.freeze=true"]]
+    other = [["seed=1"], ["optimizer.lr=3e-4"], ["pooling=mean"], ["subset.size=50"], ["encoder.freeze=true"]]
     keys = [key(), key(data="other"), key(encoder="other"), *(key(*overrides) for overrides in other)]
     assert len(set(keys)) == len(keys)
 

@@ -213,7 +213,7 @@ class Stepper:
         with self.autocast():
             logits = self.model(batch.input_ids, batch.token_type_ids, batch.layout)
         loss = self.loss(logits, batch.labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if self.max_grad_norm is not None:
             norm = nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
             # the fused kernel divides by this on its way, which saves a pass over all gradients

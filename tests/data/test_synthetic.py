@@ -52,7 +52,7 @@ def test_the_seed_decides_every_row(task: str) -> None:
 def test_rows_are_the_same_on_every_machine() -> None:
     """Results are compared by config: whoever changes the generator changes what a seed means."""
     splits = [generate(task, train_rows=50, dev_rows=20, seed=0) for task in COLUMNS]
-    assert crc32(repr([rows_of(split) for task in splits for split in task.values()]).encode()) == 0
+    assert crc32(repr([rows_of(split) for task in splits for split in task.values()]).encode()) == 1263417796
 
 
 @each_task

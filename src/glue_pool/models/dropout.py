@@ -34,7 +34,7 @@ class Dropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         """Drop elements of a tensor of any shape while training."""
         if self.training and self.p > 0 and input.device.type == "cpu":
-            dropped: Tensor = _Dropped.apply(input, self.p)
+            dropped: Tensor = _Dropped.apply(input, self.p)  # type: ignore[no-untyped-call]
             return dropped
         return super().forward(input)
 

@@ -210,7 +210,7 @@ def _attend_on_cpu(
     q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float, dropout: float, window: int | None
 ) -> Tensor:
     with torch.autocast("cpu", enabled=False):
-        attended: Tensor = _BlockAttention.apply(q, k, v, layout.blocks, scale, dropout, window)
+        attended: Tensor = _BlockAttention.apply(q, k, v, layout.blocks, scale, dropout, window)  # type: ignore[no-untyped-call]
     return attended
 
 
