@@ -167,7 +167,7 @@ def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | N
         ("method", f"{cfg.method} on {results.encoder_name(cfg)}, seed {cfg.seed}"),
         ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
         ("results", str(folder.path)),
-        ("try next", f"python -m glue_pool.train model=bert task={cfg.task.name} (the baseline); pooling=mean"),
+        ("try next", "the same command with model=bert (BERT's own classifier), pooling=mean or seed=1"),
     ]
     if note:
         rows.insert(0, ("note", note))
