@@ -517,3 +517,29 @@ def test_first_token_is_the_first_real_one() -> None:
     hidden = torch.arange(12.0).reshape(3, 4, 1)
     mask = torch.tensor([[1, 1, 0, 0], [0, 0, 1, 1], [0, 1, 1, 0]]).bool()
     assert poolers.first_token(hidden, mask).flatten().tolist() == [0, 6, 9]
+
+
+@every_pooler
+def test_folding_before_padding_changes_nothing(name: str) -> None:
+    pooler = build(name, 16, 5).eval()
+    hidden, mask = random_batch([6, 4, 1], 16, 5).padded(pooler.layers)
+    pooler.double()
+    folded = pooler.fold(hidden)
+    close(pooler(folded, mask), pooler(hidden, mask))
+    assert all(torch.equal(once, twice) for once, twice in zip(folded, pooler.fold(folded), strict=True))
+    token = pooler.fold([layer[:1, 2:3] for layer in hidden])
+    assert all(torch.equal(whole[:1, 2:3], alone) for whole, alone in zip(folded, token, strict=True))
+
+
+@given(st.integers(0, 2**31))
+@properties
+def test_larger_is_the_maximum_with_its_gradient(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    a, b, gradient = torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
+    found, expected = ([x.clone().requires_grad_() for x in (a, b)] for _ in range(2))
+    poolers.larger(*found).backward(gradient)
+    torch.maximum(*expected).backward(gradient)
+    assert torch.equal(poolers.larger(a, b), torch.maximum(a, b))
+    assert all(torch.equal(x.grad, y.grad) for x, y in zip(found, expected, strict=True))  # type: ignore[arg-type]
+    assert poolers.larger(torch.tensor(math.nan), torch.tensor(1.0)).isnan()
+    assert poolers.larger(torch.tensor(1.0), torch.tensor(math.nan)).isnan()

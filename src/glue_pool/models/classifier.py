@@ -25,7 +25,7 @@ class Classifier(nn.Module):
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout) -> Tensor:
         """Return logits `(batch, outputs)` in fp32; the inputs are `(tokens,)` as `layout` says."""
         pooler = self.pooler
-        states, mask = self.encoder(input_ids, token_type_ids, layout, pooler.layers, pooler.reads)
+        states, mask = self.encoder(input_ids, token_type_ids, layout, pooler.layers, pooler.reads, pooler.fold)
         pooled = pooler(states, mask)
         if self.tanh is not None:
             pooled = torch.tanh(self.tanh(pooled))

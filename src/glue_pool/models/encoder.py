@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,13 +116,30 @@ class Encoder(nn.Module):
         return positions - self._first_position if positions else None
 
     def forward(
-        self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout, layers: Sequence[int], reads: str
-    ) -> tuple[list[Tensor], Tensor]:
+        self,
+        input_ids: Tensor,
+        token_type_ids: Tensor | None,
+        layout: Layout,
+        layers: Sequence[int],
+        reads: str,
+        fold: Callable[[Sequence[Tensor]], Sequence[Tensor]] = tuple,
+    ) -> tuple[Sequence[Tensor], Tensor]:
         """Return hidden states `(batch, longest, d)` of the given layers (1-based), and the mask `(batch, longest)`.
 
         input_ids, token_type_ids: `(tokens,)`, laid out as `layout` says. With `reads="cls"` only the [CLS] vectors
-        come back, as sequences of one token.
+        come back, as sequences of one token; else `fold` says what is made of the layers before they are padded.
         """
+        states = self.hidden_states(input_ids, token_type_ids, layout, layers)
+        if reads == "cls":
+            only = torch.ones_like(layout.mask[:, :1])
+            return [self.first_tokens(state, layout)[:, None] for state in states], only
+        folded = fold(states)
+        return [layout.pad(state) for state in folded] if self.packed else folded, layout.mask
+
+    def hidden_states(
+        self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout, layers: Sequence[int]
+    ) -> list[Tensor]:
+        """Return the given layers as the encoder works on them: packed `(tokens, d)`, else `(batch, longest, d)`."""
         inputs = {"input_ids": input_ids}
         if self._takes_positions:
             inputs["position_ids"] = layout.positions + self._first_position
@@ -146,7 +163,14 @@ class Encoder(nn.Module):
             states = [output.hidden_states[layer] for layer in layers]
             if layers[-1] == self.num_layers:
                 states[-1] = output.last_hidden_state
-        return self._read(states, layout, reads)
+        return [state[0] for state in states] if self.packed else states
+
+    def first_tokens(self, state: Tensor, layout: Layout) -> Tensor:
+        """Return the [CLS] vectors `(batch, d)` of a layer from `hidden_states`."""
+        if self.packed:
+            return state.index_select(0, layout.starts)
+        sequence = torch.arange(len(layout.mask), device=layout.mask.device)
+        return state[sequence, layout.mask.int().argmax(1)]
 
     @property
     def padding_id(self) -> int:
@@ -155,18 +179,6 @@ class Encoder(nn.Module):
 
     def _padding_row(self) -> int:
         return self.padding_id if self.lookup is None else int(self.lookup[self.padding_id])
-
-    def _read(self, states: list[Tensor], layout: Layout, reads: str) -> tuple[list[Tensor], Tensor]:
-        if reads == "cls":
-            only = torch.ones_like(layout.mask[:, :1])
-            if self.packed:
-                return [state[0].index_select(0, layout.starts)[:, None] for state in states], only
-            sequence = torch.arange(len(layout.mask), device=layout.mask.device)
-            first = layout.mask.int().argmax(1)
-            return [state[sequence, first][:, None] for state in states], only
-        if self.packed:
-            states = [layout.pad(state[0]) for state in states]
-        return states, layout.mask
 
 
 def _first_position(backbone: nn.Module) -> int:
