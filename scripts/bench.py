@@ -67,7 +67,7 @@ def _trainer(job: Job, *, tuned: bool) -> dict[str, Any]:
 
     from glue_pool.models.identity import locate
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         seconds = 0.0
 
         def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -83,9 +83,8 @@ def _trainer(job: Job, *, tuned: bool) -> dict[str, Any]:
         train, dev = _rows(job, cfg)
         folder = locate(cfg.encoder)
         model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=cfg.task.outputs)
-        collator = DataCollatorWithPadding(
-            AutoTokenizer.from_pretrained(folder), **({} if tuned else {"padding": "max_length", "max_length": 128})
-        )
+        padding: dict[str, Any] = {} if tuned else {"padding": "max_length", "max_length": 128}
+        collator = DataCollatorWithPadding(AutoTokenizer.from_pretrained(folder), **padding)
         settings = TrainingArguments(
             output_dir=job.folder,
             num_train_epochs=1,
@@ -102,7 +101,7 @@ def _trainer(job: Job, *, tuned: bool) -> dict[str, Any]:
             seed=job.seed,
         )
 
-        def examples(tokens: Any) -> list[dict[str, Any]]:
+        def examples(tokens: Any) -> Any:
             return [
                 {
                     "input_ids": tokens.input_ids[start : start + length].tolist(),
@@ -313,9 +312,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.worker:
         name, job = arguments.worker[0], Job(**json.loads(arguments.worker[1]))
-        measured = CONTENDERS[name](job)
+        result = CONTENDERS[name](job)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({**measured, "peak_memory_bytes": memory}))
+        print(json.dumps({**result, "peak_memory_bytes": memory}))
         return
     rounds = arguments.rounds or (5 if arguments.full else 3)
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in arguments.only}
@@ -346,7 +345,7 @@ def main() -> None:
 
 def _run(name: str, job: Job) -> dict[str, Any]:
     command = [sys.executable, __file__, "--worker", name, json.dumps(job._asdict())]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -412,7 +412,7 @@ def child(code: str, argument: object, before: Sequence[str] = ()) -> Any:
 
 
 FULL = """
-import os, subprocess, threading, time
+import os, shutil, subprocess, threading, time
 from pathlib import Path
 import numpy as np
 from glue_pool.errors import TrainingFailed
@@ -443,6 +443,9 @@ note("no room", run(lines["output_root"]))
 note("no room for tokens", run(lines["cache_dir"]))
 fill(leave=8192)
 note("little room for tokens", run(lines["cache_dir"]))
+fill(leave=100_000)
+note("little room for hidden states", run(lines["features"]))
+shutil.rmtree(disk / "cache")
 neighbour.unlink()
 threading.Thread(target=fill_during_training).start()
 note("full in training", run(lines["output_root"]))
@@ -476,6 +479,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job
     lines = {
         "output_root": job.line(f"output_root={disk}/outputs", *epoch),
         "cache_dir": job.line(f"data.cache_dir={disk}/cache", *epoch),
+        "features": job.line(f"data.cache_dir={disk}/cache", "encoder.freeze=true", "train.precision=fp32", *epoch),
     }
     ended = child(FULL, lines, before=[*mount, str(disk)])
 
@@ -484,6 +488,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job
         ("no room", USER_ERROR, f"output_root={disk}/outputs: can't be written (No space left on device); choose"),
         ("no room for tokens", USER_ERROR, f"data.cache_dir={disk}/cache: can't be written (No space left on device)"),
         ("little room for tokens", USER_ERROR, f"data.cache_dir={disk}/cache: tokens can't be kept there ("),
+        ("little room for hidden states", USER_ERROR, f"data.cache_dir={disk}/cache (hidden states): 0."),
         ("full in training", TRAINING_FAILED, "history.jsonl can't be written (No space left on device); mend that"),
         ("read-only", USER_ERROR, f"output_root={disk}/outputs: can't be written (Read-only file system); choose"),
     ):
@@ -491,7 +496,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job
         assert ended_with == code, name
         assert said in err
         assert err.count("\n") == 1
-        if code == USER_ERROR and name != "read-only":
+        if name == "little room for hidden states":
+            assert "MB are left there, some" in err
+            assert not [file for file in left if file.startswith(("cls", "layer-"))]
+        elif code == USER_ERROR and name != "read-only":
             assert left == ["neighbour"]
     unfinished = ["config.yaml", "history.jsonl", "manifest.json", "neighbour"]
     for name in ("full in training", "full at the end", "full when saving the model"):

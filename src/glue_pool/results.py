@@ -23,8 +23,8 @@ from glue_pool.errors import TrainingFailed, UserError
 from glue_pool.schema import Config
 
 if TYPE_CHECKING:
+    from glue_pool.data.features import Split
     from glue_pool.data.load import TaskData
-    from glue_pool.data.tokens import Tokens
     from glue_pool.runner import Outcome
 
 SCHEMA = 1
@@ -34,7 +34,7 @@ NOT_IN_KEY = {
     "": ("tracking", "output_root", "force", "save_model"),
     "data": ("dir", "cache_dir"),
     "train": ("threads", "device"),
-    "encoder": ("name", "revision"),  # their identity stands for them
+    "encoder": ("name", "revision", "cache_layers"),  # the identity stands for the first two
 }
 
 
@@ -266,7 +266,7 @@ def completed(
     }
 
 
-def predictions(dev: Mapping[str, "Tokens"], outcome: "Outcome") -> dict[str, np.ndarray]:
+def predictions(dev: Mapping[str, "Split"], outcome: "Outcome") -> dict[str, np.ndarray]:
     """Return the columns of predictions.parquet: the last epoch's, and the best one's if that is another."""
     chosen = {"last": outcome.last} | ({"best": outcome.best} if outcome.best.step != outcome.last.step else {})
     parts = [(which, name, split) for which in chosen for name, split in dev.items()]

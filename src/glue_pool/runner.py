@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glue_pool import metrics
-from glue_pool.data.batches import Batch, batches, epoch_order
+from glue_pool.data.batches import Batch, StateBatch, batches, epoch_order
+from glue_pool.data.features import Split
 from glue_pool.data.tokens import Tokens
 from glue_pool.errors import TrainingFailed, UserError
 from glue_pool.models import vocabulary
@@ -124,8 +125,8 @@ def steps_per_epoch(rows: int, cfg: TrainConfig) -> int:
 
 def fit(
     model: Classifier,
-    train: Tokens,
-    dev: Mapping[str, Tokens],
+    train: Split,
+    dev: Mapping[str, Split],
     *,
     task: TaskConfig,
     cfg: TrainConfig,
@@ -141,7 +142,8 @@ def fit(
     """
     device = pick_device(cfg)
     model.to(device).train()
-    used = vocabulary.used_ids(*(split.own_ids for split in (train, *dev.values())), also=model.encoder.padding_id)
+    own_ids = [split.own_ids for split in (train, *dev.values()) if isinstance(split, Tokens)]
+    used = vocabulary.used_ids(*own_ids, also=model.encoder.padding_id)
     total, per_epoch = total_steps(len(train), cfg), steps_per_epoch(len(train), cfg)
     evaluations: list[Evaluation] = []
     cost = Cost()
@@ -159,7 +161,7 @@ def fit(
             rate = stepper.learning_rate
             losses.add(step, len(batch.rows), stepper(batch.to(device)))
             cost.examples += len(batch.rows)
-            cost.tokens += len(batch.input_ids)
+            cost.tokens += batch.tokens
             evaluate_now = step == total or step % per_epoch == 0
             if step % log_every == 0 or evaluate_now:
                 loss = losses.read()
@@ -208,10 +210,10 @@ class Stepper:
         """The rate that the next step uses, at the top of the model."""
         return float(self.schedule.get_last_lr()[-1])
 
-    def __call__(self, batch: Batch) -> Tensor:
+    def __call__(self, batch: Batch | StateBatch) -> Tensor:
         """Take a step on a batch and return its loss, unread (reading it waits for a GPU)."""
         with self.autocast():
-            logits = self.model(batch.input_ids, batch.token_type_ids, batch.layout)
+            logits = self.model(batch)
         loss = self.loss(logits, batch.labels)
         loss.backward()
         if self.max_grad_norm is not None:
@@ -251,7 +253,7 @@ class Losses:
         return mean
 
 
-def _endless(train: Tokens, cfg: TrainConfig, seed: int) -> Iterator[Batch]:
+def _endless(train: Split, cfg: TrainConfig, seed: int) -> Iterator[Batch | StateBatch]:
     epoch = 0
     while True:
         order = epoch_order(len(train), stream(seed, "order"), epoch, cfg.shuffle)
@@ -275,7 +277,7 @@ def task_loss(logits: Tensor, labels: Tensor, *, regression: bool) -> Tensor:
 @torch.no_grad()
 def evaluate(
     model: Classifier,
-    dev: Mapping[str, Tokens],
+    dev: Mapping[str, Split],
     *,
     task: TaskConfig,
     cfg: TrainConfig,
@@ -310,14 +312,14 @@ def evaluate(
 
 
 @torch.no_grad()
-def predict(model: Classifier, split: Tokens, cfg: TrainConfig, device: torch.device) -> np.ndarray:
+def predict(model: Classifier, split: Split, cfg: TrainConfig, device: torch.device) -> np.ndarray:
     """Return the logits `(rows, outputs)` of a split in fp32, in its own order; batches are of similar lengths."""
     order = np.argsort(split.lengths, kind="stable")
     rows, logits = [], []
     with autocast(pick_precision(cfg, device), device):
         for batch in batches(split, order, cfg.eval_batch_size, cfg.padding_side):
             batch = batch.to(device)
-            logits.append(model(batch.input_ids, batch.token_type_ids, batch.layout))
+            logits.append(model(batch))
             rows.append(batch.rows)
     found = torch.cat(logits).cpu().numpy()
     result = np.empty_like(found)

@@ -90,7 +90,9 @@ class EncoderConfig:
     dropout: float | None = key(None, at_least=0, below=1)
     """Dropout on hidden states and attention weights; null keeps the encoder's own."""
     freeze: bool = key(False)
-    """Train only what comes after the encoder."""
+    """Train only what comes after the encoder, from a cache of its hidden states: a probe."""
+    cache_layers: int = key(3, at_least=0)
+    """A probe's cache holds the tokens of so many top layers, and of those that a pooler reads beside them."""
 
 
 @dataclass

@@ -79,7 +79,7 @@ def run(cfg: Config) -> dict[str, Any]:
 
     from glue_pool.data.load import load
     from glue_pool.manifest import manifest
-    from glue_pool.models import factory, saved
+    from glue_pool.models import factory, frozen, saved
     from glue_pool.progress import Progress
     from glue_pool.runner import fit, pick_device, total_steps
     from glue_pool.tracking import track
@@ -90,6 +90,8 @@ def run(cfg: Config) -> dict[str, Any]:
     blueprint = factory.plan(cfg)
     data = load(cfg, blueprint.folder)
     model = factory.build(cfg, blueprint)
+    if cfg.encoder.freeze:
+        data = frozen.with_features(model, data, cfg, blueprint)
     if cfg.save_model:
         results.check_output_root(cfg, folder, saved.size(model))
 

@@ -197,6 +197,7 @@ def test_a_batch_of_a_subset_has_the_texts_labels_and_idx_of_the_file(small: Com
         table = pq.read_table(Path(str(cfg.data.dir), "mrpc", f"{split}.parquet")).to_pylist()
         by_idx = {row["idx"]: row for row in table}
         for batch in batches(tokens, epoch_order(len(tokens), 0, 0), 5):
+            assert isinstance(batch, Batch)
             texts = batch.input_ids.split(tokens.lengths[batch.rows].tolist())
             for text, label, idx in zip(texts, batch.labels.tolist(), tokens.idx[batch.rows], strict=True):
                 row = by_idx[idx]

@@ -540,6 +540,6 @@ def test_larger_is_the_maximum_with_its_gradient(seed: int) -> None:
     poolers.larger(*found).backward(gradient)
     torch.maximum(*expected).backward(gradient)
     assert torch.equal(poolers.larger(a, b), torch.maximum(a, b))
-    assert all(torch.equal(x.grad, y.grad) for x, y in zip(found, expected, strict=True))  # type: ignore[arg-type]
+    assert all(torch.equal(x.grad, y.grad) for x, y in zip(found, expected, strict=True))
     assert poolers.larger(torch.tensor(math.nan), torch.tensor(1.0)).isnan()
     assert poolers.larger(torch.tensor(1.0), torch.tensor(math.nan)).isnan()

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from glue_pool.data import sources, subset
+from glue_pool.data.features import Split
 from glue_pool.data.rows import Rows
-from glue_pool.data.tokens import Tokenizer, Tokens, tokenise
+from glue_pool.data.tokens import Tokenizer, tokenise
 from glue_pool.schema import Config
 
 
@@ -16,8 +17,8 @@ from glue_pool.schema import Config
 class TaskData:
     """The train rows of a run, its dev splits, and where they came from (plain data for the manifest)."""
 
-    train: Tokens
-    dev: dict[str, Tokens]
+    train: Split
+    dev: Mapping[str, Split]
     splits: dict[str, dict[str, Any]]
     about: dict[str, Any]
 

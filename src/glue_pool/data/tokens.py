@@ -69,6 +69,15 @@ class Tokens:
             return self.input_ids
         return np.concatenate([self.input_ids[o : o + n] for o, n in zip(self.offsets, self.lengths, strict=True)])
 
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of what an encoder sees of these rows."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.lengths, dtype="<i8").data)
+        for array in (self.input_ids, self.token_type_ids):
+            if array is not None:
+                rows = zip(self.offsets, self.lengths, strict=True)
+                digest.update(np.concatenate([array[start : start + length] for start, length in rows]).data)
+        return digest.hexdigest()
+
     def select(self, rows: np.ndarray) -> "Tokens":
         """Return the split with only the given rows, in that order; the tokens themselves stay where they are."""
         return replace(

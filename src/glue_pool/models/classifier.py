@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from glue_pool.data.batches import Batch, StateBatch
 from glue_pool.models.encoder import Encoder
-from glue_pool.models.packing import Layout
 from glue_pool.models.poolers import Pooler
 
 
@@ -22,16 +22,28 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(tanh.out_features if tanh is not None else pooler.out_dim, outputs)
 
-    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout) -> Tensor:
-        """Return logits `(batch, outputs)` in fp32; the inputs are `(tokens,)` as `layout` says."""
-        pooler = self.pooler
-        states, mask = self.encoder(input_ids, token_type_ids, layout, pooler.layers, pooler.reads, pooler.fold)
-        pooled = pooler(states, mask)
+    def forward(self, batch: Batch | StateBatch) -> Tensor:
+        """Return logits `(batch, outputs)` in fp32."""
+        pooled = self.pool(batch)
         if self.tanh is not None:
             pooled = torch.tanh(self.tanh(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # rounded logits would tie in rank metrics
             logits: Tensor = self.output(self.dropout(pooled.float()))
         return logits
+
+    def pool(self, batch: Batch | StateBatch) -> Tensor:
+        """Return the pooled vectors `(batch, out_dim)`, from tokens or from a frozen encoder's known hidden states."""
+        pooler = self.pooler
+        if isinstance(batch, Batch):
+            states, mask = self.encoder(
+                batch.input_ids, batch.token_type_ids, batch.layout, pooler.layers, pooler.reads, pooler.fold
+            )
+        elif batch.pooled:
+            return batch.states[0][:, 0]
+        else:
+            states, mask = batch.states, batch.mask
+        pooled: Tensor = pooler(states, mask)
+        return pooled
 
     def parameter_counts(self) -> dict[str, int]:
         """Count all parameters, and those between encoder and classifier (pooler and tanh layer)."""

@@ -80,7 +80,7 @@ class SavedModel:
         result = np.empty((len(rows), self.classifier.output.out_features), dtype=np.float32)
         order = np.argsort(tokens.lengths, kind="stable")
         for batch in batches(tokens, order, batch_size):
-            result[batch.rows] = self.classifier(batch.input_ids, batch.token_type_ids, batch.layout).numpy()
+            result[batch.rows] = self.classifier(batch).numpy()
         return result
 
 

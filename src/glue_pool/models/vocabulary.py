@@ -47,7 +47,7 @@ def only(encoder: Encoder, used: np.ndarray) -> Iterator[None]:
 
 def used_ids(*token_ids: np.ndarray, also: int) -> np.ndarray:
     """Return the sorted unique ids in some splits, and one more (the padding's)."""
-    seen = np.zeros(1 + max(also, *(int(ids.max()) for ids in token_ids)), dtype=bool)
+    seen = np.zeros(1 + max([also, *(int(ids.max()) for ids in token_ids)]), dtype=bool)
     seen[also] = True
     for ids in token_ids:
         seen[ids] = True

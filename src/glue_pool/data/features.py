@@ -1,0 +1,89 @@
+"""Features: a split after a frozen encoder, its hidden states kept in a cache folder that many processes can share.
+
+An entry is a folder named by what it was made from (tokens, encoder, precision). It holds all layers' [CLS] vectors,
+the tokens of some layers, and what poolers without parameters made of them; each file is whole as soon as it is there.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from glue_pool.data.tokens import WAY_OUT, Tokens
+from glue_pool.errors import UserError
+
+
+@dataclass(frozen=True)
+class Features:
+    """A split whose hidden states are known.
+
+    states: one array a layer, float32 or bfloat16's bits as uint16, memory-mapped: `(tokens, d)`, the rows end to end,
+    or `(rows, d)` if `a_vector_a_row`.
+    pooled: whether the one array is what the pooler returns, `(rows, out_dim)`.
+    offsets: `(rows,)` where each row begins in the arrays; lengths, labels, idx: as in `Tokens`.
+    """
+
+    states: tuple[np.ndarray, ...]
+    a_vector_a_row: bool
+    pooled: bool
+    offsets: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    idx: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def select(self, rows: np.ndarray) -> "Features":
+        """Return the split with only the given rows, in that order; the states themselves stay where they are."""
+        return replace(
+            self,
+            offsets=self.offsets[rows],
+            lengths=self.lengths[rows],
+            labels=self.labels[rows],
+            idx=self.idx[rows],
+        )
+
+
+Split = Tokens | Features
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The cached arrays of one split and one encoder."""
+
+    path: Path
+
+    def read(self, name: str, shape: Sequence[int]) -> np.ndarray | None:
+        """Return an array, memory-mapped; None where there is none, or a damaged one."""
+        try:
+            array = np.load(self.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, EOFError, ValueError):
+            return None
+        return array if array.shape == tuple(shape) else None
+
+    def write(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: np.dtype,
+        fill: Callable[[Mapping[str, np.ndarray]], None],
+    ) -> None:
+        """Let `fill` write into new arrays of these shapes, and put each into its place once all are full."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.path, prefix=".writing-") as temporary:
+                files = {name: Path(temporary, f"{name}.npy") for name in shapes}
+                arrays = {
+                    name: np.lib.format.open_memmap(files[name], "w+", dtype, shape) for name, shape in shapes.items()
+                }
+                fill(arrays)
+                for name, array in arrays.items():
+                    array.flush()
+                    os.replace(files[name], self.path / files[name].name)
+        except OSError as error:
+            raise UserError(
+                f"data.cache_dir: hidden states can't be kept in {self.path} ({error.strerror or error}); {WAY_OUT}"
+            ) from None

@@ -1,0 +1,150 @@
+"""A frozen encoder runs over a split once; what poolers read of it is cached, and heads are trained from there."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glue_pool.data.batches import batches
+from glue_pool.data.features import Entry, Features
+from glue_pool.data.load import TaskData
+from glue_pool.data.tokens import WAY_OUT, Tokens
+from glue_pool.disk import check_room
+from glue_pool.models.classifier import Classifier
+from glue_pool.models.factory import Blueprint
+from glue_pool.runner import autocast, pick_device, pick_precision
+from glue_pool.schema import Config
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+
+
+def with_features(model: Classifier, data: TaskData, cfg: Config, blueprint: Blueprint) -> TaskData:
+    """Return the data with what the model's pooler reads of each split in place of its tokens.
+
+    What is not in the cache yet is computed and kept there; its size is announced before. Raises UserError if the disk
+    has no room for it.
+    """
+    made = _Maker(model, cfg, blueprint)
+    return replace(
+        data,
+        train=made.features(data.train, cfg.task.train_split),
+        dev={name: made.features(split, name) for name, split in data.dev.items()},
+        about={**data.about, "features": {"dtype": made.precision}},
+    )
+
+
+class _Maker:
+    """Makes the features of one model's splits."""
+
+    def __init__(self, model: Classifier, cfg: Config, blueprint: Blueprint) -> None:
+        self.model, self.cfg = model, cfg
+        self.device = pick_device(cfg.train)
+        self.precision = pick_precision(cfg.train, self.device)
+        self.dtype = np.dtype(np.uint16 if self.precision == "bf16" else np.float32)
+        self.cache = Path(cfg.data.cache_dir).expanduser() / "features"
+        self.encoder_key = [
+            FORMAT,
+            torch.__version__,
+            blueprint.identity,
+            blueprint.folder.name,  # of a Hub encoder: the commit
+            blueprint.packed,
+            model.encoder.num_layers,
+            (cfg.optimizer.reinit_layers, cfg.seed) if cfg.optimizer.reinit_layers else None,
+            self.precision,
+            self.device.type,
+        ]
+
+    def features(self, split: Tokens | Features, name: str) -> Features:
+        """Return what the pooler reads of a split, from the cache or put there now."""
+        assert isinstance(split, Tokens)
+        encoder, pooler = self.model.encoder, self.model.pooler
+        key = hashlib.sha256(json.dumps([*self.encoder_key, split.fingerprint()]).encode()).hexdigest()[:32]
+        entry = Entry(self.cache / key)
+        rows, tokens, d = len(split), int(split.lengths.sum()), encoder.d
+        offsets = np.concatenate([[0], np.cumsum(split.lengths)[:-1]])
+        cls_shape, layer_shape = (rows, encoder.num_layers, d), (tokens, d)
+
+        if pooler.reads == "tokens":
+            kept = range(encoder.num_layers - self.cfg.encoder.cache_layers + 1, encoder.num_layers + 1)
+            layers = sorted({*pooler.layers, *(layer for layer in kept if layer >= 1)})
+        else:
+            layers = []
+        wanted: dict[str, tuple[int, ...]] = {"cls": cls_shape} | {f"layer-{layer}": layer_shape for layer in layers}
+        read = ["cls"] if pooler.reads == "cls" else [f"layer-{layer}" for layer in pooler.layers]
+        if any(entry.read(part, wanted[part]) is None for part in read):
+            missing = {part: shape for part, shape in wanted.items() if entry.read(part, shape) is None}
+            self._encode(split, name, entry, missing)
+        arrays = [entry.read(part, wanted[part]) for part in read]
+        states = tuple(array for array in arrays if array is not None)
+        if pooler.reads == "cls":
+            states = tuple(states[0][:, layer - 1] for layer in pooler.layers)
+            offsets = np.arange(rows)
+        features = Features(states, pooler.reads == "cls", False, offsets, split.lengths, split.labels, split.idx)
+        if next(pooler.parameters(), None) is None:
+            return self._pooled(features, entry)
+        return features
+
+    @torch.no_grad()
+    def _encode(self, split: Tokens, name: str, entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Run the encoder over a split and keep the named parts."""
+        size = sum(int(np.prod(shape)) for shape in shapes.values()) * self.dtype.itemsize
+        check_room(entry.path, size, f"data.cache_dir={self.cfg.data.cache_dir} (hidden states)", WAY_OUT)
+        parts = ", ".join(shapes)
+        log.info(
+            "Caching hidden states of %s (%d rows; %s): %.0f MB in %s", name, len(split), parts, size / 1e6, entry.path
+        )
+        encoder = self.model.encoder.to(self.device).eval()
+        every = tuple(range(1, encoder.num_layers + 1))
+        offsets = np.concatenate([[0], np.cumsum(split.lengths)[:-1]])
+
+        def fill(arrays: Mapping[str, np.ndarray]) -> None:
+            order = np.argsort(split.lengths, kind="stable")
+            with autocast(self.precision, self.device):
+                for batch in batches(split, order, self.cfg.train.eval_batch_size, self.cfg.train.padding_side):
+                    batch = batch.to(self.device)
+                    states = encoder.hidden_states(batch.input_ids, batch.token_type_ids, batch.layout, every)
+                    if "cls" in arrays:
+                        cls = torch.stack([encoder.first_tokens(state, batch.layout) for state in states], 1)
+                        arrays["cls"][batch.rows] = self._stored(cls)
+                    lengths = split.lengths[batch.rows]
+                    where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
+                    for layer in every:
+                        if (part := arrays.get(f"layer-{layer}")) is not None:
+                            state = states[layer - 1]
+                            part[where] = self._stored(state if encoder.packed else state[batch.layout.mask])
+
+        entry.write(shapes, self.dtype, fill)
+
+    def _stored(self, state: Tensor) -> np.ndarray:
+        if self.precision == "bf16":
+            return state.to(torch.bfloat16).view(torch.uint16).cpu().numpy()
+        return state.float().cpu().numpy()
+
+    @torch.no_grad()
+    def _pooled(self, features: Features, entry: Entry) -> Features:
+        """Pool a split once, since the pooler has nothing to learn."""
+        pooler = self.model.pooler.to(self.device).eval()
+        about = [f"{type(pooler).__module__}.{type(pooler).__qualname__}", dict(sorted(self.cfg.pooling.items()))]
+        name = f"pooled-{hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:16]}"
+        shape = (len(features), pooler.out_dim)
+
+        def fill(arrays: Mapping[str, np.ndarray]) -> None:
+            order = np.argsort(features.lengths, kind="stable")
+            with autocast(self.precision, self.device):
+                for batch in batches(features, order, self.cfg.train.eval_batch_size, self.cfg.train.padding_side):
+                    batch = batch.to(self.device)
+                    arrays[name][batch.rows] = pooler(batch.states, batch.mask).float().cpu().numpy()
+
+        if entry.read(name, shape) is None:
+            entry.write({name: shape}, np.dtype(np.float32), fill)
+        pooled = entry.read(name, shape)
+        assert pooled is not None
+        return replace(features, states=(pooled,), a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))

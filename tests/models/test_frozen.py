@@ -1,0 +1,160 @@
+"""Probes: heads trained from the cached hidden states of a frozen encoder."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import Compose
+from glue_pool.data.features import Features
+from glue_pool.data.load import TaskData, load
+from glue_pool.models import factory, frozen
+from glue_pool.models.classifier import Classifier
+from glue_pool.models.encoder import Encoder
+from glue_pool.runner import Evaluation, Outcome, Step, fit
+from glue_pool.schema import Config
+from glue_pool.train import CONF
+
+POOLERS = sorted(path.stem for path in (CONF / "pooling").glob("*.yaml"))
+Using = Callable[..., Config]
+
+
+class Nobody:
+    def on_step(self, step: Step) -> None: ...
+
+    def on_evaluation(self, evaluation: Evaluation) -> None: ...
+
+
+@pytest.fixture
+def using(composed: Compose, tmp_path: Path) -> Using:
+    """A probe of a two-layer encoder on 40 generated rows of RTE, with a cache of its own."""
+
+    def make(*overrides: str) -> Config:
+        return composed(
+            "experiment=offline",
+            "encoder.num_hidden_layers=2",
+            "encoder.freeze=true",
+            "data.train_rows=40",
+            "data.dev_rows=24",
+            "optimizer.lr=1e-2",
+            "train.precision=fp32",
+            "train.batch_size=8",
+            f"data.cache_dir={tmp_path / 'cache'}",
+            *overrides,
+        )
+
+    return make
+
+
+def prepare(cfg: Config) -> tuple[Classifier, TaskData, TaskData]:
+    """Build the model and load its data, as tokens and as features."""
+    blueprint = factory.plan(cfg)
+    model, data = factory.build(cfg, blueprint), load(cfg, blueprint.folder)
+    return model, data, frozen.with_features(model, data, cfg, blueprint)
+
+
+def train(cfg: Config, model: Classifier, data: TaskData) -> Outcome:
+    return fit(
+        model,
+        data.train,
+        data.dev,
+        task=cfg.task,
+        cfg=cfg.train,
+        optimizer=cfg.optimizer,
+        seed=cfg.seed,
+        observer=Nobody(),
+    )
+
+
+def files(cfg: Config) -> list[Path]:
+    return sorted(Path(cfg.data.cache_dir, "features").rglob("*.npy"))
+
+
+@pytest.mark.parametrize("pooling", POOLERS)
+def test_a_probe_from_the_cache_is_the_one_from_tokens(using: Using, pooling: str) -> None:
+    k = ["pooling.k=2"] if pooling in ("concat_cls", "mean_cls", "max_cls") or "seq" in pooling else []
+    cfg = using(f"pooling={pooling}", *k, "subset.size=30")
+    model, data, features = prepare(cfg)
+    cached = train(cfg, model, features)
+    plain = train(cfg, prepare(cfg)[0], data)
+    np.testing.assert_allclose(cached.last.logits["validation"], plain.last.logits["validation"], atol=1e-5)
+    assert abs(cached.last.score - plain.last.score) <= 1e-5
+    assert plain.last.logits["validation"].std() > 0
+    assert cached.cost.tokens == plain.cost.tokens > 0
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_padded_encoder_fills_the_same_cache(using: Using, side: str) -> None:
+    packed, padded = (
+        prepare(using("pooling=mean_seq_mha", "pooling.k=2", *batching))[2]
+        for batching in ([], ["train.batching=padded", f"train.padding_side={side}"])
+    )
+    for one, other in ((packed.train, padded.train), (packed.dev["validation"], padded.dev["validation"])):
+        assert isinstance(one, Features)
+        assert isinstance(other, Features)
+        for layer in range(2):
+            np.testing.assert_allclose(one.states[layer], other.states[layer], atol=1e-5)
+    assert len(files(using())) == 2 * 2 * 3  # each keeps its own
+
+
+def test_bf16_takes_half_the_room(using: Using) -> None:
+    sizes = {}
+    for precision in ("fp32", "bf16"):
+        cfg = using(
+            "pooling=mha", f"train.precision={precision}", f"data.cache_dir={using().data.cache_dir}-{precision}"
+        )
+        prepare(cfg)
+        sizes[precision] = sum(file.stat().st_size - 128 for file in files(cfg))  # less NumPy's headers
+    assert sizes["bf16"] * 2 == sizes["fp32"]
+
+
+def test_a_second_run_does_not_need_the_encoder(using: Using, monkeypatch: pytest.MonkeyPatch) -> None:
+    def runs(*_: object) -> None:
+        raise AssertionError("the encoder ran")
+
+    first = prepare(using("pooling=mha"))[2]
+    monkeypatch.setattr(Encoder, "hidden_states", runs)
+    for pooling in ("mha", "mean", "cls", "layer_lstm", "attention"):
+        prepare(using(f"pooling={pooling}", "seed=7"))
+    with pytest.raises(AssertionError):
+        prepare(using("pooling=mha", "encoder.num_hidden_layers=1"))
+    with pytest.raises(AssertionError):
+        prepare(using("pooling=mha", "train.max_length=16"))
+    with pytest.raises(AssertionError):
+        prepare(using("pooling=mha", "subset.size=10"))
+    with pytest.raises(AssertionError):
+        prepare(using("pooling=mha", "optimizer.reinit_layers=1"))
+    assert isinstance(first.train, Features)
+
+
+def test_only_layers_that_are_missing_are_added(using: Using) -> None:
+    prepare(using("pooling=mha", "encoder.cache_layers=1"))
+    before = {file: file.stat().st_mtime_ns for file in files(using())}
+    assert {file.stem for file in before} == {"cls", "layer-2"}
+    prepare(using("pooling=first_last_mean", "encoder.cache_layers=1"))
+    after = {file: file.stat().st_mtime_ns for file in files(using())}
+    assert {file.stem.split("-")[0] for file in set(after) - set(before)} == {"layer", "pooled"}
+    assert {file: after[file] for file in before} == before
+
+
+def test_the_size_is_announced_before_it_is_written(using: Using, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    cfg = using("pooling=mha")
+    model, data, _ = prepare(cfg)
+    tokens = int(data.train.lengths.sum())
+    written = (len(data.train) * 2 + tokens * 2) * model.encoder.d * 4 / 1e6
+    assert f"Caching hidden states of train (40 rows; cls, layer-1, layer-2): {written:.0f} MB in" in caplog.text
+
+
+def test_a_damaged_file_is_made_anew(using: Using) -> None:
+    cfg = using("pooling=mha")
+    expected = prepare(cfg)[2].train
+    assert isinstance(expected, Features)
+    states = expected.states[0].copy()
+    for file in files(cfg):
+        file.write_bytes(file.read_bytes()[:200])
+    again = prepare(cfg)[2].train
+    assert isinstance(again, Features)
+    assert np.array_equal(again.states[0], states)
