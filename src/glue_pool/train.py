@@ -75,6 +75,10 @@ def run(cfg: Config) -> dict[str, Any]:
         return done
     results.check_output_root(cfg, folder)
 
+    from glue_pool.tracking import import_wandb, track
+
+    if cfg.tracking.mode != "none":
+        import_wandb()
     import torch
 
     from glue_pool.data.load import load
@@ -82,7 +86,6 @@ def run(cfg: Config) -> dict[str, Any]:
     from glue_pool.models import factory, frozen, saved
     from glue_pool.progress import Progress
     from glue_pool.runner import fit, pick_device, total_steps
-    from glue_pool.tracking import track
 
     if cfg.train.threads:
         torch.set_num_threads(cfg.train.threads)
