@@ -3,10 +3,12 @@
 python -m glue_pool.train model=maxpool task=rte seed=3
 """
 
+import gc
 import math
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,17 +77,18 @@ def run(cfg: Config) -> dict[str, Any]:
         return done
     results.check_output_root(cfg, folder)
 
-    from glue_pool.tracking import import_wandb, track
+    with _without_collector():
+        from glue_pool.tracking import import_wandb, track
 
-    if cfg.tracking.mode != "none":
-        import_wandb()
-    import torch
+        if cfg.tracking.mode != "none":
+            import_wandb()
+        import torch
 
-    from glue_pool.data.load import load
-    from glue_pool.manifest import manifest
-    from glue_pool.models import factory, frozen, saved
-    from glue_pool.progress import Progress
-    from glue_pool.runner import fit, pick_device, total_steps
+        from glue_pool.data.load import load
+        from glue_pool.manifest import manifest
+        from glue_pool.models import factory, frozen, saved
+        from glue_pool.progress import Progress
+        from glue_pool.runner import fit, pick_device, total_steps
 
     if cfg.train.threads:
         torch.set_num_threads(cfg.train.threads)
@@ -141,6 +144,23 @@ def run(cfg: Config) -> dict[str, Any]:
         tracker.summary(result)
     report(cfg, folder, result)
     return result
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Import a new process's libraries without the garbage collector, which would go through them again and again.
+
+    They stay, so it takes no notice of them later either.
+    """
+    if "torch" in sys.modules or not gc.isenabled():  # what has been running may have left garbage
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class _Watch:
