@@ -1,5 +1,6 @@
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -417,3 +418,13 @@ def test_real_rows_have_the_tasks_columns_labels_and_counts(name: str, glue_dir:
             schema = pq.read_schema(glue_dir / name / f"{split}.parquet")
             features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
             assert features["label"]["names"] == task.labels
+
+
+def test_parquet_is_read_without_pandas(folder: Path, rte: TaskConfig) -> None:
+    code = (
+        "import pickle, sys; from glue_pool.data.sources import read;"
+        "read(*pickle.load(sys.stdin.buffer));"
+        "sys.exit('pandas' in sys.modules)"
+    )
+    asked = pickle.dumps((local(folder), rte))
+    assert subprocess.run([sys.executable, "-c", code], input=asked, check=False).returncode == 0
