@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -222,16 +223,21 @@ def _seconds(product: Callable[[], Any], least: float = 0.1) -> float:
 
 def first_step(job: Job) -> dict[str, Any]:
     """The main job in a new process, until its first training step is done: seconds."""
-    from glue_pool import runner, train
+    from glue_pool import train
 
-    step = runner.Stepper.__call__
+    def watch() -> None:  # from a thread, so that the job imports what it needs when it needs it
+        while (runner := sys.modules.get("glue_pool.runner")) is None or not hasattr(runner, "Stepper"):
+            time.sleep(0.02)
+        step = runner.Stepper.__call__
 
-    def timed(self: Any, batch: Any) -> None:
-        step(self, batch)
-        print(json.dumps({"seconds": time.time() - job.started}), flush=True)
-        os._exit(0)
+        def timed(self: Any, batch: Any) -> None:
+            step(self, batch)
+            print(json.dumps({"seconds": time.time() - job.started}), flush=True)
+            os._exit(0)
 
-    runner.Stepper.__call__ = timed  # type: ignore[assignment]
+        runner.Stepper.__call__ = timed
+
+    threading.Thread(target=watch, daemon=True).start()
     sys.argv = ["train", *_overrides(job, "rte"), f"seed={job.seed}", "force=true"]
     train.main()
     raise AssertionError("no step was taken")

@@ -51,13 +51,13 @@ class Batch:
 class StateBatch:
     """Some rows of a split whose hidden states are known, in the order in which `Batch` would have them.
 
-    states: one `(batch, longest, d)` a layer, or `(batch, 1, d)` where there is one vector a row, in fp32.
-    mask: `(batch, longest)` or `(batch, 1)`, true on real tokens; pooled: whether `states` is what the pooler returns.
+    parts: some neighbouring rows each, padded to their longest: the layers, each `(rows, longest, d)` in fp32, and the
+    mask `(rows, longest)`, true on real tokens; longest is 1 where there is one vector a row.
+    pooled: whether that vector is what the pooler returns.
     labels, rows: as in `Batch`; tokens: how many tokens the rows have.
     """
 
-    states: tuple[Tensor, ...]
-    mask: Tensor
+    parts: tuple[tuple[tuple[Tensor, ...], Tensor], ...]
     pooled: bool
     labels: Tensor
     rows: np.ndarray
@@ -65,11 +65,13 @@ class StateBatch:
 
     def to(self, device: torch.device) -> "StateBatch":
         """Return the batch with its tensors on a device."""
-        if self.mask.device == device:
+        if self.labels.device == device:
             return self
-        states = tuple(state.to(device, non_blocking=True) for state in self.states)
-        mask, labels = (tensor.to(device, non_blocking=True) for tensor in (self.mask, self.labels))
-        return StateBatch(states, mask, self.pooled, labels, self.rows, self.tokens)
+        parts = tuple(
+            (tuple(state.to(device, non_blocking=True) for state in states), mask.to(device, non_blocking=True))
+            for states, mask in self.parts
+        )
+        return StateBatch(parts, self.pooled, self.labels.to(device, non_blocking=True), self.rows, self.tokens)
 
 
 @overload
@@ -86,14 +88,11 @@ def collate(split: Split, rows: np.ndarray, padding_side: str = "right") -> Batc
     labels = torch.from_numpy(split.labels[rows])
     if isinstance(split, Features):
         if split.a_vector_a_row:
-            states = tuple(_tensor(array[split.offsets[rows]])[:, None] for array in split.states)
-            mask = torch.ones(len(rows), 1, dtype=torch.bool)
+            parts = [_part(split, rows, np.ones_like(lengths))]
         else:
-            arranged = layout(lengths.tolist(), padding_side)
-            where = np.repeat(split.offsets[rows], lengths) + arranged.positions.numpy()
-            states = tuple(arranged.pad(_tensor(array[where])) for array in split.states)
-            mask = arranged.mask
-        return StateBatch(states, mask, split.pooled, labels, rows, int(lengths.sum()))
+            cuts = range(0, len(rows), PART)
+            parts = [_part(split, rows[i : i + PART], lengths[i : i + PART]) for i in cuts]
+        return StateBatch(tuple(parts), split.pooled, labels, rows, int(lengths.sum()))
     arranged = layout(lengths.tolist(), padding_side)
     where = np.repeat(split.offsets[rows], lengths) + arranged.positions.numpy()
     types = split.token_type_ids
@@ -106,10 +105,19 @@ def collate(split: Split, rows: np.ndarray, padding_side: str = "right") -> Batc
     )
 
 
-def _tensor(states: np.ndarray) -> Tensor:
-    """Return hidden states in fp32; uint16 holds bfloat16's bits."""
-    tensor = torch.from_numpy(states)
-    return tensor.view(torch.bfloat16).float() if tensor.dtype == torch.uint16 else tensor
+# How many rows of similar length are padded together: in random batches of 32, padding is most of what is there.
+PART = 16
+
+
+def _part(split: Features, rows: np.ndarray, lengths: np.ndarray) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return the hidden states of some rows in fp32, padded on the right with other tokens, and the mask."""
+    position = np.arange(lengths.max())[None, :]
+    mask = position < lengths[:, None]
+    where = split.offsets[rows][:, None] + np.where(mask, position, 0)
+    states = (torch.from_numpy(array[where]) for array in split.states)
+    return tuple(
+        state.view(torch.bfloat16).float() if state.dtype == torch.uint16 else state for state in states
+    ), torch.from_numpy(mask)
 
 
 def epoch_order(rows: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:

@@ -38,12 +38,11 @@ class Classifier(nn.Module):
             states, mask = self.encoder(
                 batch.input_ids, batch.token_type_ids, batch.layout, pooler.layers, pooler.reads, pooler.fold
             )
-        elif batch.pooled:
-            return batch.states[0][:, 0]
-        else:
-            states, mask = batch.states, batch.mask
-        pooled: Tensor = pooler(states, mask)
-        return pooled
+            pooled: Tensor = pooler(states, mask)
+            return pooled
+        if batch.pooled:
+            return torch.cat([states[0][:, 0] for states, _ in batch.parts])
+        return torch.cat([pooler(states, mask) for states, mask in batch.parts])
 
     def parameter_counts(self) -> dict[str, int]:
         """Count all parameters, and those between encoder and classifier (pooler and tanh layer)."""

@@ -131,7 +131,8 @@ class _Maker:
     @torch.no_grad()
     def _pooled(self, features: Features, entry: Entry) -> Features:
         """Pool a split once, since the pooler has nothing to learn."""
-        pooler = self.model.pooler.to(self.device).eval()
+        model = self.model.to(self.device).eval()
+        pooler = model.pooler
         about = [f"{type(pooler).__module__}.{type(pooler).__qualname__}", dict(sorted(self.cfg.pooling.items()))]
         name = f"pooled-{hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:16]}"
         shape = (len(features), pooler.out_dim)
@@ -141,7 +142,7 @@ class _Maker:
             with autocast(self.precision, self.device):
                 for batch in batches(features, order, self.cfg.train.eval_batch_size, self.cfg.train.padding_side):
                     batch = batch.to(self.device)
-                    arrays[name][batch.rows] = pooler(batch.states, batch.mask).float().cpu().numpy()
+                    arrays[name][batch.rows] = model.pool(batch).float().cpu().numpy()
 
         if entry.read(name, shape) is None:
             entry.write({name: shape}, np.dtype(np.float32), fill)
