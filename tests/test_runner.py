@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import Compose
 from glue_pool import runner
@@ -16,10 +18,11 @@ from glue_pool.data.batches import batches
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, Tokens, encode
 from glue_pool.errors import TrainingFailed
-from glue_pool.models import factory
+from glue_pool.models import factory, packing
 from glue_pool.models.classifier import Classifier
 from glue_pool.runner import Evaluation, Outcome, Step
 from glue_pool.schema import Config, OptimizerConfig
+from glue_pool.train import CONF
 
 SMALL = ("encoder=minilm_l6", "encoder.num_hidden_layers=2", "pooling=cls_pooler", "train.precision=fp32")
 WORDS = "a few plain words of rather different lengths that make sentences for a test of the loop".split()
@@ -245,3 +248,32 @@ def test_predictions_come_in_the_splits_own_order_whatever_the_batches(composed:
     for size in (1, 7, 64):
         together = runner.predict(model, split, replace(cfg.train, eval_batch_size=size), cpu)
         np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+
+
+class Waiting(TorchDispatchMode):
+    """Refuses what makes the CPU wait for a GPU: reading a number, or a result whose size depends on numbers."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "unique", "item")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        by_mask = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        assert name.split(".")[0] not in self.WAITS, f"{name} waits"
+        assert not by_mask, f"{name} by a boolean mask waits"
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_training_step_waits_for_a_gpu(composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "_attend_on_cpu", packing._attend)  # the GPU's attention
+    cfg = composed(*SMALL)
+    model = factory.build(cfg, factory.plan(cfg)).train()
+    split = tokens(factory.plan(cfg).folder, 24)
+    for yaml in sorted((CONF / "pooling").glob("*.yaml")):
+        pooling = dict(OmegaConf.load(yaml)) | ({"k": 2} if "k" in OmegaConf.load(yaml) else {})
+        pooler = factory.build_pooler(pooling, model.encoder.d, 2)
+        classifier = Classifier(model.encoder, pooler, None, 0.1, 2)
+        stepper = runner.Stepper(classifier, cfg.task, cfg.train, cfg.optimizer, 10)
+        for batch in batches(split, np.arange(24), 12):
+            with Waiting():  # type: ignore[no-untyped-call]
+                loss = stepper(batch)
+            assert float(loss) > 0

@@ -20,6 +20,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokeni
 
 import local_data
 from conftest import Compose
+from glue_pool.data.batches import Batch
 from glue_pool.errors import UserError
 from glue_pool.models import encoder as encoders
 from glue_pool.models import factory, identity, packing
@@ -126,15 +127,18 @@ def tokens(lengths: list[int]) -> tuple[Tensor, Tensor]:
     return torch.randint(5, 64, (total,), generator=draw), torch.randint(0, 2, (total,), generator=draw)
 
 
+def batch(lengths: list[int], arranged: Layout) -> Batch:
+    return Batch(*tokens(lengths), arranged, torch.zeros(len(lengths), dtype=torch.long), np.arange(len(lengths)))
+
+
 def build(cfg: Config) -> Classifier:
     return factory.build(cfg, factory.plan(cfg))
 
 
 def logits_and_gradients(model: Classifier, arranged: Layout) -> tuple[Tensor, dict[str, Tensor]]:
-    ids, types = tokens(LENGTHS)
     model.zero_grad()
     labels = torch.arange(len(LENGTHS)) % 2
-    logits = model.train()(ids, types, arranged)
+    logits = model.train()(batch(LENGTHS, arranged))
     F.cross_entropy(logits, labels).backward()
     return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -359,8 +363,7 @@ def test_texts_as_long_as_the_encoder_allows_run_and_longer_ones_are_refused(
 ) -> None:
     cfg = using(save(family), "pooling=cls")
     model = build(replace(cfg, train=replace(cfg.train, max_length=most))).eval()
-    ids, types = tokens([most])
-    assert np.isfinite(model(ids, types, layout([most])).detach().numpy()).all()
+    assert np.isfinite(model(batch([most], layout([most]))).detach().numpy()).all()
     with pytest.raises(UserError, match=rf"train\.max_length={most + 1}: this encoder takes at most {most} tokens"):
         factory.plan(replace(cfg, train=replace(cfg.train, max_length=most + 1)))
 

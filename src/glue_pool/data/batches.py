@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glue_pool.data.features import Features, Split
 from glue_pool.data.tokens import Tokens
-from glue_pool.models.packing import Layout, layout
+from glue_pool.models.packing import Layout, layout, send
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Batch:
             return self
         types = self.token_type_ids
         return Batch(
-            self.input_ids.to(device, non_blocking=True),
-            None if types is None else types.to(device, non_blocking=True),
+            send(self.input_ids, device),
+            None if types is None else send(types, device),
             self.layout.to(device),
-            self.labels.to(device, non_blocking=True),
+            send(self.labels, device),
             self.rows,
         )
 
@@ -68,10 +68,9 @@ class StateBatch:
         if self.labels.device == device:
             return self
         parts = tuple(
-            (tuple(state.to(device, non_blocking=True) for state in states), mask.to(device, non_blocking=True))
-            for states, mask in self.parts
+            (tuple(send(state, device) for state in states), send(mask, device)) for states, mask in self.parts
         )
-        return StateBatch(parts, self.pooled, self.labels.to(device, non_blocking=True), self.rows, self.tokens)
+        return StateBatch(parts, self.pooled, send(self.labels, device), self.rows, self.tokens)
 
 
 @overload

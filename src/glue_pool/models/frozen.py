@@ -119,7 +119,7 @@ class _Maker:
                     for layer in every:
                         if (part := arrays.get(f"layer-{layer}")) is not None:
                             state = states[layer - 1]
-                            part[where] = self._stored(state if encoder.packed else state[batch.layout.mask])
+                            part[where] = self._stored(state if encoder.packed else batch.layout.unpad(state))
 
         entry.write(shapes, self.dtype, fill)
 

@@ -78,12 +78,14 @@ class Layout:
     starts: `(batch,)` position of each sequence's first token ([CLS]) in the packed row.
     positions: `(tokens,)` position of every token within its sequence.
     index: `(batch, longest)` position in the packed row of every token of the padded form, 0 for padding.
+    inverse: `(tokens,)` position in the padded form (its rows end to end) of every token of the packed row.
     mask: `(batch, longest)` bool, true on real tokens.
     """
 
     starts: Tensor
     positions: Tensor
     index: Tensor
+    inverse: Tensor
     mask: Tensor
     blocks: tuple[Block, ...]
 
@@ -92,19 +94,27 @@ class Layout:
         padded: Tensor = packed.index_select(0, self.index.flatten()).unflatten(0, self.index.shape)
         return padded
 
+    def unpad(self, padded: Tensor) -> Tensor:
+        """`(batch, longest, ...)` to `(tokens, ...)`; by index, since a boolean mask would wait for a GPU."""
+        return padded.flatten(0, 1).index_select(0, self.inverse)
+
     def to(self, device: torch.device) -> "Layout":
-        """Return the layout with its tensors on a device."""
+        """Return the layout with its tensors on a device; the blocks stay, since only the CPU's attention uses them."""
         if self.starts.device == device:
             return self
-
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
-
-        blocks = tuple(Block(b.tokens, b.shape, move(b.index), move(b.inverse), move(b.mask)) for b in self.blocks)
-        starts, positions, index, mask = (
-            tensor.to(device, non_blocking=True) for tensor in (self.starts, self.positions, self.index, self.mask)
+        return Layout(
+            send(self.starts, device),
+            send(self.positions, device),
+            send(self.index, device),
+            send(self.inverse, device),
+            send(self.mask, device),
+            self.blocks,
         )
-        return Layout(starts, positions, index, mask, blocks)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device without waiting for it."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def layout(lengths: Sequence[int], padding_side: str = "right") -> Layout:
@@ -117,6 +127,7 @@ def layout(lengths: Sequence[int], padding_side: str = "right") -> Layout:
         torch.from_numpy(starts),
         torch.from_numpy(positions),
         torch.from_numpy(index),
+        torch.from_numpy(np.flatnonzero(mask)),
         torch.from_numpy(mask),
         tuple(_block(starts, sizes, first, last) for first, last in _split(sizes)),
     )
@@ -198,7 +209,7 @@ def _attend(
         mask = mask & _near(layout.mask.shape[1], window, mask.device)
         mask = mask | ~layout.mask[:, None, :, None]  # padding far from any real token: no row may be all false
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=scale)
-    return attended.transpose(1, 2)[layout.mask]
+    return layout.unpad(attended.transpose(1, 2))
 
 
 def _near(length: int, window: int, device: torch.device) -> Tensor:
