@@ -6,7 +6,7 @@ PIP    := .venv/bin/python -m pip install -qq --disable-pip-version-check --prog
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check clean
+.PHONY: help train test check bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: .venv/ready-dev ## Check format, lint and types
 	@.venv/bin/ruff format --check
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
+
+bench: .venv/ready-bench ## Time training beside Hugging Face's Trainer (ARGS="--data GLUE --full"), some minutes
+	@.venv/bin/python scripts/bench.py $(ARGS)
 
 clean: ## Remove .venv and the tools' caches (outputs/ stays)
 	@rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -42,4 +45,9 @@ clean: ## Remove .venv and the tools' caches (outputs/ stays)
 .venv/ready-dev: .venv/ready
 	@echo "Installing the developer tools into .venv"
 	@$(PIP) -c constraints.txt -e '.[offline,dev]'
+	@touch $@
+
+.venv/ready-bench: .venv/ready
+	@echo "Installing what the Trainer needs into .venv"
+	@$(PIP) -c constraints.txt -e '.[offline,bench]'
 	@touch $@

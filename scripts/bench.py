@@ -306,7 +306,7 @@ def main() -> None:
     """Run the rounds, print the table, and write what was measured as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--data", default=os.environ.get("GLUE_POOL_TEST_DATA"), help="folder of <task>/<split>.parquet"
+        "--data", default=os.environ.get("GLUE_POOL_TEST_DATA") or None, help="folder of <task>/<split>.parquet"
     )
     parser.add_argument("--encoder", default="minilm_l6", help="a packaged encoder, a Hub name or a folder")
     parser.add_argument("--full", action="store_true", help="more rows and rounds")

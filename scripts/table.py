@@ -18,9 +18,10 @@ def main(root: str) -> None:
         if result["status"] != "completed" or result["score"] is None:
             print(f"left out: {file} ({result['status']}, {result['error'] or 'score NaN'})", file=sys.stderr)
             continue
+        encoder = result["encoder"] if result["kind"] == "fine-tuned" else f"{result['encoder']}, {result['kind']}"
         subset = result["subset"]["size"] or "all"
         task = f"{result['task']} ({result['primary_metric']}, {subset} rows)"
-        scores[result["method"], result["encoder"]][task].append(100 * result["score"])
+        scores[result["method"], encoder][task].append(100 * result["score"])
     tasks = sorted({task for row in scores.values() for task in row})
     print("| method | " + " | ".join(tasks) + " |")
     print("|---" * (len(tasks) + 1) + "|")

@@ -197,3 +197,25 @@ def test_real_glue_rows_train_and_say_that_they_are_official(composed: Compose, 
         "validation": {"rows": 1043, "official": True},
     }
     assert "matthews_correlation" in result["metrics"]["validation"]
+
+
+def test_a_probe_is_labelled_as_one_everywhere(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import table
+
+    run_main(monkeypatch, *TINY, "pooling=mean", "task=rte", "encoder.freeze=true")
+    folder, result = the_result(outputs)
+    assert result["kind"] == "probe"
+    records = wandb_file.find(outputs, result["run_key"])
+    assert wandb_file.run(records).run_group == "rte/mean probe"
+    assert "probe" in wandb_file.run(records).tags
+    assert "mean on minilm_l6, probe, seed 0" in capsys.readouterr().out
+    assert json.loads((folder / "manifest.json").read_text())["data"]["features"]["dtype"] in {"fp32", "bf16"}
+
+    run_main(monkeypatch, *TINY, "pooling=mean", "task=rte")
+    capsys.readouterr()
+    table.main(str(outputs))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["mean (minilm_l6)", "mean (minilm_l6, probe)"]
+    assert all(line.endswith("(1) |") for line in lines[2:])

@@ -155,6 +155,11 @@ def encoder_name(cfg: Config) -> str:
     return Path(cfg.encoder.name).name
 
 
+def kind(cfg: Config) -> str:
+    """Return "fine-tuned", or "probe" where the encoder was frozen: their scores are never averaged together."""
+    return "probe" if cfg.encoder.freeze else "fine-tuned"
+
+
 def run_folder(cfg: Config, key: str) -> RunFolder:
     """Return the folder of a run: `<task>/<method>/<encoder>/<subset>/seed=<seed>-<key8>` under `output_root`."""
     place = (cfg.task.name, cfg.method, encoder_name(cfg), subset_name(cfg), f"seed={cfg.seed}-{key[:8]}")
@@ -216,7 +221,7 @@ def describe(cfg: Config, key: str, data: "TaskData", parameters: Mapping[str, i
         "pooling": cfg.pooling["name"],
         "method": cfg.method,
         "encoder": encoder_name(cfg),
-        "kind": "probe" if cfg.encoder.freeze else "fine-tuned",
+        "kind": kind(cfg),
         "subset": {"size": cfg.subset.size, "seed": cfg.subset.seed},
         "seed": cfg.seed,
         "train_rows": len(data.train),

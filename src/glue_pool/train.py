@@ -101,14 +101,15 @@ def run(cfg: Config) -> dict[str, Any]:
     if cfg.save_model:
         results.check_output_root(cfg, folder, saved.size(model))
 
-    name = f"{cfg.task.name} {cfg.method} seed={cfg.seed}"
-    labels = [cfg.task.name, cfg.method, results.encoder_name(cfg), results.subset_name(cfg)]
+    method = f"{cfg.method} probe" if results.kind(cfg) == "probe" else cfg.method
+    name = f"{cfg.task.name} {method} seed={cfg.seed}"
+    labels = [cfg.task.name, cfg.method, results.encoder_name(cfg), results.subset_name(cfg), results.kind(cfg)]
     with (
         track(
             cfg.tracking,
             run_key=key,
             name=name,
-            group=f"{cfg.task.name}/{cfg.method}",
+            group=f"{cfg.task.name}/{method}",
             tags=labels,
             config=results.plain(cfg),
         ) as tracker,
@@ -189,7 +190,7 @@ def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | N
     score_text = "NaN" if score is None else f"{score:.4f}"
     rows = [
         ("task", f"{cfg.task.name} ({cfg.data.name} data, {result['train_rows']} train rows)"),
-        ("method", f"{cfg.method} on {results.encoder_name(cfg)}, seed {cfg.seed}"),
+        ("method", f"{cfg.method} on {results.encoder_name(cfg)}, {result['kind']}, seed {cfg.seed}"),
         ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
         ("results", str(folder.path)),
         ("try next", "the same command with model=bert (BERT's own classifier), pooling=mean or seed=1"),
