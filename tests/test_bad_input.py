@@ -163,6 +163,8 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("-m optimizer.lr=1e-5,-1", "optimizer.lr=-1.0: has to be above 0"),
         ("-m task=rte,rtee", "task=rtee: no such task; did you mean 'rte'?"),
         ("-m seed=1,2 tsak=rte", "tsak: no such key"),
+        ("-m pooling=glob(zz*)", "pooling=glob(zz*): matches none of adapool, attention, cls"),
+        ("-m seed=glob(*)", "seed=glob(*): glob() is for groups"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(job: Job, line: str, said: str) -> None:

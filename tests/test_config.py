@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from conftest import Compose
-from glue_pool import metrics, schema
+from glue_pool import commandline, metrics, schema
 from glue_pool.errors import UserError
 from glue_pool.schema import Config
 from glue_pool.train import CONF
@@ -97,3 +97,8 @@ def test_the_schema_and_the_shipped_files_agree_on_defaults(composed: Compose) -
     cfg = composed()
     again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), dataclasses.asdict(cfg)))
     assert again == cfg
+
+
+def test_a_sweep_may_name_groups_by_a_pattern() -> None:
+    commandline.check(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob(*)"], CONF)
+    commandline.check(["-m", "pooling=glob(*)", "seed=range(0,10)"], CONF)

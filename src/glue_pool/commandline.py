@@ -10,7 +10,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -46,7 +46,8 @@ def check(argv: Sequence[str], conf: Path) -> None:
     groups = _groups(overrides, folders)
     with initialize_config_dir(str(conf), version_base="1.3"):
         chosen = [f"hydra.searchpath={json.dumps([f'file://{f}' for f in folders[1:]], ensure_ascii=False)}"]
-        chosen += [f"{o.key_or_group}={_choices(o)[0]}" for o in overrides if o.key_or_group in groups]
+        picked = [o for o in overrides if o.key_or_group in groups]
+        chosen += [f"{o.key_or_group}={_choices(o, groups[o.key_or_group])[0]}" for o in picked]
         composed = _compose(chosen)
     known = list(_flat(composed))
     for override in overrides:
@@ -74,8 +75,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> list[str]:
-    """Return the config groups in these folders; refuse an override that removes one or names none of its files."""
+def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, list[str]]:
+    """Return the config groups in these folders and their files; refuse an override that removes one or names none of its files."""
     options: dict[str, list[str]] = {}
     for folder in folders:
         for file in folder.glob("*/*.yaml"):
@@ -87,23 +88,28 @@ def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> list[str]
         if override.is_delete():
             other = f" ({', '.join(files)})" if files else ""
             raise UserError(f"~{group}: a run needs every key; choose another value with {group}=…{other}")
-        for choice in _choices(override) if files else ():
+        for choice in _choices(override, files) if files else ():
             if choice not in files and (choice != "null" or group in needed):
                 raise UserError(
                     f"{group}={choice}: no such {group}{nearest(choice, files)} (there are {', '.join(files)})"
                 )
-    return sorted(options)
+    return {group: sorted(files) for group, files in sorted(options.items())}
 
 
-def _choices(override: Override) -> list[str]:
+def _choices(override: Override, files: list[str]) -> list[str]:
+    if isinstance(given := override.value(), Glob):
+        if not (matching := given.filter(files)):
+            raise UserError(f"{override.input_line}: matches none of {', '.join(files)}")
+        return list(matching)
     if override.is_sweep_override():
         return [str(choice) for choice in override.sweep_string_iterator()]
-    value = override.value()
-    return ["null" if value is None else str(value)]
+    return ["null" if given is None else str(given)]
 
 
 def _values(override: Override) -> list[Any]:
     """Return what a key is set to: one value, or every one of a sweep; none of a continuous one."""
+    if isinstance(override.value(), Glob):
+        raise UserError(f"{override.input_line}: glob() is for groups; a key takes its values, a,b,c")
     if override.is_discrete_sweep():
         return [Override._convert_value(value) for value in override.sweep_iterator()]
     return [] if override.is_sweep_override() else [override.value()]
