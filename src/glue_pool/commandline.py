@@ -76,7 +76,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, list[str]]:
-    """Return the config groups in these folders and their files; refuse an override that removes one or names none of its files."""
+    """Return the config groups and their files; refuse an override that removes one or names none of its files."""
     options: dict[str, list[str]] = {}
     for folder in folders:
         for file in folder.glob("*/*.yaml"):
