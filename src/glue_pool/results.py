@@ -23,8 +23,8 @@ from glue_pool.errors import TrainingFailed, UserError
 from glue_pool.schema import Config
 
 if TYPE_CHECKING:
-    from glue_pool.data.features import Split
     from glue_pool.data.load import TaskData
+    from glue_pool.data.tokens import Split
     from glue_pool.runner import Outcome
 
 SCHEMA = 1

@@ -20,8 +20,7 @@ from torch.nn import functional as F
 
 from glue_pool import metrics
 from glue_pool.data.batches import Batch, StateBatch, batches, epoch_order
-from glue_pool.data.features import Split
-from glue_pool.data.tokens import Tokens
+from glue_pool.data.tokens import Split, Tokens
 from glue_pool.errors import TrainingFailed, UserError
 from glue_pool.models import vocabulary
 from glue_pool.models.classifier import Classifier

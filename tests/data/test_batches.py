@@ -31,7 +31,16 @@ def splits(draw: st.DrawFn) -> Tokens:
     types = (ids % 3).astype(np.uint8) if draw(st.booleans()) else None
     labels = rows * 10 if draw(st.booleans()) else (rows / 4).astype(np.float32)
     offsets = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    whole = Tokens(ids, types, offsets, lengths, labels, rows + 1000, truncated=0, empty=0)
+    whole = Tokens(
+        input_ids=ids,
+        token_type_ids=types,
+        offsets=offsets,
+        lengths=lengths,
+        labels=labels,
+        idx=rows + 1000,
+        truncated=0,
+        empty=0,
+    )
     if draw(st.booleans()):
         return whole
     chosen = draw(st.lists(st.sampled_from(rows.tolist()), min_size=1, unique=True))
@@ -206,6 +215,15 @@ def test_a_batch_of_a_subset_has_the_texts_labels_and_idx_of_the_file(small: Com
 
 
 def test_a_split_of_one_row_is_a_batch() -> None:
-    split = Tokens(np.array([7], np.int32), None, np.array([0]), np.array([1]), np.array([1]), np.array([0]), 0, 0)
+    split = Tokens(
+        input_ids=np.array([7], np.int32),
+        token_type_ids=None,
+        offsets=np.array([0]),
+        lengths=np.array([1]),
+        labels=np.array([1]),
+        idx=np.array([0]),
+        truncated=0,
+        empty=0,
+    )
     (batch,) = batches(split, np.array([0]), 32)
     check(batch, split, "right")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glue_pool.data.features import Features, Split
-from glue_pool.data.tokens import Tokens
+from glue_pool.data.features import Features
+from glue_pool.data.tokens import Split, Tokens
 from glue_pool.models.packing import Layout, layout, send
 
 
@@ -92,6 +92,7 @@ def collate(split: Split, rows: np.ndarray, padding_side: str = "right") -> Batc
             cuts = range(0, len(rows), PART)
             parts = [_part(split, rows[i : i + PART], lengths[i : i + PART]) for i in cuts]
         return StateBatch(tuple(parts), split.pooled, labels, rows, int(lengths.sum()))
+    assert isinstance(split, Tokens)
     arranged = layout(lengths.tolist(), padding_side)
     where = np.repeat(split.offsets[rows], lengths) + arranged.positions.numpy()
     types = split.token_type_ids

@@ -7,48 +7,27 @@ the tokens of some layers, and what poolers without parameters made of them; eac
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from glue_pool.data.tokens import WAY_OUT, Tokens
+from glue_pool.data.tokens import WAY_OUT, Split
 from glue_pool.errors import UserError
 
 
-@dataclass(frozen=True)
-class Features:
-    """A split whose hidden states are known.
+@dataclass(frozen=True, kw_only=True)
+class Features(Split):
+    """A split whose hidden states are known; `offsets` say where each row begins in them.
 
     states: one array a layer, float32 or bfloat16's bits as uint16, memory-mapped: `(tokens, d)`, the rows end to end,
     or `(rows, d)` if `a_vector_a_row`.
     pooled: whether the one array is what the pooler returns, `(rows, out_dim)`.
-    offsets: `(rows,)` where each row begins in the arrays; lengths, labels, idx: as in `Tokens`.
     """
 
     states: tuple[np.ndarray, ...]
     a_vector_a_row: bool
     pooled: bool
-    offsets: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
-    idx: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def select(self, rows: np.ndarray) -> "Features":
-        """Return the split with only the given rows, in that order; the states themselves stay where they are."""
-        return replace(
-            self,
-            offsets=self.offsets[rows],
-            lengths=self.lengths[rows],
-            labels=self.labels[rows],
-            idx=self.idx[rows],
-        )
-
-
-Split = Tokens | Features
 
 
 @dataclass(frozen=True)
@@ -64,6 +43,12 @@ class Entry:
         except (OSError, EOFError, ValueError):
             return None
         return array if array.shape == tuple(shape) else None
+
+    def expect(self, name: str, shape: Sequence[int]) -> np.ndarray:
+        """Return an array that was there, or was written, a moment ago."""
+        if (array := self.read(name, shape)) is None:
+            raise UserError(f"{self.path / name}.npy was there and is gone; run the same command again")
+        return array
 
     def write(
         self,

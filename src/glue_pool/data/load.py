@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from glue_pool.data import sources, subset
-from glue_pool.data.features import Split
 from glue_pool.data.rows import Rows
-from glue_pool.data.tokens import Tokenizer, tokenise
+from glue_pool.data.tokens import Split, Tokenizer, tokenise
 from glue_pool.schema import Config
 
 

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -40,27 +40,45 @@ TOKENIZER_FILES = (
 )
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """A tokenised split, its rows end to end.
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """A split as a run sees it, its rows end to end in some arrays.
+
+    offsets: `(rows,)` int64, where each row begins; lengths: `(rows,)` int64, its tokens, special ones included.
+    labels, idx: as in `Rows`.
+    """
+
+    offsets: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    idx: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def select(self, rows: np.ndarray) -> Self:
+        """Return the split with only the given rows, in that order; the arrays themselves stay as they are."""
+        return replace(
+            self,
+            offsets=self.offsets[rows],
+            lengths=self.lengths[rows],
+            labels=self.labels[rows],
+            idx=self.idx[rows],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens(Split):
+    """A tokenised split.
 
     input_ids: `(tokens,)` int32; token_type_ids: `(tokens,)` uint8, or None where the tokenizer makes none.
-    offsets: `(rows,)` int64, where each row begins; lengths: `(rows,)` int64, special tokens included.
-    labels, idx: as in `Rows`.
     truncated, empty: how many rows lost tokens to `max_length`, and how many have a text without a word.
     """
 
     input_ids: np.ndarray
     token_type_ids: np.ndarray | None
-    offsets: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
-    idx: np.ndarray
     truncated: int
     empty: int
-
-    def __len__(self) -> int:
-        return len(self.offsets)
 
     @property
     def own_ids(self) -> np.ndarray:
@@ -77,16 +95,6 @@ class Tokens:
                 rows = zip(self.offsets, self.lengths, strict=True)
                 digest.update(np.concatenate([array[start : start + length] for start, length in rows]).data)
         return digest.hexdigest()
-
-    def select(self, rows: np.ndarray) -> "Tokens":
-        """Return the split with only the given rows, in that order; the tokens themselves stay where they are."""
-        return replace(
-            self,
-            offsets=self.offsets[rows],
-            lengths=self.lengths[rows],
-            labels=self.labels[rows],
-            idx=self.idx[rows],
-        )
 
 
 @dataclass(frozen=True)
@@ -147,18 +155,19 @@ def encode(rows: Rows, tokenizer: Tokenizer, max_length: int) -> Tokens:
     ids, types = encoded["input_ids"], encoded.get("token_type_ids")
     lengths = np.array([len(row) for row in ids], dtype=np.int64)
     return Tokens(
-        np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),
-        None if types is None else np.concatenate([np.asarray(row, dtype=np.uint8) for row in types]),
-        _offsets(lengths),
-        lengths,
-        rows.labels,
-        rows.idx,
-        sum(bool(encoding.overflowing) for encoding in encoded.encodings),
-        sum(not all(text.strip() for text in row) for row in zip(*rows.texts, strict=True)),
+        input_ids=np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),
+        token_type_ids=None if types is None else np.concatenate([np.asarray(row, dtype=np.uint8) for row in types]),
+        offsets=starts(lengths),
+        lengths=lengths,
+        labels=rows.labels,
+        idx=rows.idx,
+        truncated=sum(bool(encoding.overflowing) for encoding in encoded.encodings),
+        empty=sum(not all(text.strip() for text in row) for row in zip(*rows.texts, strict=True)),
     )
 
 
-def _offsets(lengths: np.ndarray) -> np.ndarray:
+def starts(lengths: np.ndarray) -> np.ndarray:
+    """Return where rows of these lengths begin, end to end."""
     return np.concatenate([[0], np.cumsum(lengths)[:-1]])
 
 
@@ -170,8 +179,16 @@ def _read(entry: Path, of: Rows | Tokens) -> Tokens | None:
         lengths = np.array(arrays.pop("lengths"))
         if len(lengths) != len(of) or any(len(array) != lengths.sum() for array in arrays.values()):
             return None
-        ids, types = arrays["input_ids"], arrays.get("token_type_ids")
-        return Tokens(ids, types, _offsets(lengths), lengths, of.labels, of.idx, facts["truncated"], facts["empty"])
+        return Tokens(
+            input_ids=arrays["input_ids"],
+            token_type_ids=arrays.get("token_type_ids"),
+            offsets=starts(lengths),
+            lengths=lengths,
+            labels=of.labels,
+            idx=of.idx,
+            truncated=facts["truncated"],
+            empty=facts["empty"],
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 

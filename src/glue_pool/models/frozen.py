@@ -14,7 +14,7 @@ from torch import Tensor
 from glue_pool.data.batches import batches
 from glue_pool.data.features import Entry, Features
 from glue_pool.data.load import TaskData
-from glue_pool.data.tokens import WAY_OUT, Tokens
+from glue_pool.data.tokens import WAY_OUT, Split, Tokens, starts
 from glue_pool.disk import check_room
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.factory import Blueprint
@@ -62,14 +62,14 @@ class _Maker:
             self.device.type,
         ]
 
-    def features(self, split: Tokens | Features, name: str) -> Features:
+    def features(self, split: Split, name: str) -> Features:
         """Return what the pooler reads of a split, from the cache or put there now."""
         assert isinstance(split, Tokens)
         encoder, pooler = self.model.encoder, self.model.pooler
         key = hashlib.sha256(json.dumps([*self.encoder_key, split.fingerprint()]).encode()).hexdigest()[:32]
         entry = Entry(self.cache / key)
         rows, tokens, d = len(split), int(split.lengths.sum()), encoder.d
-        offsets = np.concatenate([[0], np.cumsum(split.lengths)[:-1]])
+        offsets = starts(split.lengths)
         cls_shape, layer_shape = (rows, encoder.num_layers, d), (tokens, d)
 
         if pooler.reads == "tokens":
@@ -82,12 +82,19 @@ class _Maker:
         if any(entry.read(part, wanted[part]) is None for part in read):
             missing = {part: shape for part, shape in wanted.items() if entry.read(part, shape) is None}
             self._encode(split, name, entry, missing)
-        arrays = [entry.read(part, wanted[part]) for part in read]
-        states = tuple(array for array in arrays if array is not None)
+        states = tuple(entry.expect(part, wanted[part]) for part in read)
         if pooler.reads == "cls":
             states = tuple(states[0][:, layer - 1] for layer in pooler.layers)
             offsets = np.arange(rows)
-        features = Features(states, pooler.reads == "cls", False, offsets, split.lengths, split.labels, split.idx)
+        features = Features(
+            states=states,
+            a_vector_a_row=pooler.reads == "cls",
+            pooled=False,
+            offsets=offsets,
+            lengths=split.lengths,
+            labels=split.labels,
+            idx=split.idx,
+        )
         if next(pooler.parameters(), None) is None:
             return self._pooled(features, entry)
         return features
@@ -103,7 +110,7 @@ class _Maker:
         )
         encoder = self.model.encoder.to(self.device).eval()
         every = tuple(range(1, encoder.num_layers + 1))
-        offsets = np.concatenate([[0], np.cumsum(split.lengths)[:-1]])
+        offsets = starts(split.lengths)
 
         def fill(arrays: Mapping[str, np.ndarray]) -> None:
             order = np.argsort(split.lengths, kind="stable")
@@ -146,6 +153,5 @@ class _Maker:
 
         if entry.read(name, shape) is None:
             entry.write({name: shape}, np.dtype(np.float32), fill)
-        pooled = entry.read(name, shape)
-        assert pooled is not None
-        return replace(features, states=(pooled,), a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))
+        states = (entry.expect(name, shape),)
+        return replace(features, states=states, a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))
