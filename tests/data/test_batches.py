@@ -168,9 +168,9 @@ def seen_in_training(cfg: Config) -> list[list[int]]:
     model = factory.build(cfg, blueprint)
     seen: list[list[int]] = []
 
-    def look(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def look(_: torch.nn.Module, inputs: tuple[Batch, ...]) -> None:
         if model.training:
-            seen.append(inputs[0].tolist())
+            seen.append(inputs[0].input_ids.tolist())
 
     model.register_forward_pre_hook(look)
     fit(
