@@ -342,10 +342,16 @@ def main() -> None:
                     job = job._replace(started=time.time())
                 print(f"round {seed + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
                 measured[name].append(_run(name, job))
-    print(table(measured, arguments.tasks))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    found = figures(measured, arguments.tasks)
+    print(table(found, arguments.tasks))
     about = {**_machine(), "data": "real" if arguments.data else "synthetic", "encoder": arguments.encoder}
-    arguments.out.write_text(json.dumps({"about": about, "batch": BATCH, "rounds": measured}, indent=2) + "\n")
+    content = {
+        "about": {**about, "batch": BATCH, "rows": job.rows},
+        "figures": {figure.what: figure.spreads() for figure in found},
+        "rounds": measured,
+    }
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
     print(f"\n{about}\n{arguments.out}")
 
 
@@ -358,54 +364,72 @@ def _run(name: str, job: Job) -> dict[str, Any]:
     return result
 
 
-def table(measured: Mapping[str, list[dict[str, Any]]], tasks: Sequence[str]) -> str:
-    """Return the Markdown table: a row a quantity, a column a task."""
-    lines = ["| | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+class Figure(NamedTuple):
+    """One row of the table: what was measured, and for each task (or for none, "") its values over the rounds."""
 
-    def row(title: str, value: Callable[[int, str], float], digits: int) -> None:
-        rounds = range(len(next(iter(measured.values()))))
-        cells = [spread([value(i, task) for i in rounds], digits) for task in tasks]
-        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    what: str
+    digits: int
+    values: dict[str, list[float]]
 
-    def ratio(what: str, over: str, under: str) -> Callable[[int, str], float]:
-        return lambda i, task: float(measured[over][i][what][task] / measured[under][i][what][task])
+    def spreads(self) -> dict[str, dict[str, float]]:
+        """Return median, lowest and highest for each task."""
+        return {
+            task: {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+            for task, values in self.values.items()
+        }
 
-    trainers = [name for name in ("trainer", "tuned_trainer") if name in measured]
-    ours = [name for name in ("cls", "max_seq_mha") if name in measured]
-    for name in (*trainers, *ours):
-        row(f"{name}: training examples/s", lambda i, task, name=name: measured[name][i]["train"][task], 1)  # type: ignore[misc]
-    if ours:
-        for other in trainers:
-            row(f"{ours[0]} v {other}", ratio("train", ours[0], other), 2)
-    if len(ours) == 2:
-        row("max_seq_mha step v cls step", ratio("train", "cls", "max_seq_mha"), 3)
-    if "tuned_trainer" in trainers and ours:
-        row("dev evaluation v tuned_trainer", ratio("evaluate", ours[0], "tuned_trainer"), 2)
-    if "gemm" in measured:
-        row("bf16 GEMM rate, GFLOP/s", lambda i, task: measured["gemm"][i]["rate"][task] / 1e9, 0)
-        for name in ours:
+    def cell(self, task: str) -> str:
+        """Return `median (lowest to highest)`."""
+        spread = self.spreads()[task]
+        median, lowest, highest = (f"{value:.{self.digits}f}" for value in spread.values())
+        return f"{median} ({lowest} to {highest})"
 
-            def share(i: int, task: str, name: str = name) -> float:
-                limit = measured["gemm"][i]["rate"][task] / measured["gemm"][i]["needed"][task]
-                return float(100 * measured[name][i]["train"][task] / limit)
 
-            row(f"{name}: % of that rate", share, 0)
-    lines.append("")
-    for name in (*trainers, *ours):
-        memory = [result["peak_memory_bytes"] / 1e6 for result in measured[name]]
-        lines.append(f"- {name}: peak memory {spread(memory, 0)} MB")
-    for name, what in (
-        ("first_step", "new process to first step"),
-        ("second_run", "second run of 100 rows, beside its training and evaluation"),
-    ):
+def figures(measured: Mapping[str, list[dict[str, Any]]], tasks: Sequence[str]) -> list[Figure]:
+    """Compare the contenders round by round."""
+    found: list[Figure] = []
+
+    def by_task(what: str, digits: int, value: Callable[..., float], *names: str) -> None:
+        """Take `value` of the named contenders' results for each task and round."""
+        if all(name in measured for name in names):
+            rounds = list(zip(*(measured[name] for name in names), strict=True))
+            found.append(Figure(what, digits, {task: [value(task, *results) for results in rounds] for task in tasks}))
+
+    def once(what: str, digits: int, value: Callable[[dict[str, Any]], float], name: str) -> None:
         if name in measured:
-            lines.append(f"- {what}: {spread([result['seconds'] for result in measured[name]], 2)} s")
-    return "\n".join(lines)
+            found.append(Figure(what, digits, {"": [value(result) for result in measured[name]]}))
+
+    def ratio(of: str) -> Callable[..., float]:
+        return lambda task, a, b: float(a[of][task] / b[of][task])
+
+    def share(task: str, run: dict[str, Any], limit: dict[str, Any]) -> float:
+        return float(100 * run["train"][task] * limit["needed"][task] / limit["rate"][task])
+
+    for name in ("trainer", "tuned_trainer", "cls", "max_seq_mha"):
+        by_task(f"{name}: training examples/s", 1, lambda task, a: float(a["train"][task]), name)
+    for other in ("trainer", "tuned_trainer"):
+        by_task(f"cls v {other}", 2, ratio("train"), "cls", other)
+    by_task("max_seq_mha step v cls step", 3, ratio("train"), "cls", "max_seq_mha")
+    by_task("dev evaluation v tuned_trainer", 2, ratio("evaluate"), "cls", "tuned_trainer")
+    by_task("bf16 GEMM rate, GFLOP/s", 0, lambda task, a: float(a["rate"][task] / 1e9), "gemm")
+    for name in ("cls", "max_seq_mha"):
+        by_task(f"{name}: % of that rate", 0, share, name, "gemm")
+    for name in ("trainer", "tuned_trainer", "cls", "max_seq_mha"):
+        once(f"{name}: peak memory, MB", 0, lambda a: a["peak_memory_bytes"] / 1e6, name)
+    once("new process to first step, s", 2, lambda a: a["seconds"], "first_step")
+    once("second run of 100 rows, beside its training and evaluation, s", 2, lambda a: a["seconds"], "second_run")
+    return found
 
 
-def spread(values: list[float], digits: int) -> str:
-    """Return `median (lowest to highest)`."""
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+def table(found: Sequence[Figure], tasks: Sequence[str]) -> str:
+    """Return the figures as Markdown: a row a figure, a column a task; below it what has no task."""
+    lines = ["| | " + " | ".join(tasks) + " |", "|---" * (len(tasks) + 1) + "|"]
+    lines += [
+        f"| {figure.what} | " + " | ".join(figure.cell(task) for task in tasks) + " |"
+        for figure in found
+        if "" not in figure.values
+    ]
+    return "\n".join([*lines, "", *(f"- {figure.what}: {figure.cell('')}" for figure in found if "" in figure.values)])
 
 
 def _machine() -> dict[str, Any]:

@@ -24,14 +24,14 @@ def test_the_table_compares_contenders_round_by_round() -> None:
         "gemm": [{"rate": {"rte": 4e11}, "needed": {"rte": 4e9}, "peak_memory_bytes": 1} for _ in range(3)],
         "second_run": [{"seconds": s, "peak_memory_bytes": 1} for s in (0.5, 0.1, 0.2)],
     }
-    lines = bench.table(measured, ["rte"]).splitlines()
+    lines = bench.table(bench.figures(measured, ["rte"]), ["rte"]).splitlines()
     assert "| cls: training examples/s | 50.0 (25.0 to 90.0) |" in lines
     assert "| cls v trainer | 5.00 (4.50 to 5.00) |" in lines
     assert "| max_seq_mha step v cls step | 1.250 (1.000 to 1.250) |" in lines
     assert "| dev evaluation v tuned_trainer | 2.00 (2.00 to 2.00) |" in lines
     assert "| cls: % of that rate | 50 (25 to 90) |" in lines
-    assert "- cls: peak memory 2000 (2000 to 2000) MB" in lines
-    assert lines[-1].endswith("0.20 (0.10 to 0.50) s")
+    assert "- cls: peak memory, MB: 2000 (2000 to 2000)" in lines
+    assert lines[-1].endswith("s: 0.20 (0.10 to 0.50)")
 
 
 def test_a_round_runs_its_contenders_and_leaves_a_json(tmp_path: Path) -> None:
@@ -59,6 +59,8 @@ def test_a_round_runs_its_contenders_and_leaves_a_json(tmp_path: Path) -> None:
     assert per_token * 5 < result["needed"]["rte"] < per_token * 128 * 1.5
     assert "bf16 GEMM rate" in done.stdout
     assert written["about"]["data"] == "synthetic"
+    rate = written["figures"]["bf16 GEMM rate, GFLOP/s"]["rte"]
+    assert rate["lowest"] == rate["median"] == rate["highest"] == result["rate"]["rte"] / 1e9
 
 
 def test_a_contender_that_fails_ends_the_bench_with_its_error(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Probes: heads trained from the cached hidden states of a frozen encoder."""
 
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,3 +161,22 @@ def test_a_damaged_file_is_made_anew(using: Using) -> None:
     again = prepare(cfg)[2].train
     assert isinstance(again, Features)
     assert np.array_equal(again.states[0], states)
+
+
+def test_processes_that_want_the_same_states_run_the_encoder_once(using: Using, tmp_path: Path) -> None:
+    common = [
+        sys.executable,
+        *("-m", "glue_pool.train", "experiment=offline", "encoder.freeze=true", "tracking=none"),
+        *("encoder.num_hidden_layers=2", "data.train_rows=300", "data.dev_rows=24", "train.max_steps=1"),
+        f"data.cache_dir={tmp_path / 'cache'}",
+        f"output_root={tmp_path / 'outputs'}",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    runs = [
+        subprocess.Popen([*common, f"pooling={pooling}"], env=environment, stdout=subprocess.PIPE, text=True)
+        for pooling in ("mha", "attention", "mean")
+    ]
+    said = "".join(run.communicate(timeout=120)[0] for run in runs)
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert said.count("Caching hidden states of train (300 rows; cls, layer-1, layer-2)") == 1
+    assert len(list((tmp_path / "outputs").rglob("result.json"))) == 3

@@ -4,9 +4,11 @@ An entry is a folder named by what it was made from (tokens, encoder, precision)
 the tokens of some layers, and what poolers without parameters made of them; each file is whole as soon as it is there.
 """
 
+import fcntl
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,11 +46,35 @@ class Entry:
             return None
         return array if array.shape == tuple(shape) else None
 
+    def lacks(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Return those of the named arrays that are not there."""
+        return {name: shape for name, shape in shapes.items() if self.read(name, shape) is None}
+
     def expect(self, name: str, shape: Sequence[int]) -> np.ndarray:
         """Return an array that was there, or was written, a moment ago."""
         if (array := self.read(name, shape)) is None:
             raise UserError(f"{self.path / name}.npy was there and is gone; run the same command again")
         return array
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let other processes wait before they write this entry; they then find it written."""
+        with self._writing():
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / ".lock").open("w")
+        with lock:
+            with suppress(OSError):  # a file system without locks: each process writes its own, and the last one stays
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"data.cache_dir: hidden states can't be kept in {self.path} ({error.strerror or error}); {WAY_OUT}"
+            ) from None
 
     def write(
         self,
@@ -56,19 +82,16 @@ class Entry:
         dtype: np.dtype,
         fill: Callable[[Mapping[str, np.ndarray]], None],
     ) -> None:
-        """Let `fill` write into new arrays of these shapes, and put each into its place once all are full."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.path, prefix=".writing-") as temporary:
-                files = {name: Path(temporary, f"{name}.npy") for name in shapes}
-                arrays = {
-                    name: np.lib.format.open_memmap(files[name], "w+", dtype, shape) for name, shape in shapes.items()
-                }
-                fill(arrays)
-                for name, array in arrays.items():
-                    array.flush()
-                    os.replace(files[name], self.path / files[name].name)
-        except OSError as error:
-            raise UserError(
-                f"data.cache_dir: hidden states can't be kept in {self.path} ({error.strerror or error}); {WAY_OUT}"
-            ) from None
+        """Let `fill` write into new arrays of these shapes, and put each into its place once all are full.
+
+        The caller is `alone` with the entry.
+        """
+        with self._writing(), tempfile.TemporaryDirectory(dir=self.path, prefix=".writing-") as temporary:
+            files = {name: Path(temporary, f"{name}.npy") for name in shapes}
+            arrays = {
+                name: np.lib.format.open_memmap(files[name], "w+", dtype, shape) for name, shape in shapes.items()
+            }
+            fill(arrays)
+            for name, array in arrays.items():
+                array.flush()
+                os.replace(files[name], self.path / files[name].name)

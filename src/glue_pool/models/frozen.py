@@ -79,9 +79,11 @@ class _Maker:
             layers = []
         wanted: dict[str, tuple[int, ...]] = {"cls": cls_shape} | {f"layer-{layer}": layer_shape for layer in layers}
         read = ["cls"] if pooler.reads == "cls" else [f"layer-{layer}" for layer in pooler.layers]
-        if any(entry.read(part, wanted[part]) is None for part in read):
-            missing = {part: shape for part, shape in wanted.items() if entry.read(part, shape) is None}
-            self._encode(split, name, entry, missing)
+        if entry.lacks({part: wanted[part] for part in read}):
+            self._check_room(entry, entry.lacks(wanted))
+            with entry.alone():
+                if missing := entry.lacks(wanted):
+                    self._encode(split, name, entry, missing)
         states = tuple(entry.expect(part, wanted[part]) for part in read)
         if pooler.reads == "cls":
             states = tuple(states[0][:, layer - 1] for layer in pooler.layers)
@@ -102,12 +104,9 @@ class _Maker:
     @torch.no_grad()
     def _encode(self, split: Tokens, name: str, entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Run the encoder over a split and keep the named parts."""
-        size = sum(int(np.prod(shape)) for shape in shapes.values()) * self.dtype.itemsize
-        check_room(entry.path, size, f"data.cache_dir={self.cfg.data.cache_dir} (hidden states)", WAY_OUT)
-        parts = ", ".join(shapes)
-        log.info(
-            "Caching hidden states of %s (%d rows; %s): %.0f MB in %s", name, len(split), parts, size / 1e6, entry.path
-        )
+        megabytes = self._check_room(entry, shapes) / 1e6
+        what = f"{name} ({len(split)} rows; {', '.join(shapes)})"
+        log.info("Caching hidden states of %s: %.0f MB in %s", what, megabytes, entry.path)
         encoder = self.model.encoder.to(self.device).eval()
         every = tuple(range(1, encoder.num_layers + 1))
         offsets = starts(split.lengths)
@@ -130,6 +129,12 @@ class _Maker:
 
         entry.write(shapes, self.dtype, fill)
 
+    def _check_room(self, entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Return the bytes that these arrays take, if there is room for them."""
+        size = sum(int(np.prod(shape)) for shape in shapes.values()) * self.dtype.itemsize
+        check_room(entry.path, size, f"data.cache_dir={self.cfg.data.cache_dir} (hidden states)", WAY_OUT)
+        return size
+
     def _stored(self, state: Tensor) -> np.ndarray:
         if self.precision == "bf16":
             return state.to(torch.bfloat16).view(torch.uint16).cpu().numpy()
@@ -151,7 +156,8 @@ class _Maker:
                     batch = batch.to(self.device)
                     arrays[name][batch.rows] = model.pool(batch).float().cpu().numpy()
 
-        if entry.read(name, shape) is None:
-            entry.write({name: shape}, np.dtype(np.float32), fill)
+        if entry.lacks({name: shape}):
+            with entry.alone():
+                entry.write({name: shape}, np.dtype(np.float32), fill)
         states = (entry.expect(name, shape),)
         return replace(features, states=states, a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))
