@@ -102,3 +102,11 @@ def test_the_schema_and_the_shipped_files_agree_on_defaults(composed: Compose) -
 def test_a_sweep_may_name_groups_by_a_pattern() -> None:
     commandline.check(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob(*)"], CONF)
     commandline.check(["-m", "pooling=glob(*)", "seed=range(0,10)"], CONF)
+
+
+def test_named_subsets_have_the_size_of_their_name(composed: Compose) -> None:
+    for name in GROUPS["subset"]:
+        size = composed(f"subset={name}").subset.size
+        assert name == ("full" if size is None else f"n{size}")
+    assert {100, 250, 500, 1000, 2500, 10000} <= {composed(f"subset={name}").subset.size for name in GROUPS["subset"]}
+    assert composed("subset=n500", "subset.seed=3").subset.seed == 3
