@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,3 +181,26 @@ def test_processes_that_want_the_same_states_run_the_encoder_once(using: Using, 
     assert [run.returncode for run in runs] == [0, 0, 0]
     assert said.count("Caching hidden states of train (300 rows; cls, layer-1, layer-2)") == 1
     assert len(list((tmp_path / "outputs").rglob("result.json"))) == 3
+
+
+def test_what_a_killed_writer_leaves_is_cleaned_up(using: Using, tmp_path: Path) -> None:
+    cache = tmp_path / "cache" / "features"
+    command = [
+        sys.executable,
+        *("-m", "glue_pool.train", "experiment=offline", "encoder.freeze=true", "tracking=none", "pooling=mha"),
+        *("data.train_rows=2000", "data.dev_rows=24", "train.max_steps=1"),
+        f"data.cache_dir={tmp_path / 'cache'}",
+        f"output_root={tmp_path / 'outputs'}",
+    ]
+    run = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, text=True)
+    while not list(cache.glob("*/.writing-*/layer-6.npy")):
+        assert run.poll() is None
+        time.sleep(0.02)
+    run.kill()
+    run.communicate()
+    assert list(cache.glob("*/.writing-*"))
+    assert not list(cache.glob("*/*.npy"))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert not list(cache.glob("*/.writing-*"))
+    assert {file.stem for file in cache.glob("*/*.npy")} == {"cls", "layer-4", "layer-5", "layer-6"}

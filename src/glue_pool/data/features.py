@@ -6,6 +6,7 @@ the tokens of some layers, and what poolers without parameters made of them; eac
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -86,6 +87,8 @@ class Entry:
 
         The caller is `alone` with the entry.
         """
+        for killed in self.path.glob(".writing-*"):  # nobody else writes now
+            shutil.rmtree(killed, ignore_errors=True)
         with self._writing(), tempfile.TemporaryDirectory(dir=self.path, prefix=".writing-") as temporary:
             files = {name: Path(temporary, f"{name}.npy") for name in shapes}
             arrays = {
