@@ -1,7 +1,7 @@
 """Features: a split after a frozen encoder, its hidden states kept in a cache folder that many processes can share.
 
 An entry is a folder named by what it was made from (tokens, encoder, precision). It holds all layers' [CLS] vectors,
-the tokens of some layers, and what poolers without parameters made of them; each file is whole as soon as it is there.
+and the tokens of some layers; each file is whole as soon as it is there.
 """
 
 import fcntl

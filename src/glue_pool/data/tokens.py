@@ -85,15 +85,17 @@ class Tokens(Split):
         """The token ids of these rows, end to end."""
         if self.lengths.sum() == len(self.input_ids):
             return self.input_ids
-        return np.concatenate([self.input_ids[o : o + n] for o, n in zip(self.offsets, self.lengths, strict=True)])
+        return self._own(self.input_ids)
+
+    def _own(self, array: np.ndarray) -> np.ndarray:
+        return np.concatenate([array[o : o + n] for o, n in zip(self.offsets, self.lengths, strict=True)])
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of what an encoder sees of these rows."""
         digest = hashlib.sha256(np.ascontiguousarray(self.lengths, dtype="<i8").data)
         for array in (self.input_ids, self.token_type_ids):
             if array is not None:
-                rows = zip(self.offsets, self.lengths, strict=True)
-                digest.update(np.concatenate([array[start : start + length] for start, length in rows]).data)
+                digest.update(self._own(array).data)
         return digest.hexdigest()
 
 

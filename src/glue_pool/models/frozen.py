@@ -3,12 +3,14 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 
 from glue_pool.data.batches import batches
@@ -53,6 +55,7 @@ class _Maker:
         self.encoder_key = [
             FORMAT,
             torch.__version__,
+            transformers.__version__,
             blueprint.identity,
             blueprint.folder.name,  # of a Hub encoder: the commit
             blueprint.packed,
@@ -60,6 +63,7 @@ class _Maker:
             (cfg.optimizer.reinit_layers, cfg.seed) if cfg.optimizer.reinit_layers else None,
             self.precision,
             self.device.type,
+            (cfg.train.eval_batch_size, cfg.train.padding_side),  # they may change the last bits
         ]
 
     def features(self, split: Split, name: str) -> Features:
@@ -80,7 +84,8 @@ class _Maker:
         wanted: dict[str, tuple[int, ...]] = {"cls": cls_shape} | {f"layer-{layer}": layer_shape for layer in layers}
         read = ["cls"] if pooler.reads == "cls" else [f"layer-{layer}" for layer in pooler.layers]
         if entry.lacks({part: wanted[part] for part in read}):
-            self._check_room(entry, entry.lacks(wanted))
+            size = self._size(entry.lacks(wanted))
+            check_room(entry.path, size, f"data.cache_dir={self.cfg.data.cache_dir} (hidden states)", WAY_OUT)
             with entry.alone():
                 if missing := entry.lacks(wanted):
                     self._encode(split, name, entry, missing)
@@ -98,15 +103,14 @@ class _Maker:
             idx=split.idx,
         )
         if next(pooler.parameters(), None) is None:
-            return self._pooled(features, entry)
+            return self._pooled(features)
         return features
 
     @torch.no_grad()
     def _encode(self, split: Tokens, name: str, entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Run the encoder over a split and keep the named parts."""
-        megabytes = self._check_room(entry, shapes) / 1e6
         what = f"{name} ({len(split)} rows; {', '.join(shapes)})"
-        log.info("Caching hidden states of %s: %.0f MB in %s", what, megabytes, entry.path)
+        log.info("Caching hidden states of %s: %.0f MB in %s", what, self._size(shapes) / 1e6, entry.path)
         encoder = self.model.encoder.to(self.device).eval()
         every = tuple(range(1, encoder.num_layers + 1))
         offsets = starts(split.lengths)
@@ -129,11 +133,9 @@ class _Maker:
 
         entry.write(shapes, self.dtype, fill)
 
-    def _check_room(self, entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> int:
-        """Return the bytes that these arrays take, if there is room for them."""
-        size = sum(int(np.prod(shape)) for shape in shapes.values()) * self.dtype.itemsize
-        check_room(entry.path, size, f"data.cache_dir={self.cfg.data.cache_dir} (hidden states)", WAY_OUT)
-        return size
+    def _size(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Return the bytes that arrays of these shapes take."""
+        return sum(math.prod(shape) for shape in shapes.values()) * self.dtype.itemsize
 
     def _stored(self, state: Tensor) -> np.ndarray:
         if self.precision == "bf16":
@@ -141,23 +143,12 @@ class _Maker:
         return state.float().cpu().numpy()
 
     @torch.no_grad()
-    def _pooled(self, features: Features, entry: Entry) -> Features:
-        """Pool a split once, since the pooler has nothing to learn."""
+    def _pooled(self, features: Features) -> Features:
+        """Pool a split once, in memory, since the pooler learns nothing; not in a file, since its code may change."""
         model = self.model.to(self.device).eval()
-        pooler = model.pooler
-        about = [f"{type(pooler).__module__}.{type(pooler).__qualname__}", dict(sorted(self.cfg.pooling.items()))]
-        name = f"pooled-{hashlib.sha256(json.dumps(about, default=str).encode()).hexdigest()[:16]}"
-        shape = (len(features), pooler.out_dim)
-
-        def fill(arrays: Mapping[str, np.ndarray]) -> None:
-            order = np.argsort(features.lengths, kind="stable")
-            with autocast(self.precision, self.device):
-                for batch in batches(features, order, self.cfg.train.eval_batch_size, self.cfg.train.padding_side):
-                    batch = batch.to(self.device)
-                    arrays[name][batch.rows] = model.pool(batch).float().cpu().numpy()
-
-        if entry.lacks({name: shape}):
-            with entry.alone():
-                entry.write({name: shape}, np.dtype(np.float32), fill)
-        states = (entry.expect(name, shape),)
-        return replace(features, states=states, a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))
+        pooled = np.empty((len(features), model.pooler.out_dim), dtype=np.float32)
+        order = np.argsort(features.lengths, kind="stable")
+        with autocast(self.precision, self.device):
+            for batch in batches(features, order, self.cfg.train.eval_batch_size):
+                pooled[batch.rows] = model.pool(batch.to(self.device)).float().cpu().numpy()
+        return replace(features, states=(pooled,), a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))

@@ -468,7 +468,7 @@ def larger(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _Larger(torch.autograd.Function):
-    """`torch.maximum`, whose own gradient takes four times as long on a CPU."""
+    """`torch.maximum`, whose own gradient takes six times as long on two cores."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
