@@ -1,4 +1,4 @@
-"""The two ways in which a run can end without a result."""
+"""The ways in which a run can end without a result."""
 
 
 class UserError(Exception):
@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class TrainingFailed(Exception):
     """Training ended without a result: a loss that is not finite (the message names the step), or a full disk."""
+
+
+class Held(Exception):
+    """Another process works on this run; the message says which."""

@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ SCHEMA = 1
 RESULT_BYTES = 4_000_000  # room for predictions, history and W&B's file
 # what cannot change the numbers, and so is not in a run's key
 NOT_IN_KEY = {
-    "": ("tracking", "output_root", "force", "save_model"),
+    "": ("tracking", "output_root", "force", "save_model", "dry_run"),
     "data": ("dir", "cache_dir"),
     "train": ("threads", "device"),
     "encoder": ("name", "revision", "cache_layers"),  # the identity stands for the first two
@@ -67,6 +68,11 @@ class RunFolder:
     key: str
 
     @property
+    def lock(self) -> Path:
+        """What the process that works on the run holds (`glue_pool.locks`): in `output_root`, under `.locks`."""
+        return self.path.parents[4] / ".locks" / f"{self.key[:16]}.lock"
+
+    @property
     def result_file(self) -> Path:
         """Where the result is, once the run is over."""
         return self.path / "result.json"
@@ -94,14 +100,12 @@ class RunFolder:
 
     def create(self, cfg: Config, manifest: Mapping[str, Any]) -> None:
         """Make the folder, empty it of an earlier attempt, and write what is known before training."""
-        from omegaconf import OmegaConf
-
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in ("result.json", "predictions.parquet", "history.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.model, ignore_errors=True)
-            write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
+            self._write_config(cfg)
             write_json(self.path / "manifest.json", manifest)
             (self.path / "history.jsonl").touch()
         except OSError as error:
@@ -110,6 +114,13 @@ class RunFolder:
                 "choose another with output_root=… or GLUE_POOL_OUTPUTS"
             ) from None
 
+    def record_failure(self, cfg: Config, result: Mapping[str, Any]) -> None:
+        """Write the result of a run that failed, perhaps before its folder was made."""
+        with writing(self.path / "config.yaml"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._write_config(cfg)
+        self.write_result(result)
+
     def append_history(self, record: Mapping[str, Any]) -> None:
         """Add one evaluation to history.jsonl; the line is on disk when this returns."""
         path = self.path / "history.jsonl"
@@ -117,6 +128,11 @@ class RunFolder:
             file.write(json.dumps(_without_nan(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def _write_config(self, cfg: Config) -> None:
+        from omegaconf import OmegaConf
+
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
 
     def write_predictions(self, columns: Mapping[str, np.ndarray]) -> None:
         """Write predictions.parquet: a row an example, `logits` as a list."""
@@ -158,6 +174,18 @@ def encoder_name(cfg: Config) -> str:
 def kind(cfg: Config) -> str:
     """Return "fine-tuned", or "probe" where the encoder was frozen: their scores are never averaged together."""
     return "probe" if cfg.encoder.freeze else "fine-tuned"
+
+
+def find(cfg: Config) -> RunFolder:
+    """Return the folder of a run, whether it is there or not.
+
+    Raises UserError if its data or its encoder are not where the config says.
+    """
+    from glue_pool.data import sources
+    from glue_pool.models import identity
+
+    data_id = sources.content_id(cfg.data, cfg.task)
+    return run_folder(cfg, run_key(cfg, data_id=data_id, encoder_id=identity.identity(cfg.encoder)))
 
 
 def run_folder(cfg: Config, key: str) -> RunFolder:
@@ -210,8 +238,8 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def describe(cfg: Config, key: str, data: "TaskData", parameters: Mapping[str, int]) -> dict[str, Any]:
-    """Return what result.json says of a run whatever its end."""
+def describe(cfg: Config, key: str) -> dict[str, Any]:
+    """Return what result.json says of a run before anything of it is loaded, whatever its end."""
     return {
         "schema": SCHEMA,
         "run_key": key,
@@ -224,23 +252,34 @@ def describe(cfg: Config, key: str, data: "TaskData", parameters: Mapping[str, i
         "kind": kind(cfg),
         "subset": {"size": cfg.subset.size, "seed": cfg.subset.seed},
         "seed": cfg.seed,
-        "train_rows": len(data.train),
+        "train_rows": None,
         "metrics": {},
         "best": None,
         "primary_metric": cfg.task.primary_metric,
         "score": None,
         "collapsed": None,
-        "splits": data.splits,
-        "parameters": dict(parameters),
+        "splits": {},
+        "parameters": None,
         "timing": None,
         "peak_memory_bytes": None,
         "error": None,
+        "traceback": None,
     }
 
 
-def failed(about: Mapping[str, Any], error: Exception) -> dict[str, Any]:
+def facts(data: "TaskData", parameters: Mapping[str, int]) -> dict[str, Any]:
+    """Return what result.json says of a run once its data and its model are loaded."""
+    return {"train_rows": len(data.train), "splits": data.splits, "parameters": dict(parameters)}
+
+
+def failed(about: Mapping[str, Any], error: BaseException) -> dict[str, Any]:
     """Return the result of a run that failed: its error, never a number."""
-    return {**about, "status": "failed", "error": f"{type(error).__name__}: {error}"}
+    return {
+        **about,
+        "status": "failed",
+        "error": f"{type(error).__name__}: {error}",
+        "traceback": "".join(traceback.format_exception(error)),
+    }
 
 
 def completed(

@@ -28,6 +28,8 @@ from glue_pool.models.factory import encoder_layers
 from glue_pool.schema import OptimizerConfig, TaskConfig, TrainConfig
 from glue_pool.seeds import stream
 
+THREADS = torch.get_num_threads()  # torch's own choice, before a run makes another
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -99,6 +101,11 @@ def pick_device(cfg: TrainConfig) -> torch.device:
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise UserError("train.device=cuda: torch finds no CUDA device here")
     return torch.device("cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def use_threads(cfg: TrainConfig) -> None:
+    """Let torch use `train.threads` CPU threads, or as many as it chose itself, whatever the run before used."""
+    torch.set_num_threads(cfg.threads or THREADS)
 
 
 def pick_precision(cfg: TrainConfig, device: torch.device) -> str:

@@ -235,6 +235,8 @@ class Config:
     """Where results go."""
     force: bool = key(False)
     """Run anew even if the result is there."""
+    dry_run: bool = key(False)
+    """Say what would run, what is there already and how long it would take; run nothing."""
     save_model: bool = key(False)
     """Keep the trained model beside the result."""
 

@@ -19,8 +19,8 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from glue_pool import commandline, results, schema
-from glue_pool.errors import TrainingFailed, UserError
+from glue_pool import commandline, locks, results, schema
+from glue_pool.errors import Held, TrainingFailed, UserError
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel; in a checkout conf/ stands at the top
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
+
+# of a single run that gives no result; 75 is sysexits.h's "try again later"
+EXIT_CODES = {UserError: 2, TrainingFailed: 1, Held: 75}
 
 ConfigStore.instance().store(name="schema", node=Config)
 
@@ -49,10 +52,10 @@ def job(composed: DictConfig) -> float:
     """Run one job and return its score, the value that a sweeper optimises."""
     try:
         score = run(schema.check(composed))["score"]
-    except (UserError, TrainingFailed) as error:
+    except (UserError, TrainingFailed, Held) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on; Hydra prints this without a traceback
             raise CompactHydraException(f"error: {error}") from error
-        _exit(error, 2 if isinstance(error, UserError) else 1)
+        _exit(error, EXIT_CODES[type(error)])
     return math.nan if score is None else float(score)
 
 
@@ -60,38 +63,42 @@ def run(cfg: Config) -> dict[str, Any]:
     """Carry one config to its result on disk, and return that result.
 
     Raises `UserError` before any long work, and before anything is written, if something the user gave can't be
-    used. A failure in training is written down as the run's result, and raised.
+    used, and `Held` where another process works on this run. Any other failure is written down as the run's result,
+    and raised.
     """
     started = time.perf_counter()
-    from glue_pool.data import sources
-    from glue_pool.models import identity
-
-    key = results.run_key(
-        cfg,
-        data_id=sources.content_id(cfg.data, cfg.task),
-        encoder_id=identity.identity(cfg.encoder),
-    )
-    folder = results.run_folder(cfg, key)
+    folder = results.find(cfg)
     if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:
-        report(cfg, folder, done, "this result was there already; force=true runs it anew")
-        return done
+        return _there_already(cfg, folder, done)
     results.check_output_root(cfg, folder)
+    with locks.hold(folder.lock):
+        if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:  # its holder was just done
+            return _there_already(cfg, folder, done)
+        about = results.describe(cfg, folder.key)
+        try:
+            return _train(cfg, folder, about, started)
+        except UserError:
+            raise
+        except Exception as error:
+            with suppress(TrainingFailed):  # a full disk; without a result the run counts as unfinished
+                folder.record_failure(cfg, results.failed(about, error))
+            raise
 
+
+def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float) -> dict[str, Any]:
+    """Train what isn't there yet, and fill in what is known about it as soon as it is."""
     with _without_collector():
         from glue_pool.tracking import import_wandb, track
 
         if cfg.tracking.mode != "none":
             import_wandb()
-        import torch
-
         from glue_pool.data.load import load
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, frozen, saved
         from glue_pool.progress import Progress
-        from glue_pool.runner import fit, pick_device, total_steps
+        from glue_pool.runner import fit, pick_device, total_steps, use_threads
 
-    if cfg.train.threads:
-        torch.set_num_threads(cfg.train.threads)
+    use_threads(cfg.train)
     pick_device(cfg.train)
     blueprint = factory.plan(cfg)
     data = load(cfg, blueprint.folder)
@@ -107,7 +114,7 @@ def run(cfg: Config) -> dict[str, Any]:
     with (
         track(
             cfg.tracking,
-            run_key=key,
+            run_key=folder.key,
             name=name,
             group=f"{cfg.task.name}/{method}",
             tags=labels,
@@ -115,8 +122,8 @@ def run(cfg: Config) -> dict[str, Any]:
         ) as tracker,
         Progress(total_steps(len(data.train), cfg.train), name) as progress,
     ):
-        folder.create(cfg, manifest(cfg, key, blueprint, data))
-        about = results.describe(cfg, key, data, model.parameter_counts())
+        folder.create(cfg, manifest(cfg, folder.key, blueprint, data))
+        about |= results.facts(data, model.parameter_counts())
         setup_seconds = time.perf_counter() - started
         try:
             outcome = fit(
@@ -137,10 +144,7 @@ def run(cfg: Config) -> dict[str, Any]:
             result = results.completed(about, outcome, setup_seconds, time.perf_counter() - started)
             folder.write_result(result)
         except Exception as error:
-            result = results.failed(about, error)
-            with suppress(TrainingFailed):  # a full disk; without a result the run counts as unfinished
-                folder.write_result(result)
-            tracker.summary(result)
+            tracker.summary(results.failed(about, error))
             raise
         tracker.summary(result)
     report(cfg, folder, result)
@@ -179,6 +183,11 @@ class _Watch:
         self.folder.append_history(record)
         self.tracker.evaluation(record)
         self.progress.evaluation(evaluation.epoch, evaluation.metrics)
+
+
+def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict[str, Any]:
+    report(cfg, folder, done, "this result was there already; force=true runs it anew")
+    return done
 
 
 def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | None = None) -> None:
