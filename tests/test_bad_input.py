@@ -451,6 +451,7 @@ shutil.rmtree(disk / "cache")
 neighbour.unlink()
 threading.Thread(target=fill_during_training).start()
 note("full in training", run(lines["output_root"]))
+fill(leave=0)  # the run's lease has gone
 folder = RunFolder(disk, "key")
 try:
     folder.write_predictions({"idx": np.arange(9)})

@@ -30,9 +30,9 @@ class Progress:
         self._started = time.perf_counter()
 
     def __enter__(self) -> Self:
-        if self._file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown"):
+        if is_terminal(self._file):
             self._bar = _bar(self._file)
-            self._bar.add_task(_printable(self._description, self._file), total=self._total, loss="", speed="")
+            self._bar.add_task(printable(self._description, self._file), total=self._total, loss="", speed="")
             self._bar.start()
         self._started = time.perf_counter()
         return self
@@ -56,7 +56,7 @@ class Progress:
         if share > self._shown:
             self._shown = share
             left = (time.perf_counter() - self._started) * (self._total - step) / step
-            self._print(f"{self._description}: step {step}/{self._total}, {loss_text}, {speed}, {_clock(left)} left")
+            self._print(f"{self._description}: step {step}/{self._total}, {loss_text}, {speed}, {clock(left)} left")
 
     def evaluation(self, epoch: float, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Show what the dev splits said: `{split: {name: value}}`."""
@@ -68,9 +68,9 @@ class Progress:
 
     def _print(self, line: str) -> None:
         if self._bar:
-            self._bar.console.print(_printable(line, self._file), markup=False, highlight=False, soft_wrap=True)
+            self._bar.console.print(printable(line, self._file), markup=False, highlight=False, soft_wrap=True)
         else:
-            print(_printable(line, self._file), file=self._file, flush=True)
+            print(printable(line, self._file), file=self._file, flush=True)
 
 
 def print_table(rows: Mapping[str, object] | Iterable[tuple[str, object]], file: TextIO | None = None) -> None:
@@ -85,8 +85,29 @@ def print_table(rows: Mapping[str, object] | Iterable[tuple[str, object]], file:
     for name, value in pairs:
         for i, line in enumerate(str(value).splitlines() or [""]):
             label = "" if i else name
-            print(_printable(f"  {label:{width}}  {line}".rstrip(), file), file=file)
+            print(printable(f"  {label:{width}}  {line}".rstrip(), file), file=file)
     print(file=file, flush=True)
+
+
+def is_terminal(file: TextIO) -> bool:
+    """Say whether a bar can be drawn there."""
+    return file.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+
+
+def status_bar(file: TextIO, total: int) -> Bar:
+    """Return the bar below a sweep's lines: how many runs have ended, and `state`."""
+    from rich import progress
+    from rich.console import Console
+
+    bar = progress.Progress(
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[state]}", markup=False),
+        console=Console(file=file),
+        refresh_per_second=2,
+    )
+    bar.add_task("", total=total, state="")
+    return bar
 
 
 def _bar(file: TextIO) -> Bar:
@@ -105,12 +126,14 @@ def _bar(file: TextIO) -> Bar:
     )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Return a length of time as `1:02:03` or `2:03`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _printable(text: str, file: TextIO) -> str:
+def printable(text: str, file: TextIO) -> str:
+    """Return a text with escapes for the characters that a file can't encode."""
     encoding = file.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -303,6 +303,7 @@ def completed(
             "eval_seconds": outcome.cost.eval_seconds,
             "total_seconds": total_seconds,
             "train_steps": outcome.steps,
+            "evaluations": outcome.cost.evaluations,
             "train_examples_per_second": outcome.cost.examples / outcome.cost.train_seconds,
             "train_tokens_per_second": outcome.cost.tokens / outcome.cost.train_seconds,
         },

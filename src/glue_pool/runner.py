@@ -84,6 +84,7 @@ class Cost:
     examples: int = 0
     tokens: int = 0
     peak_memory_bytes: int = 0
+    evaluations: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ def fit(
                     )
                 )
                 cost.eval_seconds += evaluations[-1].seconds
+                cost.evaluations += 1
                 observer.on_evaluation(evaluations[-1])
                 started = time.perf_counter()
             if step == total:

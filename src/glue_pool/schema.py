@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,6 +196,20 @@ class TrainConfig:
     threads: int | None = key(None, at_least=1)
     """CPU threads; null leaves it to torch."""
 
+    def steps(self, rows: int) -> int:
+        """Return the optimizer steps of a training on so many rows."""
+        if self.max_steps is not None:
+            return self.max_steps
+        return max(self.epochs * self.steps_per_epoch(rows), self.min_steps or 0)
+
+    def steps_per_epoch(self, rows: int) -> int:
+        """Return the steps of one pass; the last batch of a pass may be smaller."""
+        return math.ceil(rows / self.batch_size)
+
+    def evaluations(self, rows: int) -> int:
+        """Return how often the dev splits are evaluated: after every pass and at the end."""
+        return math.ceil(self.steps(rows) / self.steps_per_epoch(rows))
+
 
 @dataclass
 class TrackingConfig:
@@ -267,6 +281,11 @@ def check(composed: DictConfig) -> Config:
             raise UserError(f"pooling.{required} is missing or empty: a pooling file has name, _target_ and tanh")
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
     return config
+
+
+def from_plain(content: Mapping[str, Any]) -> Config:
+    """Return the config that `glue_pool.results.plain` made plain data of."""
+    return check(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(dict(content))))  # type: ignore[arg-type]
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -19,7 +19,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from glue_pool import commandline, locks, results, schema
+from glue_pool import commandline, locks, results, schema, sweeps
 from glue_pool.errors import Held, TrainingFailed, UserError
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
@@ -45,18 +45,33 @@ def main() -> None:
     except UserError as error:
         _exit(error, 2)
     job()
+    if sweeps.failures:
+        sys.exit(1)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(composed: DictConfig) -> float:
     """Run one job and return its score, the value that a sweeper optimises."""
     try:
-        score = run(schema.check(composed))["score"]
+        cfg = schema.check(composed)
+        if cfg.dry_run:
+            return _dry_run(cfg)
+        score = run(cfg)["score"]
     except (UserError, TrainingFailed, Held) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on; Hydra prints this without a traceback
             raise CompactHydraException(f"error: {error}") from error
         _exit(error, EXIT_CODES[type(error)])
     return math.nan if score is None else float(score)
+
+
+def _dry_run(cfg: Config) -> float:
+    from glue_pool.sweeps.estimate import Estimate
+    from glue_pool.sweeps.plan import Planned
+    from glue_pool.sweeps.screen import dry_run
+
+    run = Planned(cfg, results.find(cfg), f"{cfg.task.name} {cfg.method} seed={cfg.seed}")
+    dry_run([run], Estimate.from_folder(Path(cfg.output_root)))
+    return math.nan
 
 
 def run(cfg: Config) -> dict[str, Any]:

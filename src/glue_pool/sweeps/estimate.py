@@ -1,0 +1,71 @@
+"""How long runs would take, from runs that are finished."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from glue_pool import results
+from glue_pool.schema import Config
+
+Kind = tuple[str, ...]
+
+
+class Estimate:
+    """Seconds by what finished runs took: those of the same task, method and encoder first, else of the same encoder.
+
+    A run's time is its setup, its examples at the median speed, and its evaluations at their median time.
+    """
+
+    def __init__(self, finished: Iterable[Mapping[str, Any]] = ()) -> None:
+        self._setup: list[float] = []
+        self._per_example: dict[Kind, list[float]] = defaultdict(list)
+        self._per_evaluation: dict[Kind, list[float]] = defaultdict(list)
+        for result in finished:
+            self.add(result)
+
+    @classmethod
+    def from_folder(cls, root: Path) -> "Estimate":
+        """Return the estimate that all completed results under a folder allow."""
+        estimate = cls()
+        for file in root.glob("*/*/*/*/*/result.json"):
+            with suppress(OSError, ValueError, KeyError, TypeError):  # not one of ours
+                estimate.add(json.loads(file.read_text()))
+        return estimate
+
+    def add(self, result: Mapping[str, Any]) -> None:
+        """Take in a completed result; another says nothing about time."""
+        if result["status"] != "completed":
+            return
+        timing, encoder, kind = result["timing"], result["encoder"], result["kind"]
+        self._setup.append(timing["setup_seconds"])
+        for group in _groups(result["task"], result["method"], encoder, kind):
+            self._per_example[group].append(1 / timing["train_examples_per_second"])
+            self._per_evaluation[group].append(timing["eval_seconds"] / timing["evaluations"])
+
+    def seconds(self, cfg: Config) -> float | None:
+        """Return what a run would take; None if no run of its encoder is finished."""
+        for group in _groups(cfg.task.name, cfg.method, results.encoder_name(cfg), results.kind(cfg)):
+            if group in self._per_example:
+                rows = train_rows(cfg)
+                examples = cfg.train.steps(rows) * min(cfg.train.batch_size, rows)
+                return (
+                    statistics.median(self._setup)
+                    + examples * statistics.median(self._per_example[group])
+                    + cfg.train.evaluations(rows) * statistics.median(self._per_evaluation[group])
+                )
+        return None
+
+
+def train_rows(cfg: Config) -> int:
+    """Return the train rows that a run will see, as far as its config says; a local folder may have others."""
+    if cfg.subset.size is not None:
+        return cfg.subset.size
+    return cfg.data.train_rows if cfg.data.name == "synthetic" else cfg.task.official_rows[cfg.task.train_split]
+
+
+def _groups(task: str, method: str, encoder: str, kind: str) -> tuple[Kind, ...]:
+    return (task, method, encoder, kind), (task, encoder, kind), (encoder, kind)

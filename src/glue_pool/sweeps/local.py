@@ -1,0 +1,164 @@
+"""Runs on this machine, in worker processes that stay warm: one that dies costs its run, never the sweep."""
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from glue_pool import results
+from glue_pool.sweeps.attempt import Ending
+from glue_pool.sweeps.plan import Planned
+
+POLL_SECONDS = 0.2
+LOG_LINES = 3  # of a dead worker's log, in what is said of it
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[str]
+    endings: IO[str]
+    log: Path
+    run: Planned | None = None
+
+    def start(self, run: Planned) -> None:
+        self.run = run
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it died while it had nothing to do: the next look at it finds out
+            self.process.stdin.write(json.dumps(results.plain(run.cfg)) + "\n")
+            self.process.stdin.flush()
+
+    def cause_of_death(self) -> str:
+        code = self.process.wait()
+        how = f"exit code {code}"
+        if code < 0:
+            memory = ", which is also what a machine out of memory sends" if -code == signal.SIGKILL else ""
+            how = f"{signal.Signals(-code).name}{memory}"
+        said = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return f"its worker ended by {how}" + ("".join(f"\n  {line}" for line in said) if code > 0 else "")
+
+
+class Workers:
+    """Some worker processes; the first starts with the first run, another only where there is a run for it.
+
+    number: null is one a GPU, or one. CPU threads are divided among them, unless OMP_NUM_THREADS is set.
+    """
+
+    def __init__(self, logs: Path, number: int | None = None) -> None:
+        gpus = _gpus()
+        self.number = number or max(len(gpus), 1)
+        self._logs = logs
+        self._environments = [_environment(i, self.number, gpus) for i in range(self.number)]
+        self._workers: list[_Worker | None] = [None] * self.number
+        self._waiting: deque[Planned] = deque()
+        self._selector = selectors.DefaultSelector()
+
+    @property
+    def parallel(self) -> int:
+        """How many runs go on at once."""
+        return self.number
+
+    def __enter__(self) -> Self:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all workers; one with a run gets the time to leave a checkpoint."""
+        for worker in self._alive():
+            assert worker.process.stdin is not None
+            with suppress(BrokenPipeError):
+                worker.process.stdin.close()
+        for worker in self._alive():
+            try:
+                worker.process.wait(30)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            worker.endings.close()
+        self._selector.close()
+
+    def submit(self, run: Planned) -> None:
+        """Let a worker take the run as soon as one is free."""
+        self._waiting.append(run)
+
+    def endings(self) -> Iterator[tuple[Planned, Ending]]:
+        """Return the runs that ended since the last call, after waiting for one for some tenths of a second."""
+        self._hand_out()
+        for key, _ in self._selector.select(POLL_SECONDS):
+            worker: _Worker = key.data
+            run, line = worker.run, worker.endings.readline()
+            worker.run = None
+            if line and run:
+                yield run, Ending(**json.loads(line))
+            else:
+                self._bury(worker)
+                if run:
+                    yield run, Ending("died", worker.cause_of_death())
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        for place, worker in enumerate(self._workers):
+            if not self._waiting:
+                return
+            if worker is None:
+                worker = self._workers[place] = self._new(place)
+            if worker.run is None:
+                worker.start(self._waiting.popleft())
+
+    def _new(self, place: int) -> _Worker:
+        read, write = os.pipe()
+        log = self._logs / f"worker-{place}.log"
+        with log.open("a") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "glue_pool.sweeps.worker", str(write)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                pass_fds=[write],
+                env=self._environments[place],
+                text=True,
+            )
+        os.close(write)
+        worker = _Worker(process, os.fdopen(read), log)
+        self._selector.register(worker.endings, selectors.EVENT_READ, worker)
+        return worker
+
+    def _bury(self, worker: _Worker) -> None:
+        self._selector.unregister(worker.endings)
+        worker.endings.close()
+        self._workers[self._workers.index(worker)] = None
+
+    def _alive(self) -> list[_Worker]:
+        return [worker for worker in self._workers if worker]
+
+
+def _environment(place: int, number: int, gpus: Sequence[str]) -> Mapping[str, str]:
+    """Return a worker's environment: its share of the CPU, and a GPU of its own where there are several."""
+    environment = dict(os.environ)
+    threads = str(max(len(os.sched_getaffinity(0)) // number, 1))
+    for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):  # torch, and the tokenizers
+        environment.setdefault(name, threads)
+    if len(gpus) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+    return environment
+
+
+def _gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; without importing torch."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [gpu for gpu in visible.split(",") if gpu]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=False, timeout=60).stdout.split()

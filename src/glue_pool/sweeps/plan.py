@@ -1,0 +1,99 @@
+"""What a sweep would run: every job's config, checked, and the folder in which its result is or will be."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from glue_pool import results, schema
+from glue_pool.errors import UserError
+from glue_pool.results import RunFolder
+from glue_pool.schema import Config
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run of a sweep.
+
+    label: the overrides in which it differs from the sweep's other runs.
+    """
+
+    cfg: Config
+    folder: RunFolder
+    label: str
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the completed result that stands for this run, if it is there."""
+        return self.folder.read_completed(with_model=self.cfg.save_model)
+
+    def is_left(self) -> bool:
+        """Say whether there is anything to do."""
+        return self.cfg.force or self.result() is None
+
+    def again(self) -> "Planned":
+        """Return the run as it goes on after its process died: a forced one has begun anew already."""
+        return replace(self, cfg=replace(self.cfg, force=self.cfg.force and self.result() is not None))
+
+    def unforced(self) -> "Planned":
+        """Return the run as it is content with a result that another process has made."""
+        return replace(self, cfg=replace(self.cfg, force=False))
+
+
+def plan(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Planned]:
+    """Compose and check every job of a sweep: its overrides on the sweep's own config.
+
+    Raises UserError with the job's overrides if it can't be composed, or its data or encoder aren't there.
+    """
+    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
+    composer = _Composer(loader, config)
+    planned = []
+    for overrides in jobs:
+        label = " ".join(override for override in overrides if override not in common)
+        try:
+            cfg = schema.check(composer.compose(overrides))
+            planned.append(Planned(cfg, results.find(cfg), label or cfg.task.name))
+        except UserError as error:
+            raise UserError(f"{label}: {error}" if label else str(error)) from None
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(f"{label}: {str(error).strip().splitlines()[0]}") from None
+    return planned
+
+
+class _Composer:
+    """Composes jobs one after another; those that choose the same groups are composed by Hydra once.
+
+    That takes 0.08 s a job. Values are set afterwards, as Hydra does it.
+    """
+
+    def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
+        self._config = config
+        self._loader = loader
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._is_group = lru_cache(lambda name: bool(loader.get_group_options(name)))
+        self._composed = lru_cache(self._compose)
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        parsed = self._parser.parse_overrides(list(overrides))
+        values = [override for override in parsed if self._is_value(override)]
+        composed = deepcopy(self._composed(tuple(o.input_line for o in parsed if not self._is_value(o))))
+        for override in values:
+            OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
+        return composed
+
+    def _is_value(self, override: Override) -> bool:
+        plain = not (override.is_add() or override.is_delete() or override.is_hydra_override())
+        return plain and not self._is_group(override.key_or_group)
+
+    def _compose(self, overrides: tuple[str, ...]) -> DictConfig:
+        composed = self._loader.load_sweep_config(self._config, list(overrides))
+        with open_dict(composed):
+            del composed["hydra"]
+        return composed

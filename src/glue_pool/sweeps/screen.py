@@ -1,0 +1,132 @@
+"""What a person sees of a sweep: a line a run as it ends, how far it is, and in the end what failed."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from glue_pool import locks
+from glue_pool.progress import clock, is_terminal, print_table, printable, status_bar
+from glue_pool.sweeps.estimate import Estimate
+from glue_pool.sweeps.plan import Planned
+
+TICK_SECONDS = 1.0
+
+
+def dry_run(runs: Sequence[Planned], estimate: Estimate, parallel: int | None = None) -> None:
+    """Print which runs are done, which failed, who works on which, and how long the rest would take."""
+    rows: list[tuple[str, str]] = []
+    left: list[float | None] = []
+    for run in runs:
+        result, holder = run.folder.read() or {}, locks.holder(run.folder.lock)
+        if not run.is_left():
+            rows.append(("done", f"{run.label}: {_score(result)}"))
+            continue
+        left.append(estimate.seconds(run.cfg))
+        about = "" if left[-1] is None else f", about {clock(left[-1])}"
+        if holder:
+            rows.append(("running", f"{run.label}: {holder}{about}"))
+        elif result.get("status") == "failed":
+            rows.append(("failed", f"{run.label}: to run again{about}; {result['error']}"))
+        else:
+            rows.append(("to run", f"{run.label}{about}"))
+    print_table(rows)
+    print(f"{len(runs)} runs, {len(runs) - len(left)} of them done, {len(left)} to run{_total(left, parallel)}")
+
+
+class Screen:
+    """Shows a sweep's runs as they end, and on a terminal a bar below them.
+
+    parallel: how many runs go on at once, if that is known.
+    """
+
+    def __init__(
+        self, runs: Sequence[Planned], estimate: Estimate, parallel: int | None = None, file: TextIO | None = None
+    ) -> None:
+        self._file = file or sys.stdout
+        self._runs = runs
+        self._left = {run.folder.key: run for run in runs if run.is_left()}
+        self._estimate, self._parallel = estimate, parallel
+        self._total, self._done, self._failed = len(self._left), 0, 0
+        self._bar = status_bar(self._file, self._total) if is_terminal(self._file) else None
+        self._started = self._ticked = time.monotonic()
+        self._ended: set[str] = set()
+
+    def __enter__(self) -> Self:
+        there = len(self._runs) - self._total
+        self.say(f"{len(self._runs)} runs: {there} done before, {self._total} to run{self._time_left()}")
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def done(self, run: Planned, result: Mapping[str, Any]) -> None:
+        """Say that a run has its result."""
+        self._done += 1
+        self._estimate.add(result)
+        self._ends(run, f"{_score(result)}, {clock(result['timing']['total_seconds'])}")
+
+    def failed(self, run: Planned, error: str) -> None:
+        """Say that a run failed."""
+        self._failed += 1
+        self._ends(run, f"failed: {error}")
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self._bar:
+            self._bar.console.print(printable(line, self._file), markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(printable(line, self._file), file=self._file, flush=True)
+
+    def tick(self) -> None:
+        """Bring the bar up to date, once a second at most."""
+        now = time.monotonic()
+        if self._bar and now - self._ticked > TICK_SECONDS:
+            self._ticked = now
+            self._bar.update(self._bar.task_ids[0], completed=self._done + self._failed, state=self._state())
+
+    def end(self, failed: Mapping[str, str]) -> None:
+        """Print what the sweep came to, and what failed with its error."""
+        if self._bar:
+            self._bar.stop()
+        there = len(self._runs) - self._total
+        before = f"{there} before, " if there else ""
+        rows = [("done", f"{before}{self._done} now, {clock(time.monotonic() - self._started)}")]
+        if failed:
+            rows.append(("failed", "\n".join(f"{label}: {error}" for label, error in failed.items())))
+            rows.append(("try next", "the same command runs what failed once more, and nothing else"))
+        print_table(rows, self._file)
+
+    def _ends(self, run: Planned, what: str) -> None:
+        self._left.pop(run.folder.key, None)
+        self.say(f"[{self._done + self._failed}/{self._total}] {run.label}: {what} ({self._state()})")
+
+    def _state(self) -> str:
+        running = sum(locks.holder(run.folder.lock) is not None for run in self._left.values())
+        left = len(self._left) - running
+        return f"{self._done} done, {running} running, {self._failed} failed, {left} left{self._time_left()}"
+
+    def _time_left(self) -> str:
+        return _total([self._estimate.seconds(run.cfg) for run in self._left.values()], self._parallel)
+
+
+def _total(seconds: Sequence[float | None], parallel: int | None) -> str:
+    """Return `, about 1:23`; runs of unknown length count as the mean of the others."""
+    known = [s for s in seconds if s is not None]
+    if not known:
+        return ", for which no finished run of the same encoder gives an estimate" if seconds else ""
+    at_once = min(parallel or 1, len(seconds))
+    return f", about {clock(sum(known) / len(known) * len(seconds) / at_once)}" + (
+        f" ({at_once} at once)" if at_once > 1 else "" if parallel else " one after another"
+    )
+
+
+def _score(result: Mapping[str, Any]) -> str:
+    score = "NaN" if result["score"] is None else f"{result['score']:.4f}"
+    return f"{score} {result['primary_metric']}" + (", collapsed" if result["collapsed"] else "")
