@@ -12,7 +12,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -35,9 +36,6 @@ def check(argv: Sequence[str], conf: Path) -> None:
         ) from None
     sweep = args.multirun or any(override.key_or_group == "hydra.mode" for override in overrides)
     overrides = [override for override in overrides if not override.is_hydra_override()]
-    for override in overrides:
-        if override.is_sweep_override() and not sweep:
-            raise UserError(f"{override.input_line}: several values are a sweep; put -m before them")
     folders = [conf]
     if args.config_dir:
         folders.append(Path(args.config_dir).resolve())
@@ -49,6 +47,12 @@ def check(argv: Sequence[str], conf: Path) -> None:
         picked = [o for o in overrides if o.key_or_group in groups]
         chosen += [f"{o.key_or_group}={_choices(o, groups[o.key_or_group])[0]}" for o in picked]
         composed = _compose(chosen)
+    sweep = sweep or composed.hydra.mode == RunMode.MULTIRUN  # as an experiment says
+    with open_dict(composed):
+        del composed["hydra"]
+    for override in overrides:
+        if override.is_sweep_override() and not sweep:
+            raise UserError(f"{override.input_line}: several values are a sweep; put -m before them")
     known = list(_flat(composed))
     for override in overrides:
         key = override.key_or_group
@@ -124,7 +128,7 @@ def _set(composed: DictConfig, key: str, value: Any) -> None:
 
 def _compose(overrides: list[str]) -> DictConfig:
     try:
-        return compose("config", overrides)
+        return compose("config", overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         for fewer in range(1, len(overrides)):  # the first that can't be composed is the culprit
             _compose(overrides[:fewer])

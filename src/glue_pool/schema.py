@@ -172,11 +172,13 @@ class TrainConfig:
     """The training loop."""
 
     epochs: int = key(3, at_least=1)
-    """Passes over the train rows; dev splits are evaluated after each."""
+    """Passes over the train rows."""
     max_steps: int | None = key(None, at_least=1)
     """Exactly this many optimizer steps, whatever `epochs` says; null leaves it to `epochs`."""
     min_steps: int | None = key(None, at_least=1)
     """At least this many steps: more epochs are added on small subsets; null adds none."""
+    eval_steps: int | None = key(None, at_least=1)
+    """Steps between two evaluations of the dev splits; null evaluates after each pass. The last step always counts."""
     batch_size: int = key(32, at_least=1)
     """Rows a step."""
     eval_batch_size: int = key(64, at_least=1)
@@ -207,8 +209,8 @@ class TrainConfig:
         return math.ceil(rows / self.batch_size)
 
     def evaluations(self, rows: int) -> int:
-        """Return how often the dev splits are evaluated: after every pass and at the end."""
-        return math.ceil(self.steps(rows) / self.steps_per_epoch(rows))
+        """Return how often the dev splits are evaluated."""
+        return math.ceil(self.steps(rows) / (self.eval_steps or self.steps_per_epoch(rows)))
 
 
 @dataclass

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -23,14 +24,29 @@ if TYPE_CHECKING:
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's grid, without composing every job in advance: the launchers below check them all before the first."""
+    """Hydra's grid, but jobs are not composed in advance, since the launchers below check them all before the first.
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Leave it to the launcher."""
+    Nor is a multirun.yaml written: a run's own config.yaml says everything.
+    """
+
+    def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
+        """Launch every combination of the values in `params` and of the overrides given, which win."""
+        assert self.hydra_context
+        assert self.launcher
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        self.overrides = self.split_arguments(overrides, self.max_batch_size)
+        returned: list[Sequence[JobReturn]] = []
+        while not self.is_done():
+            batch = self.get_job_batch()
+            returned.append(self.launcher.launch(batch, initial_job_idx=sum(map(len, returned))))
+            for job in returned[-1]:
+                _ = job.return_value  # raises what a job of hydra/launcher=basic raised
+        return returned
 
 
-class _Launcher(Launcher):
-    """Takes a sweep's jobs through `glue_pool.sweeps`; a failed one is NaN to the sweeper, and listed at the end."""
+class _Jobs(Launcher):
+    """Takes the jobs of a sweep, all at once, and gives their scores."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what jobs are composed with."""
@@ -38,24 +54,37 @@ class _Launcher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Carry out what isn't done yet, and return every job's score."""
+        """Return every job's score; NaN where it has none."""
         from glue_pool.errors import UserError
-        from glue_pool.sweeps import sweep
 
-        logs = Path(self.config.output_root, ".sweeps", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         try:
-            scores = sweep.carry_out(self.loader, self.config, job_overrides, self.launcher(logs))
+            scores = self.carry_out(job_overrides)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(2)
         return [_returned(overrides, score) for overrides, score in zip(job_overrides, scores, strict=True)]
 
     @abstractmethod
+    def carry_out(self, jobs: Sequence[Sequence[str]]) -> Sequence[float | None]:
+        """Do what there is to do for these jobs, given by their overrides."""
+
+
+class _Runs(_Jobs):
+    """Takes a sweep's jobs through `glue_pool.sweeps`, which runs what isn't done yet and lists what failed."""
+
+    def carry_out(self, jobs: Sequence[Sequence[str]]) -> Sequence[float | None]:
+        """Run what isn't done yet, and return every job's score."""
+        from glue_pool.sweeps.sweep import carry_out
+
+        logs = Path(self.config.output_root, ".sweeps", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+        return carry_out(self.loader, self.config, jobs, self.launcher(logs))
+
+    @abstractmethod
     def launcher(self, logs: Path) -> "sweep.Launcher":
         """Return where runs are carried out; what they print goes to `logs`."""
 
 
-class LocalLauncher(_Launcher):
+class LocalLauncher(_Runs):
     """Worker processes on this machine."""
 
     def __init__(self, workers: int | None = None) -> None:
@@ -66,6 +95,18 @@ class LocalLauncher(_Launcher):
         from glue_pool.sweeps.local import Workers
 
         return Workers(logs, self.workers)
+
+
+class PrepareLauncher(_Jobs):
+    """Fetches, checks and tokenises what the jobs need; `glue_pool.prepare` is made of it."""
+
+    def carry_out(self, jobs: Sequence[Sequence[str]]) -> Sequence[float | None]:
+        """Prepare the jobs' runs; none of them has a score."""
+        from glue_pool.prepare import prepare
+        from glue_pool.sweeps.plan import compose
+
+        prepare(compose(self.loader, self.config, jobs))
+        return [None] * len(jobs)
 
 
 def _returned(overrides: Sequence[str], score: float | None) -> JobReturn:

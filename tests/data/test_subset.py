@@ -31,19 +31,19 @@ def test_a_smaller_subset_is_the_beginning_of_a_larger_one(counts: list[int], se
     rows = rows_with(counts)
     large = data.draw(st.integers(1, len(rows)))
     small = data.draw(st.integers(1, large))
-    assert draw(rows, small, seed).tolist() == draw(rows, large, seed)[:small].tolist()
+    assert draw(rows.labels, small, seed).tolist() == draw(rows.labels, large, seed)[:small].tolist()
 
 
 @given(class_counts, seeds)
 def test_the_order_is_a_permutation_of_all_rows(counts: list[int], seed: int) -> None:
     rows = rows_with(counts)
-    assert sorted(draw(rows, len(rows), seed).tolist()) == list(range(len(rows)))
+    assert sorted(draw(rows.labels, len(rows), seed).tolist()) == list(range(len(rows)))
 
 
 @given(class_counts, seeds)
 def test_no_class_ever_has_a_whole_row_more_than_its_share(counts: list[int], seed: int) -> None:
     rows = rows_with(counts)
-    got = rows.labels[draw(rows, len(rows), seed)]
+    got = rows.labels[draw(rows.labels, len(rows), seed)]
     for size in range(1, len(rows) + 1):
         share = size * np.array(counts) / len(rows)
         assert (np.bincount(got[:size], minlength=len(counts)) < share + 1).all()
@@ -52,7 +52,7 @@ def test_no_class_ever_has_a_whole_row_more_than_its_share(counts: list[int], se
 @given(class_counts, seeds)
 def test_no_class_lacks_a_whole_row_once_all_shares_are_a_row(counts: list[int], seed: int) -> None:
     rows = rows_with(counts)
-    got = rows.labels[draw(rows, len(rows), seed)]
+    got = rows.labels[draw(rows.labels, len(rows), seed)]
     for size in range(1, len(rows) + 1):
         share = size * np.array(counts) / len(rows)
         if share.min() >= 1 or len(counts) <= 2:
@@ -62,33 +62,33 @@ def test_no_class_lacks_a_whole_row_once_all_shares_are_a_row(counts: list[int],
 @given(class_counts, seeds)
 def test_every_class_is_there_as_soon_as_there_is_room(counts: list[int], seed: int) -> None:
     rows = rows_with(counts)
-    assert len(set(rows.labels[draw(rows, len(counts), seed)])) == len(counts)
+    assert len(set(rows.labels[draw(rows.labels, len(counts), seed)])) == len(counts)
 
 
 def test_one_rare_row_among_a_thousand_is_drawn_second() -> None:
     rows = rows_with([1, 999])
-    assert rows.labels[draw(rows, 2, 0)].tolist() == [1, 0]
+    assert rows.labels[draw(rows.labels, 2, 0)].tolist() == [1, 0]
 
 
 def test_the_first_row_is_of_the_commonest_class() -> None:
     rows = rows_with([3, 9, 5])
-    assert {int(rows.labels[draw(rows, 1, seed)[0]]) for seed in range(9)} == {1}
+    assert {int(rows.labels[draw(rows.labels, 1, seed)[0]]) for seed in range(9)} == {1}
 
 
 def test_the_same_seed_draws_the_same_rows_and_another_seed_others() -> None:
     rows = rows_with([50, 50])
-    assert draw(rows, 20, 7).tolist() == draw(rows, 20, 7).tolist()
-    assert len({tuple(draw(rows, 20, seed)) for seed in range(50)}) == 50
+    assert draw(rows.labels, 20, 7).tolist() == draw(rows.labels, 20, 7).tolist()
+    assert len({tuple(draw(rows.labels, 20, seed)) for seed in range(50)}) == 50
 
 
 def test_the_rows_drawn_stay_the_same_from_release_to_release() -> None:
     rows = Rows((["", "", "", "", "", ""],), np.array([0, 0, 1, 0, 1, 0]), np.arange(6))
-    assert draw(rows, 6, 0).tolist() == [5, 4, 3, 1, 0, 2]
+    assert draw(rows.labels, 6, 0).tolist() == [5, 4, 3, 1, 0, 2]
 
 
 def test_every_row_is_drawn_equally_often_over_seeds() -> None:
     rows = rows_with([10, 20])
-    times = np.bincount(np.concatenate([draw(rows, 6, seed) for seed in range(2000)]))
+    times = np.bincount(np.concatenate([draw(rows.labels, 6, seed) for seed in range(2000)]))
     assert np.abs(times / 2000 - 0.2).max() < 0.04  # 4 standard errors
 
 
@@ -96,24 +96,24 @@ def test_every_row_is_drawn_equally_often_over_seeds() -> None:
 @settings(max_examples=30)
 def test_scores_are_stratified_by_equal_bins(seed: int) -> None:
     rows = scores(np.concatenate([np.linspace(0, 0.99, 40), np.linspace(4, 5, 60)]))
-    got = rows.labels[draw(rows, 10, seed, score_range=[0, 5])]
+    got = rows.labels[draw(rows.labels, 10, seed, score_range=[0, 5])]
     assert ((got < 1).sum(), (got >= 4).sum()) == (4, 6)
 
 
 def test_the_highest_score_belongs_to_the_last_bin() -> None:
     rows = scores(np.array([4.2, 4.2, 4.2, 5.0]))
-    first = {int(draw(rows, 1, seed, score_range=[0, 5])[0]) for seed in range(60)}
+    first = {int(draw(rows.labels, 1, seed, score_range=[0, 5])[0]) for seed in range(60)}
     assert first == {0, 1, 2, 3}
 
 
 def test_no_size_is_all_rows_in_their_order() -> None:
-    assert draw(rows_with([3, 4]), None, 5).tolist() == list(range(7))
+    assert draw(rows_with([3, 4]).labels, None, 5).tolist() == list(range(7))
 
 
 @pytest.mark.parametrize("size", [0, -1, 8])
 def test_an_impossible_size_says_how_many_rows_there_are(size: int) -> None:
     with pytest.raises(UserError, match=rf"subset.size={size}: the train split has 7 rows"):
-        draw(rows_with([3, 4]), size, 0)
+        draw(rows_with([3, 4]).labels, size, 0)
 
 
 @pytest.mark.parametrize("task", ["cola", "mnli", "stsb"])
@@ -123,7 +123,7 @@ def test_real_train_splits_are_halved_in_proportion(
     config = load_task(task)
     rows = read(DataConfig(name="local", dir=str(glue_dir), cache_dir=""), config)["train"]
     size = len(rows) // 2
-    got = rows.labels[draw(rows, size, 0, score_range=config.score_range)]
+    got = rows.labels[draw(rows.labels, size, 0, score_range=config.score_range)]
     edges = np.linspace(0, 5, 6) if config.score_range else np.arange(len(config.labels) + 1)
     halves = np.histogram(rows.labels, edges)[0] * size / len(rows)
     assert np.abs(np.histogram(got, edges)[0] - halves).max() < 1

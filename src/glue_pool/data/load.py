@@ -1,14 +1,16 @@
 """A task's data as a run sees it: tokenised splits, the subset, and what the manifest says of them."""
 
 import hashlib
+import json
+from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from glue_pool.data import sources, subset
 from glue_pool.data.rows import Rows
-from glue_pool.data.tokens import Split, Tokenizer, tokenise
+from glue_pool.data.tokens import Split, Tokenizer, Tokens, tokenise
 from glue_pool.schema import Config
 
 
@@ -22,15 +24,55 @@ class TaskData:
     about: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Whole:
+    """All rows of a task's splits, tokenised, and what the manifest says of them."""
+
+    tokens: Mapping[str, Tokens]
+    splits: dict[str, dict[str, Any]]
+    about: dict[str, Any]
+
+
+_kept: OrderedDict[str, _Whole] = OrderedDict()
+KEPT = 4  # data sets that a process keeps for its next runs: labels and lengths in memory, tokens mapped from the cache
+
+
 def load(cfg: Config, encoder_folder: Path) -> TaskData:
-    """Read the task's splits, draw the subset of the train rows, and tokenise what is not in the cache yet."""
-    rows = sources.read(cfg.data, cfg.task)
-    chosen = subset.draw(rows[cfg.task.train_split], cfg.subset.size, cfg.subset.seed, score_range=cfg.task.score_range)
-    tokenizer, cache = Tokenizer(encoder_folder), Path(cfg.data.cache_dir).expanduser()
-    tokens = {name: tokenise(split, tokenizer, cfg.train.max_length, cache) for name, split in rows.items()}
+    """Read the task's splits, tokenise what is not in the cache yet, and draw the subset of the train rows.
+
+    What a process has read before, it does not read again, unless the files have changed.
+    """
+    whole = _whole(cfg, encoder_folder)
+    train = whole.tokens[cfg.task.train_split]
+    chosen = subset.draw(train.labels, cfg.subset.size, cfg.subset.seed, score_range=cfg.task.score_range)
+    drawn = {"rows": len(chosen), "indices": hashlib.sha256(chosen.tobytes()).hexdigest()}
     return TaskData(
-        tokens[cfg.task.train_split].select(chosen),
-        {name: tokens[name] for name in cfg.task.dev_splits},
+        train.select(chosen),
+        {name: whole.tokens[name] for name in cfg.task.dev_splits},
+        whole.splits,
+        {**whole.about, "subset": drawn},
+    )
+
+
+def _whole(cfg: Config, encoder_folder: Path) -> _Whole:
+    tokenizer = Tokenizer(encoder_folder)
+    content = sources.content_id(cfg.data, cfg.task)
+    key = json.dumps([content, asdict(cfg.task), tokenizer.fingerprint, cfg.train.max_length, cfg.data.cache_dir])
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    whole = _kept[key] = _read(cfg, tokenizer)
+    if len(_kept) > KEPT:
+        _kept.popitem(last=False)
+    return whole
+
+
+def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
+    rows, cache = sources.read(cfg.data, cfg.task), Path(cfg.data.cache_dir).expanduser()
+    subset.check(len(rows[cfg.task.train_split]), cfg.subset.size)  # before the long work
+    tokens = {name: tokenise(split, tokenizer, cfg.train.max_length, cache) for name, split in rows.items()}
+    return _Whole(
+        tokens,
         describe_splits(cfg, rows),
         {
             "source": cfg.data.name,
@@ -39,7 +81,6 @@ def load(cfg: Config, encoder_folder: Path) -> TaskData:
                 name: {"rows": len(t), "tokens": int(t.lengths.sum()), "truncated": t.truncated, "empty": t.empty}
                 for name, t in tokens.items()
             },
-            "subset": {"rows": len(chosen), "indices": hashlib.sha256(chosen.tobytes()).hexdigest()},
         },
     )
 

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glue_pool.data.rows import Rows
 from glue_pool.errors import UserError
 
 
 def draw(
-    rows: Rows,
+    labels: np.ndarray,
     size: int | None,
     seed: int,
     *,
@@ -18,6 +17,7 @@ def draw(
 ) -> np.ndarray:
     """Draw `size` row positions, int64, in the order drawn; None takes all rows in their order.
 
+    labels: `(rows,)`, class ids or scores.
     Strata are the classes or, given `score_range`, `bins` equal-width bins of the score. For one
     seed there is one order of all rows, of which a subset is the first `size`, so the smaller
     subset is the beginning of the larger one. Every stratum is in it as soon as `size` is at least
@@ -26,14 +26,13 @@ def draw(
 
     Raises UserError where size is below 1 or above the number of rows.
     """
+    check(len(labels), size)
     if size is None:
-        return np.arange(len(rows))
-    if not 1 <= size <= len(rows):
-        raise UserError(f"subset.size={size}: the train split has {len(rows)} rows to draw from")
-    strata = rows.labels
+        return np.arange(len(labels))
+    strata = labels
     if score_range is not None:
         low, high = score_range
-        strata = np.minimum(((rows.labels - low) / (high - low) * bins).astype(int), bins - 1)
+        strata = np.minimum(((labels - low) / (high - low) * bins).astype(int), bins - 1)
     members = [_shuffled(np.flatnonzero(strata == s), seed, int(s)) for s in np.unique(strata)]
     turns = _turns([len(positions) for positions in members], size)
     drawn = np.empty(size, dtype=np.int64)
@@ -41,6 +40,12 @@ def draw(
         places = np.flatnonzero(turns == stratum)
         drawn[places] = positions[: len(places)]
     return drawn
+
+
+def check(rows: int, size: int | None) -> None:
+    """Raise UserError where a subset of this size can't be drawn from so many rows."""
+    if size is not None and not 1 <= size <= rows:
+        raise UserError(f"subset.size={size}: the train split has {rows} rows to draw from")
 
 
 def _shuffled(positions: np.ndarray, seed: int, stratum: int) -> np.ndarray:

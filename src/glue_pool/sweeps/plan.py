@@ -1,6 +1,7 @@
 """What a sweep would run: every job's config, checked, and the folder in which its result is or will be."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -11,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from glue_pool import results, schema
 from glue_pool.errors import UserError
@@ -48,23 +49,45 @@ class Planned:
 
 
 def plan(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Planned]:
-    """Compose and check every job of a sweep: its overrides on the sweep's own config.
+    """Compose and check every job of a sweep, given by its overrides on the sweep's own config.
 
     Raises UserError with the job's overrides if it can't be composed, or its data or encoder aren't there.
     """
-    common = set.intersection(*map(set, jobs)) if len(jobs) > 1 else set()
-    composer = _Composer(loader, config)
     planned = []
-    for overrides in jobs:
-        label = " ".join(override for override in overrides if override not in common)
-        try:
-            cfg = schema.check(composer.compose(overrides))
+    for overrides, cfg in zip(jobs, compose(loader, config, jobs), strict=True):
+        label = _label(overrides, jobs)
+        with _naming(label):
             planned.append(Planned(cfg, results.find(cfg), label or cfg.task.name))
-        except UserError as error:
-            raise UserError(f"{label}: {error}" if label else str(error)) from None
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(f"{label}: {str(error).strip().splitlines()[0]}") from None
     return planned
+
+
+def compose(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:
+    """Return the checked config of every job of a sweep; raises UserError with the job's overrides."""
+    composer = _Composer(loader, config)
+    composed = []
+    for overrides in jobs:
+        with _naming(_label(overrides, jobs)):
+            composed.append(schema.check(composer.compose(overrides)))
+    return composed
+
+
+def _label(overrides: Sequence[str], jobs: Sequence[Sequence[str]]) -> str:
+    """Return the overrides that not all jobs have."""
+    return " ".join(o for i, o in enumerate(overrides) if any(job[i] != o for job in jobs))
+
+
+@contextmanager
+def _naming(label: str) -> Iterator[None]:
+    """Say of an error which job has it."""
+    before = f"{label}: " if label else ""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{before}{error}") from None
+    except (ConfigKeyError, ConfigAttributeError) as error:
+        raise UserError(f"{before}{error.full_key}: no such key") from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{before}{str(error).strip().splitlines()[0]}") from None
 
 
 class _Composer:

@@ -1,0 +1,50 @@
+"""Fetch, check and tokenise once what runs will need, for hosts without network and for many jobs that only read.
+
+python -m glue_pool.prepare task=rte,mrpc encoder=roberta_base
+python -m glue_pool.prepare experiment=paper_table
+"""
+
+import sys
+from collections.abc import Iterable
+
+from glue_pool import train
+from glue_pool.schema import Config
+
+
+def main() -> None:
+    """Prepare every run that the command line, a sweep or not, stands for."""
+    sys.argv[1:] = ["--multirun", "hydra/launcher=prepare", *(arg for arg in sys.argv[1:] if arg not in MULTIRUN)]
+    train.main()
+
+
+MULTIRUN = ("-m", "--multirun")
+
+
+def prepare(configs: Iterable[Config]) -> None:
+    """Fetch, check and tokenise what these runs need, each data set and encoder once, and print what there is.
+
+    Raises UserError at the first that can't be used.
+    """
+    from glue_pool.data.load import load
+    from glue_pool.models import factory
+
+    done = set()
+    for cfg in configs:
+        blueprint = factory.plan(cfg)
+        what = (cfg.task.name, str(cfg.data), blueprint.folder, blueprint.identity, cfg.train.max_length)
+        if what in done:
+            continue
+        done.add(what)
+        data = load(cfg, blueprint.folder)
+        factory.build(cfg, blueprint)
+        for split, facts in data.about["tokens"].items():
+            print(
+                f"{cfg.task.name} {split}: {facts['rows']} rows, {facts['tokens']} tokens of {cfg.encoder.name}, "
+                f"{facts['truncated']} rows cut to {cfg.train.max_length}",
+                flush=True,
+            )
+    print(f"{len(done)} data sets and encoders are ready; tokens are in {cfg.data.cache_dir}")
+
+
+if __name__ == "__main__":
+    main()
