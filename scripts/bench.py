@@ -151,6 +151,9 @@ def _glue_pool(job: Job, *overrides: str) -> dict[str, Any]:
         def on_evaluation(self, evaluation: Any) -> None:
             pass
 
+        def on_resume(self, step: int, past: Any) -> None:
+            pass
+
     speed: dict[str, Any] = {"train": {}, "evaluate": {}}
     for task in job.tasks:
         cfg = _config(job, task, *overrides)

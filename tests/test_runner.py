@@ -41,6 +41,9 @@ class Heard:
     def on_evaluation(self, evaluation: Evaluation) -> None:
         self.evaluations.append(evaluation)
 
+    def on_resume(self, step: int, past: Sequence[Step | Evaluation]) -> None:
+        self.resumed_at = step
+
 
 def tokens(folder: Path, rows: int, seed: int = 0, labels: int = 2) -> Tokens:
     draw = np.random.default_rng(seed)

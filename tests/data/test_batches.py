@@ -1,6 +1,7 @@
 """Batches: every row once an epoch, in an order that no method changes, with its own tokens (about 4 s)."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,9 @@ class Deaf:
         pass
 
     def on_evaluation(self, evaluation: Evaluation) -> None:
+        pass
+
+    def on_resume(self, step: int, past: Sequence[Step | Evaluation]) -> None:
         pass
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ class Nobody:
     def on_step(self, step: Step) -> None: ...
 
     def on_evaluation(self, evaluation: Evaluation) -> None: ...
+
+    def on_resume(self, step: int, past: Sequence[Step | Evaluation]) -> None: ...
 
 
 @pytest.fixture
