@@ -174,7 +174,7 @@ def test_a_bigger_pooler_changes_neither_the_classifiers_start_nor_the_data_orde
 def test_steps_follow_from_epochs_unless_they_are_fixed(
     composed: Compose, overrides: Sequence[str], steps: int
 ) -> None:
-    assert runner.total_steps(50, composed(*overrides).train) == steps
+    assert composed(*overrides).train.steps(50) == steps
 
 
 def test_every_epoch_is_evaluated_and_a_training_cut_short_at_its_end(composed: Compose) -> None:

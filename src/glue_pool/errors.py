@@ -1,5 +1,7 @@
 """The ways in which a run can end without a result."""
 
+import signal
+
 
 class UserError(Exception):
     """Something a user gave (config, data, an encoder, a folder) can't be used.
@@ -15,3 +17,27 @@ class TrainingFailed(Exception):
 
 class Held(Exception):
     """Another process works on this run; the message says which."""
+
+
+class NotWritten(TrainingFailed):
+    """What a training gave can't be written: the disk is full. The training itself is sound."""
+
+
+class Interrupted(BaseException):
+    """A signal stopped the run, which is no failure of it: no `except Exception` is to take it for one.
+
+    The message is what the user reads: where the run stopped and what the same command does next.
+    """
+
+    def __init__(self, by: signal.Signals, message: str) -> None:
+        super().__init__(by, message)
+        self.by = by
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+    @property
+    def exit_code(self) -> int:
+        """What a shell reports for a process that this signal ended."""
+        return 128 + self.by

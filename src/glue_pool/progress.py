@@ -27,6 +27,7 @@ class Progress:
         self._file = file or sys.stdout
         self._bar: Bar | None = None
         self._shown = 0
+        self._first = 0
         self._started = time.perf_counter()
 
     def __enter__(self) -> Self:
@@ -46,6 +47,13 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
+    def resumed(self, step: int) -> None:
+        """Show that the training goes on after a step; the time left is reckoned from what follows."""
+        self._first, self._shown, self._started = step, step * LINES // self._total, time.perf_counter()
+        if self._bar:
+            self._bar.reset(self._bar.task_ids[0], completed=step, loss="", speed="")
+        self._print(f"{self._description}: resumed at step {step} of {self._total}")
+
     def step(self, step: int, loss: float, examples_per_second: float) -> None:
         """Show how far the training is; steps count from 1."""
         loss_text, speed = f"loss {loss:.4f}", f"{examples_per_second:.1f} examples/s"
@@ -55,7 +63,7 @@ class Progress:
         share = step * LINES // self._total
         if share > self._shown:
             self._shown = share
-            left = (time.perf_counter() - self._started) * (self._total - step) / step
+            left = (time.perf_counter() - self._started) * (self._total - step) / (step - self._first)
             self._print(f"{self._description}: step {step}/{self._total}, {loss_text}, {speed}, {clock(left)} left")
 
     def evaluation(self, epoch: float, metrics: Mapping[str, Mapping[str, float]]) -> None:

@@ -1,7 +1,8 @@
 """A run on disk: its key, its folder, and files that are written whole or not at all.
 
 The folder follows from the config, so a single run, a sweep's job and a job on another host agree on it. It holds
-config.yaml, manifest.json, history.jsonl, predictions.parquet and, last, result.json.
+config.yaml, manifest.json, history.jsonl, predictions.parquet and, last, result.json; until then, now and then, a
+checkpoint.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glue_pool.disk import check_room
-from glue_pool.errors import TrainingFailed, UserError
+from glue_pool.errors import NotWritten, UserError
 from glue_pool.schema import Config
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SCHEMA = 1
 RESULT_BYTES = 4_000_000  # room for predictions, history and W&B's file
 # what cannot change the numbers, and so is not in a run's key
 NOT_IN_KEY = {
-    "": ("tracking", "output_root", "force", "save_model", "dry_run"),
+    "": ("checkpoint", "tracking", "output_root", "force", "save_model", "dry_run"),
     "data": ("dir", "cache_dir"),
     "train": ("threads", "device"),
     "encoder": ("name", "revision", "cache_layers"),  # the identity stands for the first two
@@ -82,6 +83,11 @@ class RunFolder:
         """Where the trained model is, if it was to be kept."""
         return self.path / "model"
 
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state of the training is kept until the run is over."""
+        return self.path / "checkpoint.safetensors"
+
     def read(self) -> dict[str, Any] | None:
         """Return the result that is there, completed or failed; None if there is none of this key, or a damaged one."""
         try:
@@ -99,12 +105,18 @@ class RunFolder:
         return result
 
     def create(self, cfg: Config, manifest: Mapping[str, Any]) -> None:
-        """Make the folder, empty it of an earlier attempt, and write what is known before training."""
+        """Make the folder, empty it of an earlier attempt, and write what is known before training.
+
+        The earlier attempt's checkpoint stays, to go on from, unless the run is to be made anew.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in ("result.json", "predictions.parquet", "history.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.model, ignore_errors=True)
+            self._drop_unfinished_checkpoints()
+            if cfg.force:
+                self.checkpoint.unlink(missing_ok=True)
             self._write_config(cfg)
             write_json(self.path / "manifest.json", manifest)
             (self.path / "history.jsonl").touch()
@@ -120,6 +132,17 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._write_config(cfg)
         self.write_result(result)
+
+    def drop_checkpoint(self) -> None:
+        """Remove the checkpoint: the run is over, or is to start over."""
+        with suppress(OSError):
+            self.checkpoint.unlink(missing_ok=True)
+            self._drop_unfinished_checkpoints()
+
+    def _drop_unfinished_checkpoints(self) -> None:
+        """Remove what a process that was killed while it wrote a checkpoint left."""
+        for file in self.path.glob(f".{self.checkpoint.name}-*"):
+            file.unlink(missing_ok=True)
 
     def append_history(self, record: Mapping[str, Any]) -> None:
         """Add one evaluation to history.jsonl; the line is on disk when this returns."""
@@ -154,7 +177,7 @@ class RunFolder:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Write what a training gave; raises TrainingFailed, with nothing half-written, if the disk is full."""
+    """Write what a training gave; raises NotWritten, with nothing half-written, if the disk is full."""
     from safetensors import SafetensorError
 
     try:
@@ -163,7 +186,7 @@ def writing(path: Path) -> Iterator[None]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         reason = getattr(error, "strerror", None) or error
-        raise TrainingFailed(f"{path} can't be written ({reason}); mend that and run the same command again") from error
+        raise NotWritten(f"{path} can't be written ({reason}); mend that and run the same command again") from error
 
 
 def encoder_name(cfg: Config) -> str:
@@ -194,13 +217,16 @@ def run_folder(cfg: Config, key: str) -> RunFolder:
     return RunFolder(Path(cfg.output_root, *place), key)
 
 
-def check_output_root(cfg: Config, folder: RunFolder, model_bytes: int = 0) -> None:
+def check_output_root(cfg: Config, folder: RunFolder, checkpoint_bytes: int = 0, model_bytes: int = 0) -> None:
     """Refuse, before any long work, an output folder in which the run's can't be made or has too little room.
 
-    model_bytes: what a saved model will take there, beside the result.
+    checkpoint_bytes, model_bytes: what a checkpoint and a saved model will take there, beside the result; a checkpoint
+    is written beside the one that it takes the place of.
     """
+    checkpoints = 1 if folder.checkpoint.exists() else 2
+    needed = RESULT_BYTES + checkpoints * checkpoint_bytes + model_bytes
     way_out = "choose another with output_root=… or GLUE_POOL_OUTPUTS"
-    check_room(folder.path, RESULT_BYTES + model_bytes, f"output_root={cfg.output_root}", way_out)
+    check_room(folder.path, needed, f"output_root={cfg.output_root}", way_out)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -262,14 +288,20 @@ def describe(cfg: Config, key: str) -> dict[str, Any]:
         "parameters": None,
         "timing": None,
         "peak_memory_bytes": None,
+        "resumed_at_steps": [],
         "error": None,
         "traceback": None,
     }
 
 
-def facts(data: "TaskData", parameters: Mapping[str, int]) -> dict[str, Any]:
-    """Return what result.json says of a run once its data and its model are loaded."""
-    return {"train_rows": len(data.train), "splits": data.splits, "parameters": dict(parameters)}
+def facts(data: "TaskData", parameters: Mapping[str, int], resumed_at_steps: list[int]) -> dict[str, Any]:
+    """Return what result.json says of a run once its data and its model are loaded; resumed_at_steps may still grow."""
+    return {
+        "train_rows": len(data.train),
+        "splits": data.splits,
+        "parameters": dict(parameters),
+        "resumed_at_steps": resumed_at_steps,
+    }
 
 
 def failed(about: Mapping[str, Any], error: BaseException) -> dict[str, Any]:

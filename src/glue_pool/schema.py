@@ -214,6 +214,16 @@ class TrainConfig:
 
 
 @dataclass
+class CheckpointConfig:
+    """How much work a run may lose if it is killed; SIGTERM, SIGUSR2 and Ctrl-C lose none."""
+
+    minutes: float | None = key(5.0, above=0)
+    """A checkpoint is written after so many minutes without one; null writes them at the ends of epochs alone."""
+    min_seconds: float = key(20.0, at_least=0)
+    """The end of an epoch leaves a checkpoint unless less work than this would be lost without it."""
+
+
+@dataclass
 class TrackingConfig:
     """The W&B mirror of a run."""
 
@@ -244,6 +254,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = key(0, at_least=0)
     """The training seed: initialisation, data order and dropout each get a stream of their own from it."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_pool.errors import UserError
+from glue_pool.errors import Interrupted, UserError
 from glue_pool.schema import TrackingConfig
 
 if TYPE_CHECKING:
@@ -72,9 +72,11 @@ class Tracker:
         known = {name: "NaN" if value != value else value for name, value in row.items() if value is not None}
         self._tell(lambda run: run.summary.update(known))
 
-    def finish(self, *, failed: bool = False) -> None:
-        """End the W&B run, as failed if the training raised or its result says so."""
-        exit_code = int(failed or self._failed)
+    def finish(self, *, failed: bool = False, preempted: bool = False) -> None:
+        """End the W&B run, as failed if the training raised or its result says so, or as one that was preempted."""
+        if preempted:
+            self._tell(lambda run: run.mark_preempting())
+        exit_code = int(failed or preempted or self._failed)
         self._tell(lambda run: run.finish(exit_code=exit_code), even_if_broken=True)
         if self._broken:
             _forget_service()
@@ -101,7 +103,7 @@ def track(
     tags: Sequence[str],
     config: Mapping[str, object],
 ) -> Iterator[Tracker]:
-    """Mirror what happens inside the `with` in one W&B run, marked as failed if it raises.
+    """Mirror what happens inside the `with` in one W&B run, marked as failed if it raises, or as preempted.
 
     group is `<task>/<method>`; config is logged as given. Raises `UserError` if W&B refuses a name that the
     user chose, or if it is to be online and can't be.
@@ -111,8 +113,8 @@ def track(
         tracker = Tracker(_start(cfg, run_key, name, group, tags, config))
     try:
         yield tracker
-    except BaseException:
-        tracker.finish(failed=True)
+    except BaseException as error:
+        tracker.finish(failed=True, preempted=isinstance(error, Interrupted))
         raise
     tracker.finish()
 

@@ -5,9 +5,10 @@ python -m glue_pool.train model=maxpool task=rte seed=3
 
 import gc
 import math
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from glue_pool import commandline, locks, results, schema, sweeps
-from glue_pool.errors import Held, TrainingFailed, UserError
+from glue_pool.errors import Held, Interrupted, NotWritten, TrainingFailed, UserError
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
 
@@ -39,12 +40,21 @@ ConfigStore.instance().store(name="schema", node=Config)
 
 
 def main() -> None:
-    """Run what the command line says. A mistake in it is one line and exit code 2, a failed training exit code 1."""
+    """Run what the command line says. A mistake in it is one line and exit code 2, a failed training exit code 1.
+
+    A signal that stops a run is one line too; the exit code is then 128 and the signal's number.
+    """
     try:
         commandline.check(sys.argv[1:], CONF)
     except UserError as error:
         _exit(error, 2)
-    job()
+    try:
+        job()
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:
+        _exit("interrupted; the same command goes on", 128 + signal.SIGINT)
     if sweeps.failures:
         sys.exit(1)
 
@@ -79,7 +89,8 @@ def run(cfg: Config) -> dict[str, Any]:
 
     Raises `UserError` before any long work, and before anything is written, if something the user gave can't be
     used, and `Held` where another process works on this run. Any other failure is written down as the run's result,
-    and raised.
+    and raised. Goes on from the run's checkpoint, if an earlier attempt left one, and raises `Interrupted` when a
+    signal stops it.
     """
     started = time.perf_counter()
     folder = results.find(cfg)
@@ -95,6 +106,8 @@ def run(cfg: Config) -> dict[str, Any]:
         except UserError:
             raise
         except Exception as error:
+            if not isinstance(error, NotWritten):  # what is mended before the next attempt may change the training
+                folder.drop_checkpoint()
             with suppress(TrainingFailed):  # a full disk; without a result the run counts as unfinished
                 folder.record_failure(cfg, results.failed(about, error))
             raise
@@ -107,11 +120,13 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
 
         if cfg.tracking.mode != "none":
             import_wandb()
+        from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, frozen, saved
         from glue_pool.progress import Progress
-        from glue_pool.runner import fit, pick_device, total_steps, use_threads
+        from glue_pool.runner import fit, pick_device, state_bytes, use_threads
+        from glue_pool.signals import Signals
 
     use_threads(cfg.train)
     pick_device(cfg.train)
@@ -120,13 +135,14 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
     model = factory.build(cfg, blueprint)
     if cfg.encoder.freeze:
         data = frozen.with_features(model, data, cfg, blueprint)
-    if cfg.save_model:
-        results.check_output_root(cfg, folder, saved.size(model))
+    model_bytes = saved.size(model) if cfg.save_model else 0
+    results.check_output_root(cfg, folder, state_bytes(model, data.train, data.dev), model_bytes)
 
     method = f"{cfg.method} probe" if results.kind(cfg) == "probe" else cfg.method
     name = f"{cfg.task.name} {method} seed={cfg.seed}"
     labels = [cfg.task.name, cfg.method, results.encoder_name(cfg), results.subset_name(cfg), results.kind(cfg)]
     with (
+        Signals() as signals,
         track(
             cfg.tracking,
             run_key=folder.key,
@@ -135,11 +151,13 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
             tags=labels,
             config=results.plain(cfg),
         ) as tracker,
-        Progress(total_steps(len(data.train), cfg.train), name) as progress,
+        Progress(cfg.train.steps(len(data.train)), name) as progress,
     ):
-        folder.create(cfg, manifest(cfg, folder.key, blueprint, data))
-        about |= results.facts(data, model.parameter_counts())
-        setup_seconds = time.perf_counter() - started
+        made_with = manifest(cfg, folder.key, blueprint, data)
+        folder.create(cfg, made_with)
+        again = "the same command without force=true" if cfg.force else "the same command"
+        checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, again)
+        about |= results.facts(data, model.parameter_counts(), checkpoint.resumed_at)
         try:
             outcome = fit(
                 model,
@@ -151,13 +169,15 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
                 seed=cfg.seed,
                 observer=_Watch(folder, tracker, progress),
                 log_every=cfg.tracking.log_every,
+                keeper=checkpoint,
             )
             if cfg.save_model:
                 with results.writing(folder.model):
                     saved.save(model, cfg, blueprint.folder, folder.model)
             folder.write_predictions(results.predictions(data.dev, outcome))
-            result = results.completed(about, outcome, setup_seconds, time.perf_counter() - started)
+            result = results.completed(about, outcome, checkpoint.seconds["setup"], checkpoint.seconds["total"])
             folder.write_result(result)
+            folder.drop_checkpoint()
         except Exception as error:
             tracker.summary(results.failed(about, error))
             raise
@@ -199,8 +219,18 @@ class _Watch:
         self.tracker.evaluation(record)
         self.progress.evaluation(evaluation.epoch, evaluation.metrics)
 
+    def on_resume(self, step: int, past: "Sequence[Step | Evaluation]") -> None:
+        for said in past:
+            if (record := getattr(said, "record", None)) is None:
+                self.tracker.step(**vars(said))
+            else:
+                self.folder.append_history(record())
+                self.tracker.evaluation(record())
+        self.progress.resumed(step)
+
 
 def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict[str, Any]:
+    folder.drop_checkpoint()
     report(cfg, folder, done, "this result was there already; force=true runs it anew")
     return done
 
@@ -228,7 +258,7 @@ def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | N
     print_table(rows)
 
 
-def _exit(error: Exception, code: int) -> None:
+def _exit(error: Exception | str, code: int) -> None:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
 

@@ -12,6 +12,7 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
+from glue_pool.errors import Interrupted
 from glue_pool.sweeps.attempt import attempt
 
 
@@ -24,7 +25,11 @@ def main(pipe: int) -> None:
     with os.fdopen(pipe, "w") as endings:
         while (config := runs.get()) is not None:
             busy.set()
-            ending = attempt(config)
+            try:
+                ending = attempt(config)
+            except Interrupted as stopped:
+                print(stopped, file=sys.stderr)
+                sys.exit(stopped.exit_code)
             busy.clear()
             print(json.dumps(asdict(ending)), file=endings, flush=True)
 
