@@ -473,7 +473,7 @@ print(json.dumps(ended))
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job: Job, tmp_path: Path) -> None:
-    mount = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=8m tmpfs "$0" && cd "$0" && exec "$@"']
+    mount = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=160m tmpfs "$0" && cd "$0" && exec "$@"']
     disk = tmp_path / "disk"
     disk.mkdir()
     if shutil.which("unshare") is None or subprocess.run([*mount, disk, "true"], capture_output=True).returncode:
