@@ -481,6 +481,7 @@ def test_a_full_disk_costs_checkpoints_and_no_run(whole: Runs, tmp_path: Path) -
     assert "'result.json'" in kept.splitlines()[0]
     assert CHECKPOINT not in kept.splitlines()[0]
     assert "exit 1" in kept
+    assert "Traceback" not in done.stderr
     assert "history.jsonl can't be written (No space left on device); mend that" in done.stderr
     assert f"'{CHECKPOINT}'" in gone_on.splitlines()[0]
     assert "'result.json'" not in gone_on.splitlines()[0]
@@ -520,31 +521,42 @@ def test_a_launchers_handlers_are_called_once_the_checkpoint_is_there(whole: Run
     assert same_numbers(runs, whole)
 
 
-def test_ctrl_c_stops_a_sweep_with_one_line(whole: Runs, tmp_path: Path) -> None:
-    runs = Runs(tmp_path)
-    runs.attempts.append(tmp_path / "printed")
-    places = [
-        f"output_root={tmp_path}/outputs",
-        f"data.cache_dir={whole.root.parent}/cache",
-        f"tracking.dir={tmp_path}",
-    ]
-    command = [sys.executable, "-m", "glue_pool.train", "-m", *TINY, *places, "seed=0,1"]
+def ctrl_c(runs: Runs, whole: Runs, moment: Callable[[Runs], object], *options: str) -> tuple[int, str]:
+    """Press Ctrl-C at a moment of the command; return its exit code and what it said on stderr."""
+    runs.attempts.append(runs.root / "printed")
+    places = [f"output_root={runs.root}/outputs", f"data.cache_dir={whole.root.parent}/cache"]
+    command = [sys.executable, "-m", "glue_pool.train", *options, *TINY, *places, f"tracking.dir={runs.root}"]
     with runs.attempts[0].open("w") as printed:
         process = subprocess.Popen(command, stdout=printed, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        deadline = time.monotonic() + 60
-        while not reaches(2)(runs):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)  # what a terminal does: W&B's service gets it too
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGINT
-    key = json.loads((runs.folder / "manifest.json").read_text())["run_key"]  # there is no second run
+    while not moment(runs):
+        assert process.poll() is None
+        time.sleep(0.003)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does: W&B's service and a sweep's workers get it too
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_ctrl_c_is_one_line_and_the_wandb_run_a_preempted_one(whole: Runs, tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    code, err = ctrl_c(runs, whole, reaches(2))
+    assert code == 128 + signal.SIGINT
     step = step_of(runs.checkpoint)
     assert err == f"interrupted by SIGINT at step {step} of 9; the same command goes on from there\n"
-    records = wandb_file.find(tmp_path, key)
+    records = wandb_file.find(tmp_path, json.loads((runs.folder / "manifest.json").read_text())["run_key"])
     assert wandb_file.exit_code(records) == 1
     assert [record for record in records if record.HasField("preempting")]
     assert not (runs.folder / "result.json").exists()
+
+
+def test_ctrl_c_stops_a_sweep(whole: Runs, tmp_path: Path) -> None:
+    def has_checkpoint(runs: Runs) -> bool:
+        return bool(list(runs.root.rglob(CHECKPOINT)))
+
+    code, err = ctrl_c(Runs(tmp_path), whole, has_checkpoint, "-m", "seed=0,1,2,3", "tracking=none", ALWAYS)
+    assert code == 128 + signal.SIGINT, err
+    assert "Traceback" not in err
+    assert not list(tmp_path.rglob("result.json"))
+    assert len(list(tmp_path.rglob("manifest.json"))) < 4
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:

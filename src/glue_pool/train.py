@@ -70,7 +70,7 @@ def job(composed: DictConfig) -> float:
     except (UserError, TrainingFailed, Held) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on; Hydra prints this without a traceback
             raise CompactHydraException(f"error: {error}") from error
-        _exit(error, EXIT_CODES[type(error)])
+        _exit(error, next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
     return math.nan if score is None else float(score)
 
 
