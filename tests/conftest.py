@@ -1,6 +1,8 @@
-"""What several tests share: composed configs and, where there are any, the real GLUE rows."""
+"""What several tests share: composed configs, a shell without a network and, where there are any, real GLUE rows."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,3 +48,12 @@ def glue_dir() -> Path:
     if not folder:
         pytest.skip("needs real GLUE rows: GLUE_POOL_TEST_DATA=<folder of <task>/<split>.parquet>")
     return Path(folder).resolve()
+
+
+def unshare() -> list[str]:
+    """What runs a command in a network namespace without a single route; nothing where that can't be."""
+    found = shutil.which("unshare") or "false"
+    for flags in ("-rn", "-n"):
+        if subprocess.run([found, flags, "true"], capture_output=True).returncode == 0:
+            return [found, flags]
+    return []

@@ -3,7 +3,6 @@
 import math
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import wandb_file
+from conftest import unshare
 from glue_pool.errors import UserError
 from glue_pool.schema import TrackingConfig
 from glue_pool.tracking import Tracker, track
@@ -44,6 +44,7 @@ RESULT = {
     "best": {"epoch": 2.0, "metrics": {"validation": {"accuracy": 0.6}}},
     "primary_metric": "accuracy",
     "score": 0.58,
+    "train_rows": 2490,
     "collapsed": False,
     "parameters": {"total": 100, "pooling": 10},
     "timing": {"setup_seconds": 1.0, "train_seconds": 2.5},
@@ -134,13 +135,15 @@ def test_everything_logged_comes_back(tmp_path: Path) -> None:
             "validation_mismatched/f1": 0.25,
             "validation_mismatched/loss": 0.68,
         },
+        {"train_rows": 2490, "score": 0.58, "step": 20},  # wandb adds the last step
     ]
     summary = wandb_file.summary(records)
     expected = {
         "status": "completed",
         "score": 0.58,
         "primary_metric": "accuracy",
-        "collapsed": False,
+        "collapsed": 0,
+        "failed": 0,
         "validation/accuracy": 0.58,
         "best/epoch": 2.0,
         "best/validation/accuracy": 0.6,
@@ -151,6 +154,7 @@ def test_everything_logged_comes_back(tmp_path: Path) -> None:
         "peak_memory_bytes": 5,
     }
     assert {name: summary[name] for name in expected} == expected
+    assert type(summary["collapsed"]) is int
     assert "error" not in summary
     assert wandb_file.exit_code(records) == 0
 
@@ -206,6 +210,7 @@ def test_a_failed_result_is_a_failed_run_and_has_no_score(tmp_path: Path) -> Non
     assert wandb_file.exit_code(records) == 1
     summary = wandb_file.summary(records)
     assert summary["error"] == "the training loss is nan"
+    assert summary["failed"] == 1
     assert "score" not in summary
 
 
@@ -293,15 +298,6 @@ with tracked("offline") as tracker:
     command = child(code, home, *namespace, "sh", "-c", script, "sh", **shell)
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return Job(home, bool(namespace), done.stdout, done.stderr)
-
-
-def unshare() -> list[str]:
-    """What runs a command in a network namespace without a single route; nothing where that can't be."""
-    found = shutil.which("unshare") or "false"
-    for flags in ("-rn", "-n"):
-        if subprocess.run([found, flags, "true"], capture_output=True).returncode == 0:
-            return [found, flags]
-    return []
 
 
 def refused(counters: str) -> int:

@@ -119,6 +119,8 @@ def test_the_wandb_file_tells_what_the_run_did(outputs: Path, monkeypatch: pytes
     config = wandb_file.config(records)
     assert config["optimizer"]["lr"] == 1e-4
     assert config["task"]["name"] == "mrpc"
+    labels = {"task": "mrpc", "method": "mean", "encoder": "minilm_l6", "subset": "full", "kind": "fine-tuned"}
+    assert config["labels"] == labels | {"train_rows": 96}
     rows = wandb_file.history(records)
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert len(losses) == 4

@@ -62,14 +62,22 @@ class Tracker:
         self._tell(lambda run: run.log(row))
 
     def summary(self, result: Mapping[str, object]) -> None:
-        """Set the summary to what `result.json` says; a failed result makes a failed W&B run."""
+        """Set the summary to what `result.json` says; a failed result makes a failed W&B run.
+
+        A score is the last row too, beside the train rows, since W&B draws curves from rows; `collapsed` and `failed`
+        are 0 or 1, since it draws numbers only.
+        """
         self._failed = result.get("status") == "failed"
-        row = _flat({name: result[name] for name in SUMMARY if name in result})
+        last = {name: result.get(name) for name in ("train_rows", "score")}
+        if None not in last.values():
+            self._tell(lambda run: run.log(last))
+        row = _flat({name: result[name] for name in SUMMARY if name in result}) | {"failed": self._failed}
         row |= _flat(result.get("metrics"))
         for name, value in _items(result.get("best")):
             row |= _flat({"best": value if name == "metrics" else {name: value}})
         # W&B makes null of a NaN in a summary, and NaN of this string
         known = {name: "NaN" if value != value else value for name, value in row.items() if value is not None}
+        known |= {name: int(value) for name, value in known.items() if isinstance(value, bool)}
         self._tell(lambda run: run.summary.update(known))
 
     def finish(self, *, failed: bool = False, preempted: bool = False) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ def run(cfg: Config) -> dict[str, Any]:
 def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float) -> dict[str, Any]:
     """Train what isn't there yet, and fill in what is known about it as soon as it is."""
     with _without_collector():
-        from glue_pool.tracking import import_wandb, track
+        from glue_pool.tracking import import_wandb
 
         if cfg.tracking.mode != "none":
             import_wandb()
@@ -138,20 +138,10 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
     model_bytes = saved.size(model) if cfg.save_model else 0
     results.check_output_root(cfg, folder, state_bytes(model, data.train, data.dev), model_bytes)
 
-    method = f"{cfg.method} probe" if results.kind(cfg) == "probe" else cfg.method
-    name = f"{cfg.task.name} {method} seed={cfg.seed}"
-    labels = [cfg.task.name, cfg.method, results.encoder_name(cfg), results.subset_name(cfg), results.kind(cfg)]
     with (
         Signals() as signals,
-        track(
-            cfg.tracking,
-            run_key=folder.key,
-            name=name,
-            group=f"{cfg.task.name}/{method}",
-            tags=labels,
-            config=results.plain(cfg),
-        ) as tracker,
-        Progress(cfg.train.steps(len(data.train)), name) as progress,
+        _tracked(cfg, folder.key, len(data.train)) as tracker,
+        Progress(cfg.train.steps(len(data.train)), _name(cfg)) as progress,
     ):
         made_with = manifest(cfg, folder.key, blueprint, data)
         folder.create(cfg, made_with)
@@ -184,6 +174,35 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
         tracker.summary(result)
     report(cfg, folder, result)
     return result
+
+
+def _tracked(cfg: Config, key: str, train_rows: int) -> AbstractContextManager["Tracker"]:
+    """Open the run's W&B mirror, with what W&B sorts runs by beside the config."""
+    from glue_pool.tracking import track
+
+    labels = {
+        "task": cfg.task.name,
+        "method": cfg.method,
+        "encoder": results.encoder_name(cfg),
+        "subset": results.subset_name(cfg),
+        "kind": results.kind(cfg),
+    }
+    return track(
+        cfg.tracking,
+        run_key=key,
+        name=_name(cfg),
+        group=f"{cfg.task.name}/{_method(cfg)}",
+        tags=list(labels.values()),
+        config=results.plain(cfg) | {"labels": labels | {"train_rows": train_rows}},
+    )
+
+
+def _name(cfg: Config) -> str:
+    return f"{cfg.task.name} {_method(cfg)} seed={cfg.seed}"
+
+
+def _method(cfg: Config) -> str:
+    return f"{cfg.method} probe" if results.kind(cfg) == "probe" else cfg.method
 
 
 @contextmanager
