@@ -230,9 +230,9 @@ class TrackingConfig:
     mode: str = key("offline", choices=["offline", "online", "none"])
     """offline writes files that `wandb sync` can upload later."""
     project: str = key("glue_pool")
-    """The W&B project."""
+    """The W&B project; a W&B sweep has its own."""
     entity: str | None = key(None)
-    """The W&B user or team; null is one's default."""
+    """The W&B user or team; null is one's default; a W&B sweep has its own."""
     dir: str = key()
     """The folder in which W&B makes its own `wandb` folder."""
     tags: list[str] = key([])

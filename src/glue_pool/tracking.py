@@ -113,8 +113,8 @@ def track(
 ) -> Iterator[Tracker]:
     """Mirror what happens inside the `with` in one W&B run, marked as failed if it raises, or as preempted.
 
-    group is `<task>/<method>`; config is logged as given. Raises `UserError` if W&B refuses a name that the
-    user chose, or if it is to be online and can't be.
+    group is `<task>/<method>`; config is logged as given. In a W&B sweep it is the agent's run, in the sweep's
+    project. Raises `UserError` if W&B refuses a name that the user chose, or if it is to be online and can't be.
     """
     tracker = Tracker()
     if cfg.mode != "none":
@@ -125,6 +125,11 @@ def track(
         tracker.finish(failed=True, preempted=isinstance(error, Interrupted))
         raise
     tracker.finish()
+
+
+def in_sweep() -> bool:
+    """Whether a W&B sweep's agent started this process: it has made a W&B run already, and waits for its score."""
+    return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
 def import_wandb() -> None:
@@ -164,10 +169,10 @@ def _start(
                 raise wandb.Error("no API key, or WANDB_MODE is not online")
         run = wandb.init(
             mode="online" if online else "offline",
-            project=cfg.project,
-            entity=cfg.entity,
+            project=None if in_sweep() else cfg.project,  # None leaves it to the agent
+            entity=None if in_sweep() else cfg.entity,
             dir=folder,
-            id=run_key[:16],
+            id=None if in_sweep() else run_key[:16],
             name=name,
             group=group,
             job_type="train",

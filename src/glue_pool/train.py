@@ -177,7 +177,10 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
 
 
 def _tracked(cfg: Config, key: str, train_rows: int) -> AbstractContextManager["Tracker"]:
-    """Open the run's W&B mirror, with what W&B sorts runs by beside the config."""
+    """Open the run's W&B mirror, with what W&B sorts runs by beside the config.
+
+    These labels get a key of their own: in a W&B sweep over a group, `task` in W&B's config is only the group's choice.
+    """
     from glue_pool.tracking import track
 
     labels = {
@@ -249,7 +252,12 @@ class _Watch:
 
 
 def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict[str, Any]:
+    from glue_pool.tracking import in_sweep
+
     folder.drop_checkpoint()
+    if in_sweep():
+        with _tracked(cfg, folder.key, done["train_rows"]) as tracker:
+            tracker.summary(done)
     report(cfg, folder, done, "this result was there already; force=true runs it anew")
     return done
 
