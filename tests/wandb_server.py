@@ -20,7 +20,7 @@ class Backend:
 
     asked: the name of every GraphQL operation; runs: every upsert of a run; files: file-stream posts by run id;
     views: saved workspaces. sweep: its config, as YAML; jobs: the run ids and parameters that agents have still to get.
-    broken: whether it refuses everything.
+    broken: the end of the paths that it refuses.
     """
 
     asked: list[str] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Backend:
     views: list[dict[str, Any]] = field(default_factory=list)
     sweep: str = ""
     jobs: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    broken: bool = False
+    broken: str | None = None
     url: str = ""
 
     def environment(self) -> dict[str, str]:
@@ -114,7 +114,7 @@ def serve() -> Iterator[Backend]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
-            if backend.broken:
+            if backend.broken is not None and self.path.endswith(backend.broken):
                 self._send({}, status=400)
             elif self.path == "/graphql":
                 found = re.search(r"(?:query|mutation)\s+(\w+)", body["query"])

@@ -1,4 +1,7 @@
-"""Reads the `.wandb` file that an offline run leaves: LevelDB's log format around protobuf records."""
+"""Reads the `.wandb` file that an offline run leaves: LevelDB's log format around protobuf records.
+
+wandb's own reader is in its Go service; what it offers of it (`wandb sync --dry-run`) names files and no runs.
+"""
 
 import json
 import struct
@@ -17,8 +20,10 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 def read(path: Path) -> list[Record]:
-    """Return a file's whole records; ValueError if anything but its end is damaged."""
+    """Return a file's whole records, none of an empty file; ValueError if anything but its end is damaged."""
     content = path.read_bytes()
+    if not content:
+        return []  # its writer was killed before anything was flushed
     if not content.startswith(FILE_HEADER):
         raise ValueError(f"{path} is no .wandb file of version 0")
     records: list[Record] = []
@@ -59,7 +64,7 @@ def find(folder: Path, run_key: str, *, finished: bool = True) -> list[Record]:
 
 
 def run(records: Iterable[Record]) -> Any:
-    """Return the RunRecord: run_id, project, run_group, job_type, display_name, tags."""
+    """Return the RunRecord: run_id, sweep_id, project, run_group, job_type, display_name, tags, start_time."""
     return next(record.run for record in records if record.HasField("run"))
 
 
@@ -88,6 +93,11 @@ def summary(records: Iterable[Record]) -> dict[str, Any]:
 def exit_code(records: Iterable[Record]) -> int | None:
     """Return what the run ended with; None if it never did."""
     return next((record.exit.exit_code for record in records if record.HasField("exit")), None)
+
+
+def preempted(records: Iterable[Record]) -> bool:
+    """Whether a signal stopped the run, which another attempt is to go on with."""
+    return any(record.HasField("preempting") for record in records)
 
 
 def _values(items: Iterable[Any]) -> dict[str, Any]:

@@ -1,0 +1,158 @@
+"""Upload offline W&B runs, each of them once; without --upload only say which.
+
+python scripts/wandb_sync.py outputs [--upload]
+
+A run that was killed and started again has one folder an attempt, all with its W&B id. The last attempt holds the
+whole run, so it alone is uploaded, once it is over and if no other was uploaded before. An upload that breaks off
+leaves no mark, and the next one sends that run again, under its id.
+"""
+
+import argparse
+import fcntl
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wandb_file
+
+UPLOAD, BEFORE, NOT_OVER, OLDER = "to upload", "uploaded before", "not over", "older attempt"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One `.wandb` file: its run's name, group and state (finished, failed, or why it can't be told)."""
+
+    file: Path
+    name: str
+    group: str
+    state: str
+    started: float
+
+    @property
+    def over(self) -> bool:
+        """Whether the run came to an end, a good one or a bad one."""
+        return self.state in ("finished", "failed")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Say what is to be uploaded, or upload it; the exit code is 1 if something could not be uploaded."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("outputs", type=Path, help="the folder of results, with W&B's own folder in it")
+    parser.add_argument("--upload", action="store_true", help="upload what is to be uploaded")
+    args = parser.parse_args(argv)
+    if not args.outputs.is_dir():
+        parser.error(f"{args.outputs}: there is no such folder")
+    if not args.upload:
+        report(plan(args.outputs))
+        return 0
+    with alone(args.outputs):
+        planned = plan(args.outputs)
+        report(planned)
+        failures = [attempt for attempt, fate in planned if fate == UPLOAD and not upload(attempt)]
+    return int(bool(failures))
+
+
+def plan(outputs: Path) -> list[tuple[Attempt, str]]:
+    """Return every attempt below a folder with its fate, run by run, the oldest first."""
+    runs: dict[str, list[Path]] = defaultdict(list)
+    for file in outputs.rglob("run-*.wandb"):
+        runs[file.name].append(file)  # it has the W&B id
+    planned = [fate for files in runs.values() for fate in fates(files)]
+    return sorted(planned, key=lambda fate: fate[0].started)
+
+
+def fates(files: Sequence[Path]) -> Iterator[tuple[Attempt, str]]:
+    """Yield each attempt at one run with what is to become of it."""
+    if any(uploaded(file) for file in files):
+        yield from ((unread(file, "uploaded"), BEFORE) for file in files)
+        return
+    *older, newest = sorted(map(read, files), key=lambda attempt: attempt.started)
+    yield from ((attempt, OLDER) for attempt in older)
+    yield newest, UPLOAD if newest.over else NOT_OVER
+
+
+def uploaded(file: Path) -> bool:
+    """Whether `wandb sync` marked a file as uploaded, or its run was online and so uploaded itself."""
+    return mark(file).exists() or not file.parent.name.startswith("offline-")
+
+
+def mark(file: Path) -> Path:
+    """Return the file that `wandb sync` leaves beside one that it uploaded."""
+    return file.with_suffix(".wandb.synced")
+
+
+def unread(file: Path, state: str) -> Attempt:
+    """Return what is known of a file without its content."""
+    return Attempt(file, file.parent.name, "-", state, file.stat().st_mtime)
+
+
+def read(file: Path) -> Attempt:
+    """Return what a `.wandb` file says of itself; nothing it holds or lacks is an error."""
+    try:
+        records = wandb_file.read(file)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return unread(file, "damaged")
+    if not any(record.HasField("run") for record in records):
+        return unread(file, "nothing was written")
+    run = wandb_file.run(records)
+    return Attempt(file, run.display_name, run.run_group, state(records), run.start_time.ToNanoseconds() / 1e9)
+
+
+def state(records: Sequence[Any]) -> str:
+    """Return how a run ended, or that it has not."""
+    code = wandb_file.exit_code(records)
+    if code is None:
+        return "running or killed"
+    if wandb_file.preempted(records):
+        return "stopped by a signal"
+    return "failed" if code else "finished"
+
+
+def report(planned: Sequence[tuple[Attempt, str]]) -> None:
+    """Print what is to be uploaded and what is not over, a line each, and how many there are of everything."""
+    for attempt, fate in planned:
+        if fate != BEFORE:
+            print(f"{fate}: {attempt.name}, group {attempt.group}, {attempt.state} ({attempt.file.parent})")
+    counts = Counter(fate for _, fate in planned)
+    print(", ".join(f"{counts[fate]} {fate}" for fate in (UPLOAD, BEFORE, NOT_OVER, OLDER)))
+
+
+def upload(attempt: Attempt) -> bool:
+    """Let `wandb sync` upload an attempt's folder, and return whether all of it arrived.
+
+    wandb 0.31 marks a run as synced, and exits with 0, even if its rows were refused: then the mark goes again.
+    """
+    command = [sys.executable, "-m", "wandb", "sync", str(attempt.file.parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "ERROR" in done.stderr:
+        mark(attempt.file).unlink(missing_ok=True)
+    if not uploaded(attempt.file):
+        print(f"failed: {attempt.name}\n{done.stdout}{done.stderr}", file=sys.stderr)
+        return False
+    print(f"uploaded: {attempt.name}", flush=True)
+    return True
+
+
+@contextmanager
+def alone(outputs: Path) -> Iterator[None]:
+    """Keep a second upload from the same folder out: both would find the same runs to upload."""
+    descriptor = os.open(outputs, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"error: another upload from {outputs} is going on")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
