@@ -44,7 +44,7 @@ clean: ## Remove .venv and the tools' caches (outputs/ stays)
 
 .venv/ready-dev: .venv/ready
 	@echo "Installing the developer tools into .venv"
-	@$(PIP) -c constraints.txt -e '.[offline,dev]'
+	@$(PIP) -c constraints.txt -e '.[offline,dashboard,dev]'
 	@touch $@
 
 .venv/ready-bench: .venv/ready

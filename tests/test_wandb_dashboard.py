@@ -1,0 +1,183 @@
+"""The dashboard, built without a network, beside what real runs log; and saved to a stand-in for W&B's servers."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wandb_file
+import wandb_server
+from conftest import Compose, unshare
+from glue_pool.errors import TrainingFailed
+from glue_pool.train import run
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts/wandb_dashboard.py"
+SMALL = (
+    "experiment=offline",
+    "encoder.num_hidden_layers=2",
+    "data.train_rows=96",
+    "data.dev_rows=40",
+    "train.max_steps=4",
+    "pooling=mean",
+)
+RUN_ATTRIBUTES = {"group", "state", "displayName", "createdAt"}
+Key = tuple[str, str]
+
+
+def spec_of(*arguments: str, isolated: bool = False) -> dict[str, Any]:
+    """What the script prints, run without credentials; isolated: in a network namespace without a single route."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    command = [
+        *(unshare() if isolated else []),
+        sys.executable,
+        str(SCRIPT),
+        "--entity",
+        "someone",
+        "--dry-run",
+        *arguments,
+    ]
+    done = subprocess.run(command, env=clean | {"HOME": "/nonexistent"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    spec: dict[str, Any] = json.loads(done.stdout)
+    return spec
+
+
+def keys(spec: dict[str, Any]) -> set[Key]:
+    """Every key that a saved workspace names: ("history" | "summary" | "config" | "run", name)."""
+    found = {("history", spec["section"]["settings"]["xAxis"])}
+    for section in spec["section"]["panelBankConfig"]["sections"]:
+        for panel in section["panels"]:
+            found |= panel_keys(panel["viewType"], panel["config"])
+    for runset in spec["section"]["runSets"]:
+        assert not runset["filters"]["filters"]
+        named = [*runset["grouping"], *(key["key"] for key in runset["sort"]["keys"])]
+        found |= {config_or(key["section"], key["name"]) for key in named}
+        found |= {split(column) for column in runset["runFeed"]["columnOrder"]}
+    return found
+
+
+def panel_keys(kind: str, config: dict[str, Any]) -> set[Key]:
+    metrics, by = config.get("metrics", []), config.get("groupBy")
+    found = {("run", by) if by in RUN_ATTRIBUTES else config_or("config", by)} if by else set()
+    match kind:
+        case "Run History Line Plot":
+            return found | {("history", name) for name in [config["xAxis"], *metrics]}
+        case "Bar Chart":
+            return found | {("summary", name) for name in metrics}
+        case "Scatter Plot":
+            return found | {split(config["xAxis"]), split(config["yAxis"])}
+        case "Run Comparer":
+            return found
+    raise AssertionError(f"{kind}: which keys has it?")
+
+
+def split(accessor: str) -> Key:
+    section, name = accessor.split(":")
+    return config_or(section, name)
+
+
+def config_or(section: str, name: str) -> Key:
+    """W&B puts `.value` after the first part of a config key."""
+    return section, name.replace(".value", "", 1) if section == "config" else name
+
+
+@pytest.fixture(scope="module")
+def logged(composed: Compose, tmp_path_factory: pytest.TempPathFactory) -> set[Key]:
+    """Every key that is in the W&B files of three real runs, the last of which fails."""
+    folder = tmp_path_factory.mktemp("runs")
+    places = (f"output_root={folder}", f"data.cache_dir={folder / 'cache'}")
+    run(composed(*SMALL, *places, "task=rte"))
+    run(composed(*SMALL, *places, "task=mnli"))
+    with pytest.raises(TrainingFailed):
+        run(composed(*SMALL, *places, "task=rte", "optimizer.lr=1e30", "optimizer.max_grad_norm=null"))
+    found: set[Key] = {("run", name) for name in RUN_ATTRIBUTES}
+    for file in folder.rglob("run-*.wandb"):
+        records = wandb_file.find(folder, file.stem.removeprefix("run-"))
+        history = {name for row in wandb_file.history(records) for name in row}
+        found |= {("history", name) for name in history}
+        found |= {("summary", name) for name in history | set(wandb_file.summary(records))}
+        found |= {("config", name) for name in flat(wandb_file.config(records))}
+    return found
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in config.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{name}.")
+
+
+def test_it_needs_no_network_and_no_account() -> None:
+    if not unshare():
+        pytest.skip("unshare cannot make a network namespace here")
+    spec = spec_of(isolated=True)
+    assert [section["name"] for section in spec["section"]["panelBankConfig"]["sections"]] == [
+        "Dev score",
+        "Low-resource curves",
+        "Loss and learning rate",
+        "Cost",
+        "Collapsed and failed runs",
+    ]
+
+
+def test_every_key_in_it_is_one_that_real_runs_log(logged: set[Key]) -> None:
+    named = keys(spec_of())
+    assert named - logged == set()
+    assert {section for section, _ in named} == {"history", "summary", "config", "run"}
+
+
+@pytest.mark.parametrize(
+    ("written", "bogus", "key"),
+    [
+        ('"train/loss"', '"train/los"', ("history", "train/los")),
+        ('"peak_memory_bytes"', '"peak_memory"', ("summary", "peak_memory")),
+        ('"summary:error"', '"summary:reason"', ("summary", "reason")),
+        ('x=Config("labels.train_rows")', 'x=Config("labels.rows")', ("config", "labels.rows")),
+        ('expr.Config("labels.subset")', 'expr.Config("subset.name")', ("config", "subset.name")),
+        ('x="train_rows"', 'x="rows"', ("history", "rows")),
+        ('groupby="Group"', 'groupby="Team"', ("config", "Team")),
+    ],
+)
+def test_a_key_that_no_run_logs_is_found(
+    logged: set[Key], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, bogus: str, key: Key
+) -> None:
+    changed = tmp_path / "dashboard.py"
+    assert SCRIPT.read_text().count(written) == 1
+    changed.write_text(SCRIPT.read_text().replace(written, bogus))
+    monkeypatch.setattr(sys.modules[__name__], "SCRIPT", changed)
+    assert keys(spec_of()) - logged == {key}
+
+
+def test_it_is_saved_once_and_then_renewed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with wandb_server.serve() as backend:
+        environment = backend.environment() | {"HOME": str(tmp_path)}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        command = [sys.executable, str(SCRIPT), "--entity", "someone"]
+        first = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert first.returncode == 0, first.stderr
+        url = first.stderr.split("View saved: ")[1].split()[0]
+        again = subprocess.run([*command, "--url", url], capture_output=True, text=True, timeout=60)
+        assert again.returncode == 0, again.stderr
+    assert [view["projectName"] for view in backend.views] == ["glue_pool", "glue_pool"]
+    assert backend.views[0]["name"] == backend.views[1]["name"]
+    specs = [keys(json.loads(view["spec"])) for view in backend.views]
+    assert specs[0] == specs[1] == keys(spec_of())
+
+
+def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    environment = clean | {"HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:1"}
+    command = [sys.executable, str(SCRIPT), "--entity", "someone"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "wandb login" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
