@@ -186,6 +186,15 @@ def test_every_epoch_is_evaluated_and_a_training_cut_short_at_its_end(composed: 
     assert outcome.best.score == max(evaluation.score for evaluation in heard.evaluations)
 
 
+def test_evaluations_may_be_counted_in_steps(composed: Compose) -> None:
+    heard = Heard()
+    cfg = composed(*SMALL, "train.max_steps=5", "train.eval_steps=3")
+    _, outcome = train(cfg, observer=heard)
+    assert [evaluation.step for evaluation in heard.evaluations] == [3, 5]
+    assert [evaluation.epoch for evaluation in heard.evaluations] == [1.5, 2.5]
+    assert outcome.cost.evaluations == cfg.train.evaluations(50) == 2
+
+
 def test_the_learning_rate_rises_then_falls() -> None:
     cfg = OptimizerConfig(name="adamw", warmup_ratio=0.1)
     factors = [runner.learning_rate_factor(cfg, 20, step) for step in range(21)]

@@ -140,6 +140,31 @@ def test_a_run_that_kills_its_worker_twice_is_a_failed_one(sweeps: Sweeps, tmp_p
     assert by_pooling["deadly"]["score"] is None
 
 
+def test_workers_divide_the_cpu_and_each_has_a_gpu_of_its_own(sweeps: Sweeps, tmp_path: Path) -> None:
+    (tmp_path / "conf/pooling").mkdir(parents=True)
+    (tmp_path / "conf/pooling/told.yaml").write_text("name: told\n_target_: told.Told\ntanh: none\n")
+    (tmp_path / "told.py").write_text(
+        "import os\n"
+        "from glue_pool.models.poolers import Cls\n"
+        "class Told(Cls):\n"
+        "    def __init__(self, d, num_layers):\n"
+        "        super().__init__(d, num_layers)\n"
+        f"        with open({str(tmp_path / 'told')!r}, 'a') as file:\n"
+        "            print(os.getpid(), os.environ['CUDA_VISIBLE_DEVICES'], file=file)\n"
+    )
+    sweeps.environment |= {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        "CUDA_VISIBLE_DEVICES": "4,7",
+    }
+    del sweeps.environment["OMP_NUM_THREADS"]
+    sweeps("--config-dir", str(tmp_path / "conf"), "-m", "pooling=told", "seed=1,2,3,4", "train.device=cpu")
+    gpus = dict(line.split() for line in (tmp_path / "told").read_text().splitlines())
+    assert sorted(gpus.values()) == ["4", "7"]  # two workers, since there are two
+    manifests = [json.loads(file.read_text()) for file in sweeps.outputs.rglob("manifest.json")]
+    share = max(len(os.sched_getaffinity(0)) // 2, 1)
+    assert [manifest["hardware"]["threads"] for manifest in manifests] == [share] * 4
+
+
 def test_two_sweeps_share_the_work(sweeps: Sweeps) -> None:
     both = [sweeps.start("-m", *GRID, "train.max_steps=30") for _ in range(2)]
     said = [sweep.communicate(timeout=300) for sweep in both]
@@ -181,7 +206,7 @@ def test_a_dry_run_says_what_is_done_and_how_long_the_rest_takes_and_runs_nothin
     timing = done["timing"]
     assert timing["evaluations"] == 2
     single = sweeps("pooling=cls", "dry_run=true")
-    assert "1 runs, 0 of them done, 1 to run, about" in single
+    assert "1 run, 0 of them done, 1 to run, about" in single
 
 
 @pytest.mark.parametrize(

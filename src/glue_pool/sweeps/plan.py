@@ -54,8 +54,7 @@ def plan(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]
     Raises UserError with the job's overrides if it can't be composed, or its data or encoder aren't there.
     """
     planned = []
-    for overrides, cfg in zip(jobs, compose(loader, config, jobs), strict=True):
-        label = _label(overrides, jobs)
+    for label, cfg in zip(_labels(jobs), compose(loader, config, jobs), strict=True):
         with _naming(label):
             planned.append(Planned(cfg, results.find(cfg), label or cfg.task.name))
     return planned
@@ -65,15 +64,16 @@ def compose(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[st
     """Return the checked config of every job of a sweep; raises UserError with the job's overrides."""
     composer = _Composer(loader, config)
     composed = []
-    for overrides in jobs:
-        with _naming(_label(overrides, jobs)):
+    for label, overrides in zip(_labels(jobs), jobs, strict=True):
+        with _naming(label):
             composed.append(schema.check(composer.compose(overrides)))
     return composed
 
 
-def _label(overrides: Sequence[str], jobs: Sequence[Sequence[str]]) -> str:
-    """Return the overrides that not all jobs have."""
-    return " ".join(o for i, o in enumerate(overrides) if any(job[i] != o for job in jobs))
+def _labels(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Return of each job the overrides that not all jobs have."""
+    common = set(jobs[0]).intersection(*jobs)
+    return [" ".join(override for override in job if override not in common) for job in jobs]
 
 
 @contextmanager
@@ -100,8 +100,8 @@ class _Composer:
         self._config = config
         self._loader = loader
         self._parser = OverridesParser.create(config_loader=loader)
-        self._is_group = lru_cache(lambda name: bool(loader.get_group_options(name)))
-        self._composed = lru_cache(self._compose)
+        self._is_group = lru_cache(maxsize=None)(lambda name: bool(loader.get_group_options(name)))
+        self._composed = lru_cache(maxsize=None)(self._compose)
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         parsed = self._parser.parse_overrides(list(overrides))

@@ -32,7 +32,7 @@ def dry_run(runs: Sequence[Planned], estimate: Estimate, parallel: int | None = 
         else:
             rows.append(("to run", f"{run.label}{about}"))
     print_table(rows)
-    print(f"{len(runs)} runs, {len(runs) - len(left)} of them done, {len(left)} to run{_total(left, parallel)}")
+    print(f"{_runs(runs)}, {len(runs) - len(left)} of them done, {len(left)} to run{_total(left, parallel)}")
 
 
 class Screen:
@@ -55,7 +55,7 @@ class Screen:
 
     def __enter__(self) -> Self:
         there = len(self._runs) - self._total
-        self.say(f"{len(self._runs)} runs: {there} done before, {self._total} to run{self._time_left()}")
+        self.say(f"{_runs(self._runs)}: {there} done before, {self._total} to run{self._time_left()}")
         if self._bar:
             self._bar.start()
         return self
@@ -114,6 +114,10 @@ class Screen:
 
     def _time_left(self) -> str:
         return _total([self._estimate.seconds(run.cfg) for run in self._left.values()], self._parallel)
+
+
+def _runs(runs: Sequence[Planned]) -> str:
+    return f"{len(runs)} run" + "s" * (len(runs) != 1)
 
 
 def _total(seconds: Sequence[float | None], parallel: int | None) -> str:
