@@ -95,7 +95,7 @@ def test_a_single_run_and_a_sweep_share_folders_and_nothing_runs_twice(sweeps: S
 
 
 def test_a_failed_run_is_recorded_and_listed_and_the_others_go_on(sweeps: Sweeps) -> None:
-    said = sweeps("-m", "optimizer.lr=1e-4,1e10", "seed=1,2", code=1)
+    said = sweeps("-m", "pooling=mean", "optimizer.lr=1e-4,1e10", "seed=1,2", code=1)
     results = sweeps.results()
     assert sorted(result["status"] for result in results.values()) == ["completed", "completed", "failed", "failed"]
     failed = [result for result in results.values() if result["status"] == "failed"]
@@ -106,7 +106,7 @@ def test_a_failed_run_is_recorded_and_listed_and_the_others_go_on(sweeps: Sweeps
         assert len(re.findall(rf"(?m)^[ a-z]* {label}: TrainingFailed: the training loss is .*seed=", said)) == 1
     assert "2 done, 0 running, 2 failed, 0 left" in said
 
-    again = sweeps("-m", "optimizer.lr=1e-4,1e10", "seed=1,2", code=1)
+    again = sweeps("-m", "pooling=mean", "optimizer.lr=1e-4,1e10", "seed=1,2", code=1)
     assert "4 runs: 2 done before, 2 to run" in again
 
 

@@ -48,6 +48,7 @@ def main() -> None:
         commandline.check(sys.argv[1:], CONF)
     except UserError as error:
         _exit(error, 2)
+    sweeps.failures.clear()
     try:
         job()
     except Interrupted as stopped:

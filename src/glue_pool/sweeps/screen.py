@@ -1,5 +1,6 @@
 """What a person sees of a sweep: a line a run as it ends, how far it is, and in the end what failed."""
 
+import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -51,7 +52,7 @@ class Screen:
         self._total, self._done, self._failed = len(self._left), 0, 0
         self._bar = status_bar(self._file, self._total) if is_terminal(self._file) else None
         self._started = self._ticked = time.monotonic()
-        self._ended: set[str] = set()
+        self._timings: list[Mapping[str, float]] = []
 
     def __enter__(self) -> Self:
         there = len(self._runs) - self._total
@@ -69,6 +70,7 @@ class Screen:
     def done(self, run: Planned, result: Mapping[str, Any]) -> None:
         """Say that a run has its result."""
         self._done += 1
+        self._timings.append(result["timing"])
         self._estimate.add(result)
         self._ends(run, f"{_score(result)}, {clock(result['timing']['total_seconds'])}")
 
@@ -98,6 +100,8 @@ class Screen:
         there = len(self._runs) - self._total
         before = f"{there} before, " if there else ""
         rows = [("done", f"{before}{self._done} now, {clock(time.monotonic() - self._started)}")]
+        if self._timings:
+            rows.append(("a run", _medians(self._timings)))
         if failed:
             rows.append(("failed", "\n".join(f"{label}: {error}" for label, error in failed.items())))
             rows.append(("try next", "the same command runs what failed once more, and nothing else"))
@@ -114,6 +118,15 @@ class Screen:
 
     def _time_left(self) -> str:
         return _total([self._estimate.seconds(run.cfg) for run in self._left.values()], self._parallel)
+
+
+def _medians(timings: Sequence[Mapping[str, float]]) -> str:
+    train, evaluation, total = (
+        [timing[f"{part}_seconds"] for timing in timings] for part in ("train", "eval", "total")
+    )
+    rest = [t - a - b for t, a, b in zip(total, train, evaluation, strict=True)]
+    parts = {"training": train, "evaluation": evaluation, "the rest": rest}
+    return ", ".join(f"{statistics.median(seconds):.2f} s {part}" for part, seconds in parts.items()) + " (medians)"
 
 
 def _runs(runs: Sequence[Planned]) -> str:
