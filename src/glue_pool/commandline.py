@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -35,6 +35,7 @@ def check(argv: Sequence[str], conf: Path) -> None:
             "quotes that the shell leaves: 'key=\"a b\"'"
         ) from None
     sweep = args.multirun or any(override.key_or_group == "hydra.mode" for override in overrides)
+    hydras_own = [str(override.input_line) for override in overrides if override.key_or_group.startswith("hydra/")]
     overrides = [override for override in overrides if not override.is_hydra_override()]
     folders = [conf]
     if args.config_dir:
@@ -46,7 +47,7 @@ def check(argv: Sequence[str], conf: Path) -> None:
         chosen = [f"hydra.searchpath={json.dumps([f'file://{f}' for f in folders[1:]], ensure_ascii=False)}"]
         picked = [o for o in overrides if o.key_or_group in groups]
         chosen += [f"{o.key_or_group}={_choices(o, groups[o.key_or_group])[0]}" for o in picked]
-        composed = _compose(chosen)
+        composed = _compose([*chosen, *hydras_own])
     sweep = sweep or composed.hydra.mode == RunMode.MULTIRUN  # as an experiment says
     with open_dict(composed):
         del composed["hydra"]
@@ -132,6 +133,12 @@ def _compose(overrides: list[str]) -> DictConfig:
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
         for fewer in range(1, len(overrides)):  # the first that can't be composed is the culprit
             _compose(overrides[:fewer])
+        if isinstance(error, MissingConfigException) and error.options:
+            group, _, choice = overrides[-1].partition("=")
+            there = ", ".join(error.options)
+            raise UserError(
+                f"{overrides[-1]}: no such {group}{nearest(choice, error.options)} (there are {there})"
+            ) from None
         cause: BaseException = error
         while cause.__cause__:
             cause = cause.__cause__

@@ -88,10 +88,8 @@ class Screen:
 
     def tick(self) -> None:
         """Bring the bar up to date, once a second at most."""
-        now = time.monotonic()
-        if self._bar and now - self._ticked > TICK_SECONDS:
-            self._ticked = now
-            self._bar.update(self._bar.task_ids[0], completed=self._done + self._failed, state=self._state())
+        if self._bar and time.monotonic() - self._ticked > TICK_SECONDS:
+            self._show(self._state())
 
     def end(self, failed: Mapping[str, str]) -> None:
         """Print what the sweep came to, and what failed with its error."""
@@ -109,7 +107,14 @@ class Screen:
 
     def _ends(self, run: Planned, what: str) -> None:
         self._left.pop(run.folder.key, None)
-        self.say(f"[{self._done + self._failed}/{self._total}] {run.label}: {what} ({self._state()})")
+        state = self._state()
+        self.say(f"[{self._done + self._failed}/{self._total}] {run.label}: {what} ({state})")
+        self._show(state)
+
+    def _show(self, state: str) -> None:
+        self._ticked = time.monotonic()
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=self._done + self._failed, state=state)
 
     def _state(self) -> str:
         running = sum(locks.holder(run.folder.lock) is not None for run in self._left.values())
