@@ -17,6 +17,7 @@ from glue_pool.sweeps.plan import Planned, plan
 from glue_pool.sweeps.screen import Screen, dry_run
 
 HELD_SECONDS = 1.0  # between two looks at the runs that other processes hold
+DEAD_LOOKS = 10  # at a run that a dead process holds
 
 
 class Launcher(AbstractContextManager["Launcher"], Protocol):
@@ -135,5 +136,10 @@ class _Sweep:
 def _record_death(run: Planned, message: str | None) -> None:
     """Write down that a run's process died, since it could not do so itself."""
     about = results.describe(run.cfg, run.folder.key)
-    with suppress(Held, TrainingFailed), locks.hold(run.folder.lock):
-        run.folder.record_failure(run.cfg, results.failed(about, WorkerDied(message)))
+    for _ in range(DEAD_LOOKS):
+        try:
+            with suppress(TrainingFailed), locks.hold(run.folder.lock):
+                run.folder.record_failure(run.cfg, results.failed(about, WorkerDied(message)))
+            return
+        except Held:  # by someone who came in between, or still by the dead one, whose parent has not taken note
+            time.sleep(HELD_SECONDS)
