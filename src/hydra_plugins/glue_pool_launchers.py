@@ -10,14 +10,14 @@ import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from glue_pool.sweeps import sweep
@@ -97,6 +97,41 @@ class LocalLauncher(_Runs):
         return Workers(logs, self.workers)
 
 
+class SlurmLauncher(_Runs):
+    """Slurm jobs; the parameters go by submitit's names."""
+
+    def __init__(
+        self,
+        timeout_min: int,
+        mem_gb: float | None = None,
+        runs_per_job: int = 1,
+        max_num_timeout: int = 3,
+        **parameters: Any,
+    ) -> None:
+        self.runs_per_job, self.max_num_timeout = runs_per_job, max_num_timeout
+        memory = None if mem_gb is None else f"{round(mem_gb * 1024)}MB"
+        self.parameters = {"time": timeout_min, "mem": memory, **_plain(parameters)}
+
+    def launcher(self, logs: Path) -> "sweep.Launcher":
+        """Return the Slurm jobs."""
+        from glue_pool.sweeps.slurm import Jobs
+
+        return Jobs(logs, self.parameters, runs_per_job=self.runs_per_job, max_num_timeout=self.max_num_timeout)
+
+
+class RayLauncher(_Runs):
+    """Ray tasks, on this machine or on a cluster."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = _plain(options)
+
+    def launcher(self, logs: Path) -> "sweep.Launcher":
+        """Return the Ray tasks."""
+        from glue_pool.sweeps.on_ray import Tasks
+
+        return Tasks(logs, **self.options)
+
+
 class PrepareLauncher(_Jobs):
     """Fetches, checks and tokenises what the jobs need; `glue_pool.prepare` is made of it."""
 
@@ -107,6 +142,12 @@ class PrepareLauncher(_Jobs):
 
         prepare(compose(self.loader, self.config, jobs))
         return [None] * len(jobs)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: OmegaConf.to_object(value) if OmegaConf.is_config(value) else value for name, value in options.items()
+    }
 
 
 def _returned(overrides: Sequence[str], score: float | None) -> JobReturn:
