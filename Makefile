@@ -6,10 +6,10 @@ PIP    := .venv/bin/python -m pip install -qq --disable-pip-version-check --prog
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check bench clean
+.PHONY: help train test test-cluster check bench clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  ARGS="..." passes through: make train ARGS="task=mrpc seed=7", make test ARGS="-k poolers"'
 
 train: .venv/ready ## Fine-tune the packaged MiniLM on generated data: the main job, no model hub needed
@@ -17,6 +17,9 @@ train: .venv/ready ## Fine-tune the packaged MiniLM on generated data: the main 
 
 test: .venv/ready-dev ## Run the tests
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 $(ARGS)
+
+test-cluster: .venv/ready-cluster ## Run sweeps on a real Slurm and a real Ray; needs root, skips what isn't there
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -m cluster -n 2 --dist loadfile tests/cluster $(ARGS)
 
 check: .venv/ready-dev ## Check format, lint and types
 	@.venv/bin/ruff format --check
@@ -45,6 +48,11 @@ clean: ## Remove .venv and the tools' caches (outputs/ stays)
 .venv/ready-dev: .venv/ready
 	@echo "Installing the developer tools into .venv"
 	@$(PIP) -c constraints.txt -e '.[offline,dashboard,dev]'
+	@touch $@
+
+.venv/ready-cluster: .venv/ready-dev
+	@echo "Installing submitit and Ray into .venv"
+	@$(PIP) -c constraints.txt -e '.[offline,dev,slurm,ray]'
 	@touch $@
 
 .venv/ready-bench: .venv/ready
