@@ -69,12 +69,16 @@ def plan(outputs: Path) -> list[tuple[Attempt, str]]:
 
 def fates(files: Sequence[Path]) -> Iterator[tuple[Attempt, str]]:
     """Yield each attempt at one run with what is to become of it."""
-    if any(uploaded(file) for file in files):
+    if all(uploaded(file) for file in files):
         yield from ((unread(file, "uploaded"), BEFORE) for file in files)
         return
     *older, newest = sorted(map(read, files), key=lambda attempt: attempt.started)
-    yield from ((attempt, OLDER) for attempt in older)
-    yield newest, UPLOAD if newest.over else NOT_OVER
+    before = [attempt for attempt in (*older, newest) if uploaded(attempt.file)]
+    yield from ((attempt, BEFORE if before else OLDER) for attempt in older)
+    if newest in before or any(attempt.state == "finished" for attempt in before):
+        yield newest, BEFORE
+    else:  # if something was uploaded it had failed: this attempt holds the whole run, and takes its place
+        yield newest, UPLOAD if newest.over else NOT_OVER
 
 
 def uploaded(file: Path) -> bool:

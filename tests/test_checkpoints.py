@@ -24,12 +24,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from filelock import SoftFileLease
 from safetensors import safe_open
 
 import wandb_file
 from glue_pool import checkpoints, train
 from glue_pool.checkpoints import Checkpoint
 from glue_pool.errors import Interrupted
+from glue_pool.locks import Lease
 from glue_pool.results import RunFolder
 from glue_pool.schema import CheckpointConfig
 from glue_pool.signals import Signals
@@ -326,7 +328,8 @@ def keeper(runs: Runs, minutes: float | None = 5.0, min_seconds: float = 20.0) -
     """What a further attempt would keep its state in."""
     manifest = json.loads((runs.folder / "manifest.json").read_text())
     folder, cfg = RunFolder(runs.folder, manifest["run_key"]), CheckpointConfig(minutes, min_seconds)
-    return Checkpoint(folder, cfg, manifest, Signals(), time.perf_counter())
+    lease = Lease(SoftFileLease(runs.folder / "lease"))  # not held, and so not lost
+    return Checkpoint(folder, cfg, manifest, Signals(), time.perf_counter(), lease)
 
 
 @pytest.mark.parametrize("name", SPOILT)
@@ -404,7 +407,7 @@ def test_a_checkpoint_is_due_after_minutes_or_at_the_end_of_an_epoch_that_took_l
         (1e-9, 20.0, [True, True]),
     ):
         kept = keeper(copy, minutes, min_seconds)
-        assert [kept.due(epoch_end=epoch_end) for epoch_end in (False, True)] == due
+        assert [kept.due(at_an_end=at_an_end) for at_an_end in (False, True)] == due
 
 
 def test_the_end_of_an_epoch_leaves_a_checkpoint_if_it_saves_enough_work(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from glue_pool import locks
-from glue_pool.errors import Held
+from glue_pool.errors import Held, UserError
 from test_train import TINY
 
 HOLDER = """
@@ -78,22 +78,55 @@ def test_a_holder_on_another_host_is_alive_as_long_as_it_renews_its_lease(
         with pytest.raises(Held, match=f"process {process.pid} on elsewhere works on it"), locks.hold(lock):
             pass
         process.kill()
-        started = time.monotonic()
+        killed = time.monotonic()
+        while True:  # it counts as alive for as long as its lease lasts
+            try:
+                with locks.hold(lock):
+                    break
+            except Held:
+                assert time.monotonic() - killed < 4
+                time.sleep(0.1)
+        assert 1 < time.monotonic() - killed < 12
+
+
+def test_a_lease_that_a_power_cut_left_empty_is_taken_over(tmp_path: Path) -> None:
+    lock = tmp_path / "run.lock"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    assert locks.holder(lock) is None
+    with locks.hold(lock):
+        assert locks.holder(lock)
+
+
+def test_a_killed_holder_that_nobody_has_noted_yet_is_not_called_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "LEASE_SECONDS", 2.0)
+    lock = tmp_path / "run.lock"
+    with another_process(lock, 2.0) as process:
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+        assert locks.holder(lock) is None
         with locks.hold(lock):
-            assert 1 < time.monotonic() - started < 10
+            pass
+
+
+def test_a_folder_in_which_no_lease_can_be_written_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / ".locks").touch()
+    with pytest.raises(UserError, match=r"\.locks"), locks.hold(tmp_path / ".locks/run.lock"):
+        pass
 
 
 def test_who_stood_still_too_long_does_not_pass_for_the_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "LEASE_SECONDS", 0.6)
     lock = tmp_path / "run.lock"
 
-    def lose() -> None:
-        with locks.hold(lock):
-            lock.unlink()
-            time.sleep(1)
-
-    with pytest.raises(Held, match="another took the run over"):
-        lose()
+    with locks.hold(lock) as lease:
+        lease.check()
+        lock.unlink()
+        time.sleep(1)
+        with pytest.raises(Held, match="another took the run over"):
+            lease.check()
 
 
 def test_two_processes_that_reach_one_run_train_it_once(tmp_path: Path) -> None:

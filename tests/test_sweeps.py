@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from glue_pool.sweeps.local import Workers
 from test_train import TINY
 
 GRID = ("pooling=mean,cls", "seed=1,2")
@@ -62,6 +63,13 @@ def _seconds(limit: float) -> Iterator[None]:
     while time.monotonic() < deadline:
         yield
         time.sleep(0.02)
+
+
+def alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture
@@ -180,12 +188,29 @@ def test_a_sweep_that_is_killed_takes_its_workers_along(sweeps: Sweeps) -> None:
         worker = sweeps.worker()
         sweep.kill()
         sweep.communicate()
-    for _ in _seconds(20):
-        if not Path(f"/proc/{worker}").exists():
-            break
-    assert not Path(f"/proc/{worker}").exists()
+    assert any(not alive(worker) for _ in _seconds(20))
     assert list(sweeps.outputs.rglob("checkpoint.safetensors"))
     assert not list(sweeps.outputs.glob(".locks/*"))
+
+
+def test_sigterm_stops_a_sweep_in_one_line_and_leaves_its_checkpoints(sweeps: Sweeps) -> None:
+    with sweeps.start("-m", *GRID, "train.max_steps=2000", "train.eval_steps=10") as sweep:
+        sweeps.worker()
+        sweep.terminate()
+        _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 128 + signal.SIGTERM
+    assert err == "interrupted by SIGTERM; the same command goes on\n"
+    assert list(sweeps.outputs.rglob("checkpoint.safetensors"))
+    assert not list(sweeps.outputs.glob(".locks/*"))
+
+
+def test_a_machine_whose_driver_is_broken_has_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho No devices were found\nexit 6\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert Workers(tmp_path).number == 1
 
 
 def test_a_dry_run_says_what_is_done_and_how_long_the_rest_takes_and_runs_nothing(sweeps: Sweeps) -> None:

@@ -147,6 +147,17 @@ def test_a_finished_run_is_not_run_again_unless_forced(
     assert again["score"] == first["score"]
 
 
+def test_a_run_that_nobody_watches_to_the_end_has_its_result(tmp_path: Path) -> None:
+    environment = {**os.environ, "GLUE_POOL_OUTPUTS": str(tmp_path / "o"), "GLUE_POOL_CACHE": str(tmp_path / "c")}
+    command = [sys.executable, "-m", "glue_pool.train", *TINY, "pooling=mean", "tracking=none"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.close()
+        process.wait(120)
+    _, result = the_result(tmp_path / "o")
+    assert result["status"] == "completed"
+
+
 def test_what_cannot_change_the_numbers_does_not_change_the_folder(composed: Compose, tmp_path: Path) -> None:
     from glue_pool.results import run_key
 

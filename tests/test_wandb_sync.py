@@ -110,6 +110,14 @@ def test_a_later_attempt_at_an_uploaded_run_is_left_alone(outputs: Path, backend
     assert backend.uploads()[DONE] == 1
 
 
+def test_a_success_takes_the_place_of_an_uploaded_failure(outputs: Path, backend: Backend) -> None:
+    wandb_sync.main([str(outputs), "--upload"])
+    attempt(outputs, FAILED, "completed", rows=3)
+    for _ in range(2):
+        wandb_sync.main([str(outputs), "--upload"])
+        assert backend.uploads() == {DONE: 1, RESUMED: 1, FAILED: 2}
+
+
 @pytest.mark.parametrize("part", ["graphql", "file_stream"])
 def test_an_upload_that_failed_is_said_and_tried_again(
     outputs: Path, backend: Backend, capsys: pytest.CaptureFixture[str], part: str

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from glue_pool.errors import Interrupted
+from glue_pool.locks import Lease
 from glue_pool.results import RunFolder, write_atomically
 from glue_pool.schema import CheckpointConfig
 from glue_pool.signals import Signals
@@ -47,7 +48,8 @@ class Checkpoint:
     """The keeper of one run's training: its file, when that is due, and what earlier attempts took.
 
     manifest: what the run is made with; started: `time.perf_counter()` at the start of this attempt, whose training is
-    about to begin; command: what the user is to run to go on. `resumed_at`: the steps at which the run was resumed.
+    about to begin; lease: what this process holds of the run; command: what the user is to run to go on.
+    `resumed_at`: the steps at which the run was resumed.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class Checkpoint:
         manifest: Mapping[str, Any],
         signals: Signals,
         started: float,
+        lease: Lease,
         command: str = "the same command",
     ) -> None:
         self.path = folder.checkpoint
         self.resumed_at: list[int] = []
         self._cfg, self._signals, self._started, self._command = cfg, signals, started, command
+        self._lease = lease
         self._made_with = made_with(folder.key, manifest)
         self._saved = time.perf_counter()
         self._setup_seconds = self._saved - started
@@ -97,11 +101,11 @@ class Checkpoint:
         self._earlier, self._step = dict.fromkeys(self._earlier, 0.0), None
         self.resumed_at.clear()
 
-    def due(self, *, epoch_end: bool) -> bool:
+    def due(self, *, at_an_end: bool) -> bool:
         """Whether too much work would be lost without a checkpoint now."""
         lost = time.perf_counter() - self._saved
         by_time = self._cfg.minutes is not None and lost >= 60 * self._cfg.minutes
-        return by_time or (epoch_end and lost >= self._cfg.min_seconds)
+        return by_time or (at_an_end and lost >= self._cfg.min_seconds)
 
     def save(self, state: State) -> None:
         """Write the state in the place of the one before; a full disk is a warning, once."""
@@ -113,6 +117,7 @@ class Checkpoint:
             "resumed_at_steps": self.resumed_at,
             "made_with": self._made_with,
         }
+        self._lease.check()
         try:
             write(self.path, state.tensors, about)
             self._step = state.step
@@ -141,9 +146,13 @@ class Checkpoint:
 
 
 def made_with(run_key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what has to be the same for a run to go on: itself, and what may change the last bits of its numbers."""
+    """Return what has to be the same for a run to go on: itself, its rows, and what computes with them.
+
+    The number of threads and the kind of CPU or GPU may differ, and the last bits of its numbers with them.
+    """
     same = {name: manifest[name] for name in ("versions", "git", "precision", "batching")}
-    return {"run_key": run_key, **same, "device": manifest["hardware"]["device"]}
+    fingerprints = manifest["data"]["fingerprints"]
+    return {"run_key": run_key, **same, "device": manifest["hardware"]["device"], "data": fingerprints}
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

@@ -2,33 +2,50 @@
 
 import os
 import socket
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import SoftFileLease, Timeout
+from filelock import OwnerRecord, SoftFileLease, Timeout
 
-from glue_pool.errors import Held
+from glue_pool.errors import Held, UserError
 
-LEASE_SECONDS = 60.0  # a holder on another host that has not renewed its lease for so long is dead
-POLL_SECONDS = 1.0
+LEASE_SECONDS = 60.0  # a holder that has not renewed its lease for so long is dead; it does so three times as often
+UNREADABLE_SECONDS = 5.0  # a lease that says nothing for so long is what a power cut left of one
+POLL_SECONDS = 0.2
+
+
+class Lease:
+    """What a process holds while it works on a run."""
+
+    def __init__(self, lease: SoftFileLease) -> None:
+        self._lease = lease
+
+    def check(self) -> None:
+        """Raise `Held` if the lease was lost: to be asked before anything is written that others write too."""
+        if self._lease.compromise:
+            raise Held(f"this process stood still for more than {LEASE_SECONDS:g} s, and another took the run over")
 
 
 @contextmanager
-def hold(file: Path) -> Iterator[None]:
+def hold(file: Path) -> Iterator[Lease]:
     """Hold a lease while the `with` lasts; it leaves nothing behind.
 
-    Raises `Held`, with who it is, where a living process holds it. The lease of a dead one is taken over: at once if
-    it ran on this host, else after `LEASE_SECONDS` without a sign of life.
+    Raises `Held`, with who it is, where a process that shows signs of life holds it, and UserError where no lease can
+    be written. That of a dead process is taken over: at once if it ran on this host, else once `LEASE_SECONDS` have
+    passed without a sign of life, and as many of watching.
     """
     lease = SoftFileLease(file, lease_duration=LEASE_SECONDS)
     made = [folder for folder in file.parents if not folder.exists()]
-    _acquire(lease, file)
     try:
-        yield
-        if lease.compromise:
-            raise Held(f"this process stood still for more than {LEASE_SECONDS:g} s, and another took the run over")
+        _acquire(lease, file)
+    except OSError as error:
+        raise UserError(f"{file}: can't be written ({error.strerror}); choose another output_root=…") from None
+    try:
+        yield Lease(lease)
     finally:
         lease.release()
         for folder in made or [file.parent]:
@@ -37,13 +54,14 @@ def hold(file: Path) -> Iterator[None]:
 
 
 def holder(file: Path) -> str | None:
-    """Return who holds a lease, as `process 123 on host`, whether alive or dead; None if nobody does."""
+    """Return which process holds a lease and shows signs of life, as `process 123 on host`; None if none does."""
     owner = SoftFileLease(file, lease_duration=LEASE_SECONDS).owner
-    return None if owner is None else f"process {owner.pid} on {_host(owner.hostname)}"
+    if owner is None or _ended(owner) or _age(file) > LEASE_SECONDS:
+        return None
+    return _name(owner)
 
 
 def _acquire(lease: SoftFileLease, file: Path) -> None:
-    first_sign: int | None = None
     while True:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -52,21 +70,40 @@ def _acquire(lease: SoftFileLease, file: Path) -> None:
         except FileNotFoundError:  # the last holder has just tidied the folder away
             continue
         except Timeout:
-            owner, sign = lease.owner, _changed(file)
-        if owner is None or sign is None:  # being written, or just released
-            time.sleep(0.01)
-            continue
-        first_sign = first_sign or sign
-        if _host(owner.hostname) == socket.gethostname() or sign != first_sign:
-            raise Held(f"process {owner.pid} on {_host(owner.hostname)} works on it")
-        time.sleep(POLL_SECONDS)
+            pass
+        owner, age = lease.owner, _age(file)
+        if owner is None:  # being written, or just released
+            if age > UNREADABLE_SECONDS:
+                lease.force_break()
+            time.sleep(POLL_SECONDS / 10)
+        elif age < LEASE_SECONDS and not _ended(owner):
+            raise Held(f"{_name(owner)} works on it")
+        else:  # filelock takes it over, when its holder is certain to be dead
+            time.sleep(POLL_SECONDS)
 
 
-def _changed(file: Path) -> int | None:
-    with suppress(OSError):
-        return file.stat().st_mtime_ns
-    return None
+def _age(file: Path) -> float:
+    """Return the seconds since a lease was renewed, by the clock of the file system that it is on; 0 if it is gone."""
+    try:
+        with tempfile.TemporaryFile(dir=file.parent) as now:
+            return os.fstat(now.fileno()).st_mtime - file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
-def _host(name: str) -> str:
-    return name.partition("?")[0]  # filelock adds the process namespace of a container
+def _ended(owner: OwnerRecord) -> bool:
+    """Say whether a process of this host is dead, also if its parent has not taken note of that yet."""
+    if owner.hostname != socket.gethostname():
+        return False
+    try:
+        return Path(f"/proc/{owner.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return sys.platform == "linux"
+
+
+def _name(owner: OwnerRecord) -> str:
+    return f"process {owner.pid} on {_host(owner)}"
+
+
+def _host(owner: OwnerRecord) -> str:
+    return owner.hostname.partition("?")[0]  # filelock adds the process namespace of a container

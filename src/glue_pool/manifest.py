@@ -65,7 +65,7 @@ def _versions() -> dict[str, str]:
 def _git() -> dict[str, Any] | None:
     """Commit of the checkout that this code runs from, and whether it has uncommitted changes; None without one."""
     try:
-        commit, status = (
+        _, commit, status = (
             subprocess.run(
                 ["git", *arguments],
                 cwd=Path(__file__).parent,
@@ -74,7 +74,11 @@ def _git() -> dict[str, Any] | None:
                 check=True,
                 timeout=10,
             ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+            for arguments in (
+                ["ls-files", "--error-unmatch", Path(__file__).name],  # else it is installed in somebody else's
+                ["rev-parse", "HEAD"],
+                ["status", "--porcelain", "--", "."],
+            )
         )
     except (OSError, subprocess.SubprocessError):
         return None

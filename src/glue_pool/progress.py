@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -75,10 +76,17 @@ class Progress:
         self._print(f"{self._description}: epoch {epoch:g}, {splits}")
 
     def _print(self, line: str) -> None:
-        if self._bar:
-            self._bar.console.print(printable(line, self._file), markup=False, highlight=False, soft_wrap=True)
+        say(line, self._file, self._bar)
+
+
+def say(line: str, file: TextIO, bar: Bar | None = None) -> None:
+    """Print a line, above the bar if there is one; where nobody reads or the disk is full, nothing comes of it."""
+    text = printable(line, file)
+    with suppress(OSError):
+        if bar:
+            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(printable(line, self._file), file=self._file, flush=True)
+            print(text, file=file, flush=True)
 
 
 def print_table(rows: Mapping[str, object] | Iterable[tuple[str, object]], file: TextIO | None = None) -> None:
@@ -89,12 +97,12 @@ def print_table(rows: Mapping[str, object] | Iterable[tuple[str, object]], file:
     file = file or sys.stdout
     pairs = list(rows.items() if isinstance(rows, Mapping) else rows)
     width = max((len(name) for name, _ in pairs), default=0)
-    print(file=file)
+    say("", file)
     for name, value in pairs:
         for i, line in enumerate(str(value).splitlines() or [""]):
             label = "" if i else name
-            print(printable(f"  {label:{width}}  {line}".rstrip(), file), file=file)
-    print(file=file, flush=True)
+            say(f"  {label:{width}}  {line}".rstrip(), file)
+    say("", file)
 
 
 def is_terminal(file: TextIO) -> bool:

@@ -208,9 +208,12 @@ class _Training:
         upcoming = _endless(self.train, self.cfg, self.seed, self.step)
         while self.step < self.total:
             self._take_step(upcoming)
-            self._keep_if_due()
+            self._stop_if_signalled()
+            self._keep_if_due(at_an_end=False)  # an evaluation may take long
             if self._evaluation_is_due():
                 self._evaluate()
+            if self.step < self.total and (self.step == self.evaluated or self.step % self.per_epoch == 0):
+                self._keep_if_due(at_an_end=True)
         self.cost.peak_memory_bytes = self._peak_memory_bytes()
         return Outcome(self.evaluations[-1], _best(self.evaluations), self.total, self.cost)
 
@@ -251,8 +254,6 @@ class _Training:
         self.cost.eval_seconds += evaluation.seconds
         self.cost.evaluations += 1
         self._tell(evaluation)
-        if self.keeper and self.step < self.total and self.keeper.due(epoch_end=True):
-            self.keeper.save(self.state())
 
     def _tell(self, said: Step | Evaluation) -> None:
         self.told.append(said)
@@ -261,9 +262,8 @@ class _Training:
         else:
             self.observer.on_evaluation(said)
 
-    def _keep_if_due(self) -> None:
-        self._stop_if_signalled()
-        if self.keeper and self.keeper.due(epoch_end=False):
+    def _keep_if_due(self, *, at_an_end: bool) -> None:
+        if self.keeper and self.keeper.due(at_an_end=at_an_end):
             self.keeper.save(self.state())
 
     def _stop_if_signalled(self) -> None:
@@ -418,7 +418,7 @@ class Losses:
         if not self._losses:
             return {}
         _, examples, losses = zip(*self._losses, strict=True)
-        return {"loss": torch.stack(losses), "examples": torch.tensor(examples)}
+        return {"loss": torch.stack([loss.cpu() for loss in losses]), "examples": torch.tensor(examples)}
 
     def restore(self, step: int, tensors: Mapping[str, Tensor], were_read: int) -> None:
         """Take in the losses of the steps up to this one."""

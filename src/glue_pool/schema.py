@@ -218,9 +218,9 @@ class CheckpointConfig:
     """How much work a run may lose if it is killed; SIGTERM, SIGUSR2 and Ctrl-C lose none."""
 
     minutes: float | None = key(5.0, above=0)
-    """A checkpoint is written after so many minutes without one; null writes them at the ends of epochs alone."""
+    """One is written after so many minutes without; null leaves it to the ends of epochs and evaluations."""
     min_seconds: float = key(20.0, at_least=0)
-    """The end of an epoch leaves a checkpoint unless less work than this would be lost without it."""
+    """The end of an epoch or an evaluation leaves one unless less work than this would be lost without it."""
 
 
 @dataclass

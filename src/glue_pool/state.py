@@ -31,8 +31,8 @@ class Keeper(Protocol):
     def set_aside(self, reason: str) -> None:
         """The state that `resume` gave is of another training."""
 
-    def due(self, *, epoch_end: bool) -> bool:
-        """Whether a state is to be saved after this step, or after the evaluation at the end of this epoch."""
+    def due(self, *, at_an_end: bool) -> bool:
+        """Whether a state is to be saved after this step; at_an_end: an epoch or an evaluation ended with it."""
 
     def save(self, state: State) -> None:
         """Keep this state in the place of the one before."""

@@ -55,7 +55,8 @@ def main() -> None:
         print(stopped, file=sys.stderr)
         sys.exit(stopped.exit_code)
     except KeyboardInterrupt:
-        _exit("interrupted; the same command goes on", 128 + signal.SIGINT)
+        again = " without force=true" if "force=true" in sys.argv else ""
+        _exit(f"interrupted; the same command{again} goes on", 128 + signal.SIGINT)
     if sweeps.failures:
         sys.exit(1)
 
@@ -98,13 +99,13 @@ def run(cfg: Config) -> dict[str, Any]:
     if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:
         return _there_already(cfg, folder, done)
     results.check_output_root(cfg, folder)
-    with locks.hold(folder.lock):
+    with locks.hold(folder.lock) as lease:
         if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:  # its holder was just done
             return _there_already(cfg, folder, done)
         about = results.describe(cfg, folder.key)
         try:
-            return _train(cfg, folder, about, started)
-        except UserError:
+            result = _train(cfg, folder, about, lease, started)
+        except (UserError, Held):
             raise
         except Exception as error:
             if not isinstance(error, NotWritten):  # what is mended before the next attempt may change the training
@@ -112,9 +113,11 @@ def run(cfg: Config) -> dict[str, Any]:
             with suppress(TrainingFailed):  # a full disk; without a result the run counts as unfinished
                 folder.record_failure(cfg, results.failed(about, error))
             raise
+    report(cfg, folder, result)
+    return result
 
 
-def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float) -> dict[str, Any]:
+def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.Lease, started: float) -> dict[str, Any]:
     """Train what isn't there yet, and fill in what is known about it as soon as it is."""
     with _without_collector():
         from glue_pool.tracking import import_wandb
@@ -147,7 +150,7 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
         made_with = manifest(cfg, folder.key, blueprint, data)
         folder.create(cfg, made_with)
         again = "the same command without force=true" if cfg.force else "the same command"
-        checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, again)
+        checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, lease, again)
         about |= results.facts(data, model.parameter_counts(), checkpoint.resumed_at)
         try:
             outcome = fit(
@@ -158,10 +161,11 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
                 cfg=cfg.train,
                 optimizer=cfg.optimizer,
                 seed=cfg.seed,
-                observer=_Watch(folder, tracker, progress),
+                observer=_Watch(folder, lease, tracker, progress),
                 log_every=cfg.tracking.log_every,
                 keeper=checkpoint,
             )
+            lease.check()
             if cfg.save_model:
                 with results.writing(folder.model):
                     saved.save(model, cfg, blueprint.folder, folder.model)
@@ -173,7 +177,6 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], started: float
             tracker.summary(results.failed(about, error))
             raise
         tracker.summary(result)
-    report(cfg, folder, result)
     return result
 
 
@@ -229,8 +232,8 @@ def _without_collector() -> Iterator[None]:
 class _Watch:
     """Hears of the training, and tells the history file, W&B and the person watching."""
 
-    def __init__(self, folder: RunFolder, tracker: "Tracker", progress: "Progress") -> None:
-        self.folder, self.tracker, self.progress = folder, tracker, progress
+    def __init__(self, folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: "Progress") -> None:
+        self.folder, self.lease, self.tracker, self.progress = folder, lease, tracker, progress
 
     def on_step(self, step: "Step") -> None:
         self.tracker.step(**vars(step))
@@ -238,6 +241,7 @@ class _Watch:
 
     def on_evaluation(self, evaluation: "Evaluation") -> None:
         record = evaluation.record()
+        self.lease.check()
         self.folder.append_history(record)
         self.tracker.evaluation(record)
         self.progress.evaluation(evaluation.epoch, evaluation.metrics)

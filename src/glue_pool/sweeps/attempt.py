@@ -4,11 +4,12 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from glue_pool import schema
-from glue_pool.errors import Held, UserError
+from glue_pool.errors import Held, TrainingFailed, UserError
 
 
 @dataclass(frozen=True)
@@ -16,11 +17,13 @@ class Ending:
     """How an attempt at a run ended.
 
     over: what there is to say is on disk, or in the message; held: another process works on the run;
-    died: the process that worked on it is gone.
+    died: the process that worked on it is gone. spent: what went wrong may have left the process unfit for another run
+    (a CUDA fault does).
     """
 
     kind: Literal["over", "held", "died"]
     message: str | None = None
+    spent: bool = False
 
 
 def attempt(config: Mapping[str, Any]) -> Ending:
@@ -35,7 +38,8 @@ def attempt(config: Mapping[str, Any]) -> Ending:
     except UserError as error:
         return Ending("over", str(error))
     except Exception as error:
-        traceback.print_exc()
-        sys.stderr.flush()
-        return Ending("over", f"{type(error).__name__}: {error}")
+        with suppress(OSError):  # a full disk
+            traceback.print_exc()
+            sys.stderr.flush()
+        return Ending("over", f"{type(error).__name__}: {error}", spent=not isinstance(error, TrainingFailed))
     return Ending("over")

@@ -3,7 +3,6 @@
 import json
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from glue_pool.sweeps.attempt import Ending
 from glue_pool.sweeps.plan import Planned
 
 POLL_SECONDS = 0.2
+END_SECONDS = 30.0  # in which a worker may leave a checkpoint
 LOG_LINES = 3  # of a dead worker's log, in what is said of it
 
 
@@ -36,6 +36,22 @@ class _Worker:
         with suppress(BrokenPipeError):  # it died while it had nothing to do: the next look at it finds out
             self.process.stdin.write(json.dumps(results.plain(run.cfg)) + "\n")
             self.process.stdin.flush()
+
+    def close(self) -> None:
+        """Tell it that nothing more comes: it ends, a run that goes on as by SIGTERM."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+
+    def end(self) -> None:
+        """Wait until it has ended, or let it."""
+        self.close()
+        try:
+            self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.endings.close()
 
     def cause_of_death(self) -> str:
         code = self.process.wait()
@@ -75,17 +91,11 @@ class Workers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End all workers; one with a run gets the time to leave a checkpoint."""
-        for worker in self._alive():
-            assert worker.process.stdin is not None
-            with suppress(BrokenPipeError):
-                worker.process.stdin.close()
-        for worker in self._alive():
-            try:
-                worker.process.wait(30)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-            worker.endings.close()
+        alive = [worker for worker in self._workers if worker]
+        for worker in alive:
+            worker.close()
+        for worker in alive:
+            worker.end()
         self._selector.close()
 
     def submit(self, run: Planned) -> None:
@@ -100,7 +110,10 @@ class Workers:
             run, line = worker.run, worker.endings.readline()
             worker.run = None
             if line and run:
-                yield run, Ending(**json.loads(line))
+                ending = Ending(**json.loads(line))
+                if ending.spent:
+                    self._bury(worker)
+                yield run, ending
             else:
                 self._bury(worker)
                 if run:
@@ -135,20 +148,19 @@ class Workers:
         return worker
 
     def _bury(self, worker: _Worker) -> None:
+        """Let another worker take the place of one that is dead, or unfit for another run."""
         self._selector.unregister(worker.endings)
-        worker.endings.close()
         self._workers[self._workers.index(worker)] = None
-
-    def _alive(self) -> list[_Worker]:
-        return [worker for worker in self._workers if worker]
+        worker.end()
 
 
 def _environment(place: int, number: int, gpus: Sequence[str]) -> Mapping[str, str]:
     """Return a worker's environment: its share of the CPU, and a GPU of its own where there are several."""
     environment = dict(os.environ)
-    threads = str(max(len(os.sched_getaffinity(0)) // number, 1))
-    for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):  # torch, and the tokenizers
-        environment.setdefault(name, threads)
+    if number > 1:
+        threads = str(max(len(os.sched_getaffinity(0)) // number, 1))
+        for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):  # torch, and the tokenizers
+            environment.setdefault(name, threads)
     if len(gpus) > 1:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
     return environment
@@ -158,7 +170,9 @@ def _gpus() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; without importing torch."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [gpu for gpu in visible.split(",") if gpu]
-    if shutil.which("nvidia-smi") is None:
-        return []
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True, check=False, timeout=60).stdout.split()
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):  # no driver, or no GPU
+        return []
+    return [line for line in listed.split() if line.startswith("GPU-")]

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from glue_pool import locks
-from glue_pool.progress import clock, is_terminal, print_table, printable, status_bar
+from glue_pool.progress import clock, is_terminal, print_table, say, status_bar
 from glue_pool.sweeps.estimate import Estimate
 from glue_pool.sweeps.plan import Planned
 
@@ -81,10 +81,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        if self._bar:
-            self._bar.console.print(printable(line, self._file), markup=False, highlight=False, soft_wrap=True)
-        else:
-            print(printable(line, self._file), file=self._file, flush=True)
+        say(line, self._file, self._bar)
 
     def tick(self) -> None:
         """Bring the bar up to date, once a second at most."""

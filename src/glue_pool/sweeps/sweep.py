@@ -1,23 +1,24 @@
 """A sweep: every run that isn't done yet, through a launcher, until each has a result or has failed."""
 
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Protocol, Self
 
 from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from glue_pool import locks, results, sweeps
-from glue_pool.errors import Held, TrainingFailed
+from glue_pool.errors import Held, Interrupted, TrainingFailed
 from glue_pool.sweeps.attempt import Ending
 from glue_pool.sweeps.estimate import Estimate
 from glue_pool.sweeps.plan import Planned, plan
 from glue_pool.sweeps.screen import Screen, dry_run
 
 HELD_SECONDS = 1.0  # between two looks at the runs that other processes hold
-DEAD_LOOKS = 10  # at a run that a dead process holds
 
 
 class Launcher(AbstractContextManager["Launcher"], Protocol):
@@ -57,11 +58,28 @@ def carry_out(
     if config.dry_run:
         dry_run(unique, estimate, launcher.parallel)
     else:
-        with Screen(unique, estimate, launcher.parallel) as screen:
+        results.check_output_root(unique[0].cfg, unique[0].folder)
+        with _interruptible(), Screen(unique, estimate, launcher.parallel) as screen:
             failed = _Sweep(launcher, screen).carry_out(unique)
             screen.end(failed)
             sweeps.failures |= failed
     return [(run.result() or {}).get("score") for run in runs]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGUSR2 end a sweep as Ctrl-C does: its runs get the time to leave a checkpoint."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        by = signal.Signals(number)
+        raise Interrupted(by, f"interrupted by {by.name}; the same command goes on")
+
+    earlier = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
 
 
 class _Sweep:
@@ -99,47 +117,51 @@ class _Sweep:
         if ending.kind == "held":
             self._screen.say(f"{run.label}: {ending.message}; the others go on")
             self._held.append(run.unforced())
-        elif ending.kind == "died" and run.folder.key not in self._died:
+        elif ending.kind == "over":
+            self._close(run, ending.message)
+        elif run.folder.key not in self._died:
             self._died.add(run.folder.key)
             self._screen.say(f"{run.label}: {ending.message}; once more")
             self._submit(run.again())
         else:
-            if ending.kind == "died":
-                _record_death(run, ending.message)
-            self._close(run, ending.message)
+            self._bury(run.again(), str(ending.message))
 
     def _close(self, run: Planned, error: str | None = None) -> None:
-        if error is None:
-            self._screen.done(run, run.folder.read() or {})
+        result = run.result()
+        if error is None and result:
+            self._screen.done(run, result)
         else:
+            error = error or "its result is not there"
             self._failed[run.label] = f"{error} ({run.folder.path})"
             self._screen.failed(run, error)
+
+    def _bury(self, run: Planned, message: str) -> None:
+        """Write down that a run's process died, since it could not do so itself; unless there is a result."""
+        try:
+            with locks.hold(run.folder.lock):
+                if run.result() and not run.cfg.force:  # it died when it was done, or another process came in between
+                    return self._close(run)
+                if not run.result():
+                    about = results.describe(run.cfg, run.folder.key)
+                    with suppress(TrainingFailed):  # a full disk
+                        run.folder.record_failure(run.cfg, results.failed(about, WorkerDied(message)))
+                self._close(run, message)
+        except Held as held:
+            self._take(run, Ending("held", str(held)))
 
     def _look_at_held(self) -> None:
         """Take in what other processes have finished, and run what they left."""
         held, self._held = self._held, []
         for run in held:
-            if run.result():
-                self._close(run)
-                continue
             try:
                 with locks.hold(run.folder.lock):
-                    pass
+                    done = run.result()
             except Held:
                 self._held.append(run)
+                continue
+            if done:
+                self._close(run)
             else:
                 self._submit(run)
         if self._held and not self._going_on:
-            time.sleep(HELD_SECONDS)
-
-
-def _record_death(run: Planned, message: str | None) -> None:
-    """Write down that a run's process died, since it could not do so itself."""
-    about = results.describe(run.cfg, run.folder.key)
-    for _ in range(DEAD_LOOKS):
-        try:
-            with suppress(TrainingFailed), locks.hold(run.folder.lock):
-                run.folder.record_failure(run.cfg, results.failed(about, WorkerDied(message)))
-            return
-        except Held:  # by someone who came in between, or still by the dead one, whose parent has not taken note
             time.sleep(HELD_SECONDS)

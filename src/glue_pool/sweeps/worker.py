@@ -19,12 +19,14 @@ from glue_pool.sweeps.attempt import attempt
 def main(pipe: int) -> None:
     """Work until stdin ends; if that happens during a run, its launcher is gone, and the run stops as by SIGTERM."""
     os.set_inheritable(pipe, False)
-    runs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-    busy = threading.Event()
-    threading.Thread(target=_listen, args=(runs, busy), daemon=True).start()
+    runs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    busy, ended = threading.Event(), threading.Event()
+    threading.Thread(target=_listen, args=(runs, busy, ended), daemon=True).start()
     with os.fdopen(pipe, "w") as endings:
-        while (config := runs.get()) is not None:
+        while config := runs.get():
             busy.set()
+            if ended.is_set():
+                return
             try:
                 ending = attempt(config)
             except Interrupted as stopped:
@@ -34,10 +36,11 @@ def main(pipe: int) -> None:
             print(json.dumps(asdict(ending)), file=endings, flush=True)
 
 
-def _listen(runs: "queue.SimpleQueue[dict[str, Any] | None]", busy: threading.Event) -> None:
+def _listen(runs: "queue.SimpleQueue[dict[str, Any]]", busy: threading.Event, ended: threading.Event) -> None:
     for line in sys.stdin:
         runs.put(json.loads(line))
-    runs.put(None)
+    ended.set()
+    runs.put({})
     if busy.is_set():
         os.kill(os.getpid(), signal.SIGTERM)
 
