@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on_from_it(sweep: 
     worker = sweep.wait_for_first_epoch(1)
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] != 0
-    assert not Path(f"/proc/{worker}").exists()
+    wait_for(lambda: not Path(f"/proc/{worker}").exists())
     code, said = sweep.run("seed=1")
     assert code == 0, said
     assert len(sweep.result(1)["resumed_at_steps"]) == 1

@@ -90,12 +90,14 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_undisturbed(
     (job,) = command(slurm, "squeue", "-h", "-o", "%A").split()
     command(slurm, "scancel", "--signal=USR2", job)
     wait_for(lambda: "PD" in command(slurm, "squeue", "-h", "-o", "%t"))
-    command(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would let it wait for two minutes
+    # Slurm lets a requeued job wait for two minutes, so that no late word of its first attempt ends the second
+    wait_for(lambda: subprocess.run(["pgrep", "-f", rf"slurmstepd: \[{job}\."], stdout=subprocess.DEVNULL).returncode)
+    command(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
     code, said = finish(process)
     assert code == 0, said
     assert len(sweep.result(1)["resumed_at_steps"]) == 1
     assert sweep.predictions(1).equals(undisturbed.predictions(1))
-    assert submitted(sweep) == 1
+    assert submitted(sweep) == 1, said
 
 
 def test_a_killed_run_is_tried_once_more_and_one_killed_twice_has_failed(sweep: Sweep, undisturbed: Sweep) -> None:
@@ -136,7 +138,7 @@ def test_queued_jobs_outlive_the_sweep_and_the_same_command_runs_nothing_twice(
 def test_a_cancelled_job_costs_the_run_that_it_was_at_and_the_others_go_into_another_job(
     sweep: Sweep, slurm: dict[str, str]
 ) -> None:
-    process = sweep.start("seed=1,2", "hydra.launcher.runs_per_job=2", "train.max_steps=150")
+    process = sweep.start("seed=1,2", "hydra.launcher.runs_per_job=2", "train.max_steps=90")
     sweep.wait_for_first_epoch(1)
     command(slurm, "scancel", "--user=root")  # SIGTERM, and SIGKILL five seconds later
     code, said = finish(process)
