@@ -266,7 +266,6 @@ def test_the_experiments_are_sweeps_that_the_command_line_can_narrow(
         done = subprocess.run(command, env=sweeps.environment, capture_output=True, text=True, check=True, timeout=120)
         return int(done.stdout.splitlines()[-1].split()[0])
 
-    assert count() == runs
     assert count("seed=7") == runs // 5
     assert count("seed=7", "task=rte") == runs // 5 // (9 if experiment == "paper_table" else 4)
 
