@@ -417,6 +417,7 @@ FULL = """
 import os, shutil, subprocess, threading, time
 from pathlib import Path
 import numpy as np
+from glue_pool.data import load
 from glue_pool.errors import TrainingFailed
 from glue_pool.results import RunFolder, writing
 
@@ -466,6 +467,7 @@ except TrainingFailed as error:
     note("full when saving the model", str(error))
 neighbour.unlink()
 note("room again", run(lines["output_root"]))
+load._kept.clear()  # a disk with removed files that are still mapped can't be made read-only
 subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 note("read-only", run(lines["output_root"] + ["force=true"]))
 print(json.dumps(ended))

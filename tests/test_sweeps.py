@@ -82,7 +82,7 @@ def test_a_single_run_and_a_sweep_share_folders_and_nothing_runs_twice(sweeps: S
     ((single, first),) = sweeps.results().items()
     said = sweeps("-m", *GRID, "hydra.launcher.workers=2")
     assert "4 runs: 1 done before, 3 to run" in said
-    assert re.search(r"^  done  1 before, 3 now, \d:\d\d$", said, re.M)
+    assert re.search(r"^  done   1 before, 3 now, \d:\d\d$", said, re.M)
     results = sweeps.results()
     assert len(results) == 4
     assert results[single] == first
