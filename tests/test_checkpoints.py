@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -159,7 +160,8 @@ def ended(process: ForkServerProcess) -> int:
 
 
 def reaches(step: int) -> Callable[[Runs], bool]:
-    return lambda runs: f"step {step}/" in runs.printed
+    """Whether a line about this step, or a later one, was printed."""
+    return lambda runs: max(map(int, re.findall(r"step (\d+)/", runs.printed)), default=0) >= step
 
 
 def resumed(runs: Runs) -> bool:
@@ -186,9 +188,9 @@ def same_numbers(runs: Runs, whole: Runs) -> bool:
 @pytest.mark.parametrize(
     ("tracking", "options"),
     [
-        ("wandb", ("train.precision=fp32",)),
-        ("none", ("train.precision=bf16", "train.max_steps=null", "train.epochs=1", "train.min_steps=8")),
-        ("none", ("encoder.freeze=true", "optimizer.lr=1e-2")),
+        ("wandb", ("train.precision=fp32", "train.max_steps=40")),
+        ("none", ("train.precision=bf16", "train.max_steps=null", "train.epochs=1", "train.min_steps=38")),
+        ("none", ("encoder.freeze=true", "optimizer.lr=1e-2", "train.max_steps=40")),
     ],
     ids=["fp32", "bf16, min_steps", "probe"],
 )
@@ -203,12 +205,12 @@ def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one(
     assert runs.interrupt(signal.SIGKILL, reaches(3), ALWAYS) == -signal.SIGKILL
     assert runs.interrupt(signal.SIGTERM, reaches(5), NEVER) == 128 + signal.SIGTERM
     third = step_of(runs.checkpoint)
-    assert 5 <= third <= 6
+    assert third >= 5
     last_line = runs.printed.splitlines()[-1]
     assert last_line == f"interrupted by SIGTERM at step {third} of {whole.history()[-1]['step']}; " + (
         "the same command goes on from there"
     )
-    assert runs.interrupt(signal.SIGUSR2, reaches(7), NEVER) == 128 + signal.SIGUSR2
+    assert runs.interrupt(signal.SIGUSR2, reaches(third + 1), NEVER) == 128 + signal.SIGUSR2
     assert f"resumed at step {third} of" in runs.printed
     assert runs.finish(NEVER) == 0
 
