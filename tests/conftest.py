@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,11 @@ from glue_pool.schema import Config, TaskConfig
 from glue_pool.train import CONF
 
 Compose = Callable[..., Config]
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C, which tests send, be heard also where the tests were started in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
