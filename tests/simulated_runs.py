@@ -1,0 +1,146 @@
+"""Runs of two methods whose true difference is known, and how often what statistics say of them holds.
+
+A run gets an example right where base + gain + seed effects + example effects > 0, all effects normal, as a probit
+model has it; in a regression they add up to the score. So seeds are correlated through the examples, and two methods
+through both.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from scipy.stats import norm
+
+from glue_pool.stats import Difference
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Standard deviations of the effects; what is shared comes out the same in the same seed, or example, of both."""
+
+    example_shared: float  # how hard an example is
+    example_own: float  # what a method makes of it: all seeds of that method share it
+    seed_shared: float
+    seed_own: float
+    noise_shared: float  # of a seed on an example
+    noise_own: float
+    base: float = 0.9
+    gain: float = 0.0
+    positive: float = 0.5  # share of class 1
+
+
+SHAPES = {
+    "seeds dominate": Shape(1.0, 0.0, 0.1, 0.35, 0.0, 0.6),
+    "examples dominate": Shape(1.0, 1.2, 0.05, 0.03, 0.0, 0.4),
+    "both matter": Shape(1.0, 0.5, 0.1, 0.15, 0.0, 0.6),
+    "one method twice": Shape(1.0, 0.0, 0.1, 0.1, 0.0, 0.6),
+    "nearly alike": Shape(1.5, 0.1, 0.2, 0.05, 0.6, 0.15),
+}
+GAIN = 0.15
+POSITIVE = {"accuracy": 0.5, "matthews_correlation": 0.69, "f1": 0.68, "acc_and_f1": 0.68}  # CoLA's and MRPC's
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Labels `(examples,)` and the predictions of two methods, `(seeds, examples)`."""
+
+    labels: np.ndarray
+    baseline: np.ndarray
+    method: np.ndarray
+
+
+def draw_runs(shape: Shape, metric: str, seeds: int, examples: int, draw: np.random.Generator) -> Runs:
+    """Draw new seeds and new examples."""
+    regression = metric not in POSITIVE
+    labels = draw.normal(size=examples) if regression else (draw.random(examples) < shape.positive).astype(int)
+    sign = 2 * labels - 1  # a seed leans to a class, too
+    hard = draw.normal(0, shape.example_shared, examples)
+    skill, lean = draw.normal(0, shape.seed_shared, (2, seeds, 1))
+    noise = draw.normal(0, shape.noise_shared, (seeds, examples)) if shape.noise_shared else 0.0
+    predictions = []
+    for gain in (0.0, shape.gain):
+        own_skill, own_lean = draw.normal(0, shape.seed_own, (2, seeds, 1))
+        own = draw.normal(0, shape.example_own, examples)
+        error = hard + own + noise + draw.normal(0, shape.noise_own, (seeds, examples))
+        if regression:
+            predictions.append((1 + gain + 0.5 * (skill + own_skill)) * labels + error)
+        else:
+            right = shape.base + gain + skill + own_skill + sign * (lean + own_lean) + error > 0
+            predictions.append(np.where(right, labels, 1 - labels))
+    return Runs(labels, *predictions)
+
+
+@lru_cache
+def true_difference(shape: Shape, metric: str) -> float:
+    """Return the expected score of the method less the baseline's, over seeds, on all examples there could be."""
+    if shape.gain == 0:
+        return 0.0
+    points, weights = np.polynomial.hermite_e.hermegauss(40)
+    weights = weights / weights.sum()
+    seed = np.hypot(shape.seed_shared, shape.seed_own) * points
+    example = np.sqrt(
+        shape.example_shared**2 + shape.example_own**2 + shape.noise_shared**2 + shape.noise_own**2,
+    )
+    scores = []
+    for gain in (0.0, shape.gain):
+        if metric in POSITIVE:
+            skill, lean = seed[:, None], seed[None]
+            hit = norm.cdf((shape.base + gain + skill + lean) / example)
+            reject = norm.cdf((shape.base + gain + skill - lean) / example)
+            scores.append(weights @ _of_rates(metric, hit, reject, shape.positive) @ weights)
+        else:
+            slope = 1 + gain + 0.5 * seed
+            pearson = slope / np.hypot(slope, example)
+            spearman = 6 / np.pi * np.arcsin(pearson / 2)
+            scores.append(weights @ {"pearson": pearson, "corr": (pearson + spearman) / 2}[metric])
+    return float(scores[1] - scores[0])
+
+
+def _of_rates(metric: str, hit: np.ndarray, reject: np.ndarray, positive: float) -> np.ndarray:
+    """Return the metric from the rates of class 1 and class 0 that are found."""
+    accuracy = positive * hit + (1 - positive) * reject
+    predicted = positive * hit + (1 - positive) * (1 - reject)
+    f1 = 2 * positive * hit / (positive + predicted)
+    matthews = positive * (hit - predicted) / np.sqrt(positive * (1 - positive) * predicted * (1 - predicted))
+    of = {"accuracy": accuracy, "f1": f1, "acc_and_f1": (accuracy + f1) / 2, "matthews_correlation": matthews}
+    return np.asarray(of[metric])
+
+
+Judge = Callable[[Runs, str], Difference]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How often a judge was wrong in simulations of one kind."""
+
+    metric: str
+    examples: int
+    shape: str
+    replications: int  # of a null experiment, and as many with a gain
+    called: int  # null experiments that were called significant at 5 %
+    missed: int  # 95 % intervals without the true gain in them
+
+
+def simulate(
+    judge: Judge, metric: str, examples: int, shape: str, seeds: int, replications: int, start: int = 0
+) -> Cell:
+    """Judge so many null experiments and as many with a gain, each on runs of its own."""
+    names = (*sorted(SHAPES), *sorted(POSITIVE), "pearson", "corr")
+    draw = np.random.default_rng([start, seeds, examples, names.index(metric), names.index(shape)])
+    null = replace(SHAPES[shape], positive=POSITIVE.get(metric, 0.5))
+    better = replace(null, gain=GAIN)
+    truth = true_difference(better, metric)
+    called = missed = 0
+    for _ in range(replications):
+        called += judge(draw_runs(null, metric, seeds, examples, draw), metric).p < 0.05
+        answer = judge(draw_runs(better, metric, seeds, examples, draw), metric)
+        missed += not answer.low <= truth <= answer.high
+    return Cell(metric, examples, shape, replications, called, missed)
+
+
+def study(judge: Judge, seeds: int, replications: dict[int, int], metrics: tuple[str, ...]) -> Iterator[Cell]:
+    """Simulate every metric, number of examples and shape; replications: for each number of examples."""
+    for metric, examples, shape in product(metrics, replications, SHAPES):
+        yield simulate(judge, metric, examples, shape, seeds, replications[examples])

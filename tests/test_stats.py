@@ -1,0 +1,517 @@
+import math
+import os
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+from scipy.stats import norm
+
+from glue_pool import stats
+from glue_pool.metrics import METRICS
+from glue_pool.stats import Difference
+from simulated_runs import SHAPES, Cell, Runs, draw_runs, simulate, study
+
+NAN = math.nan
+MORE = int(os.environ.get("GLUE_POOL_REPLICATIONS", "1"))  # times as many replications in the simulations
+
+
+def scores(least: int = 1, most: int = 12) -> st.SearchStrategy[np.ndarray]:
+    """Accuracies on 277 rows: ties happen."""
+    return st.lists(st.integers(0, 277), min_size=least, max_size=most).map(lambda k: np.array(k) / 277)
+
+
+def paired(least: int = 1) -> st.SearchStrategy[tuple[np.ndarray, np.ndarray]]:
+    return st.integers(least, 12).flatmap(lambda n: st.tuples(scores(n, n), scores(n, n)))
+
+
+def fields(answer: Difference) -> list[float]:
+    return [answer.estimate, answer.low, answer.high, answer.p, answer.seed_std, answer.example_std]
+
+
+def runs(seeds: int = 5, examples: int = 60, metric: str = "accuracy", seed: int = 0) -> Runs:
+    return draw_runs(SHAPES["both matter"], metric, seeds, examples, np.random.default_rng(seed))
+
+
+# Summaries
+
+
+def test_a_summary_by_hand() -> None:
+    got = stats.summarise(np.array([0.7, 0.5, NAN, 0.9, 0.5]), collapsed=[False, True, False, False, True])
+    assert (got.n, got.failed, got.collapsed) == (4, 1, 2)
+    assert (got.min, got.max) == (0.5, 0.9)
+    assert [got.mean, got.median, got.std] == pytest.approx([0.65, 0.6, math.sqrt(0.11 / 3)])
+
+
+def test_one_run_has_no_spread_and_no_run_no_mean() -> None:
+    one, none = stats.summarise(np.array([0.7])), stats.summarise(np.array([NAN]))
+    assert one.mean == one.median == 0.7
+    assert math.isnan(one.std)
+    assert (none.n, none.failed) == (0, 1)
+    assert np.isnan([none.mean, none.std, none.median, none.min, none.max]).all()
+
+
+@given(scores(), st.randoms())
+def test_a_summary_does_not_depend_on_the_order_of_runs(values: np.ndarray, random: object) -> None:
+    mixed = np.random.default_rng(len(values)).permutation(values)
+    one, other = stats.summarise(values), stats.summarise(mixed)
+    assert [one.mean, one.median, one.min, one.max] == pytest.approx([other.mean, other.median, other.min, other.max])
+
+
+def test_the_interquartile_mean_is_that_of_the_middle_half_of_all_tasks_runs() -> None:
+    tasks = [np.array([0.0, 4.0, 5.0, 100.0]), np.array([1.0, 6.0, 7.0, 99.0])]
+    got = stats.interquartile_mean(tasks)
+    assert got.value == (4 + 5 + 6 + 7) / 4
+    assert got.low <= got.value <= got.high
+    assert (got.n, got.missing) == (8, 0)
+
+
+def test_a_bootstrap_draws_runs_within_their_task_only() -> None:
+    tasks = [np.full(4, 0.0), np.full(4, 1.0)]
+    got = stats.interquartile_mean(tasks)
+    assert got.low == got.value == got.high == 0.5
+
+
+def test_a_bootstrap_of_one_run_has_no_interval() -> None:
+    got = stats.interquartile_mean([np.array([0.5, NAN])])
+    assert (got.value, got.n, got.missing) == (0.5, 1, 1)
+    assert math.isnan(got.low)
+    assert math.isnan(got.high)
+    assert math.isnan(stats.interquartile_mean([np.array([NAN])]).value)
+
+
+def test_the_probability_of_improvement_by_hand() -> None:
+    baseline, method = np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0])
+    got = stats.probability_of_improvement([baseline], [method])
+    assert got.value == pytest.approx((1.5 + 3) / 6)  # 2 beats 1 and ties with 2; 4 beats all
+    over_tasks = stats.probability_of_improvement([baseline, baseline], [method, baseline - 9])
+    assert over_tasks.value == pytest.approx((4.5 / 6 + 0) / 2)
+
+
+@given(scores(2), scores(2))
+def test_the_probabilities_of_improvement_of_both_add_up_to_one(one: np.ndarray, other: np.ndarray) -> None:
+    there = stats.probability_of_improvement([one], [other], resamples=20).value
+    back = stats.probability_of_improvement([other], [one], resamples=20).value
+    assert there + back == pytest.approx(1)
+
+
+def test_expected_validation_performance_by_hand() -> None:
+    got = stats.expected_validation_performance(np.array([4.0, 1.0, NAN]))
+    assert got == pytest.approx([2.5, 1 / 4 * 1 + 3 / 4 * 4])  # of two draws three in four hold the 4
+
+
+@given(scores())
+def test_expected_validation_performance_grows_from_the_mean_to_at_most_the_best(values: np.ndarray) -> None:
+    curve = stats.expected_validation_performance(values)
+    assert curve[0] == pytest.approx(values.mean())
+    assert (np.diff(curve) >= -1e-12).all()
+    assert curve[-1] <= values.max() + 1e-12
+
+
+# Differences over seeds
+
+
+@given(paired(least=2))
+def test_over_seeds_it_is_the_paired_t_test(both: tuple[np.ndarray, np.ndarray]) -> None:
+    baseline, method = both
+    got = stats.difference_over_seeds(baseline, method)
+    if np.ptp(method - baseline) < 1e-9:
+        return
+    want = scipy_stats.ttest_rel(method, baseline)
+    interval = want.confidence_interval(0.95)
+    assert [got.estimate, got.p] == pytest.approx([np.mean(method - baseline), want.pvalue])
+    assert [got.low, got.high] == pytest.approx([interval.low, interval.high])
+
+
+def test_one_pair_has_an_estimate_and_no_interval() -> None:
+    got = stats.difference_over_seeds(np.array([0.5, NAN]), np.array([0.7, 0.9]))
+    assert got.estimate == pytest.approx(0.2)
+    assert (got.pairs, got.missing) == (1, 1)
+    assert np.isnan([got.low, got.high, got.p, got.seed_std]).all()
+    none = stats.difference_over_seeds(np.array([NAN]), np.array([0.7]))
+    assert math.isnan(none.estimate)
+    assert (none.pairs, none.missing) == (0, 1)
+
+
+def test_equal_runs_differ_by_nothing() -> None:
+    got = stats.difference_over_seeds(np.array([0.1, 0.3, 0.5]), np.array([0.1, 0.1 + 0.2, 0.5]))
+    assert fields(got) == [0, 0, 0, 1, 0, 0]
+
+
+def test_differences_without_spread_are_no_evidence() -> None:
+    # three times + 0.1, as far as floats go: a t of infinity would be significant at any level
+    got = stats.difference_over_seeds(np.array([0.1, 0.2, 0.3]), np.array([0.2, 0.3, 0.4]))
+    assert got.estimate == pytest.approx(0.1)
+    assert got.seed_std == 0
+    assert np.isnan([got.low, got.high, got.p]).all()
+
+
+def test_seeds_that_are_not_paired_are_an_error() -> None:
+    with pytest.raises(ValueError, match="3 scores of the baseline for 2"):
+        stats.difference_over_seeds(np.ones(3), np.ones(2))
+    with pytest.raises(ValueError, match="same seeds and examples"):
+        stats.difference(np.ones(4), np.ones((5, 4)), np.ones((4, 4)), "accuracy")
+
+
+@given(paired(least=2), st.floats(-10, 10), st.floats(0.1, 100))
+def test_a_shift_changes_nothing_and_a_scale_scales(
+    both: tuple[np.ndarray, np.ndarray], shift: float, scale: float
+) -> None:
+    baseline, method = both
+    plain = stats.difference_over_seeds(baseline, method)
+    moved = stats.difference_over_seeds(scale * (baseline + shift), scale * (method + shift))
+    assert moved.p == pytest.approx(plain.p, rel=1e-6, nan_ok=True)
+    assert [moved.estimate, moved.low, moved.high] == pytest.approx(
+        [scale * x for x in (plain.estimate, plain.low, plain.high)], rel=1e-6, abs=1e-9, nan_ok=True
+    )
+
+
+def test_five_seeds_are_too_few_for_the_permutation_test() -> None:
+    assert stats.permutation_p(np.zeros(5), np.arange(1.0, 6.0)) == 2 / 32
+    assert stats.permutation_p(np.zeros(6), np.arange(1.0, 7.0)) == 2 / 64
+
+
+def test_the_permutation_test_by_hand() -> None:
+    # of the 8 flips of 1, 2, -4 the sums are ±1, ±3, ±5, ±7: all are at least 1 away from 0
+    assert stats.permutation_p(np.zeros(3), np.array([1.0, 2.0, -4.0])) == 1
+    assert stats.permutation_p(np.zeros(3), np.array([1.0, 2.0, 4.0])) == 2 / 8
+    assert stats.permutation_p(np.array([0.0, 9.0, NAN]), np.array([1.0, 9.0, 1.0])) == 1
+
+
+def test_many_seeds_draw_their_flips() -> None:
+    draw = np.random.default_rng(0)
+    baseline = draw.normal(size=30)
+    method = baseline + draw.normal(0.5, 1, 30)
+    want = scipy_stats.ttest_rel(method, baseline).pvalue
+    assert stats.permutation_p(baseline, method) == pytest.approx(want, abs=0.01)
+
+
+def test_wins_ties_and_losses_by_hand() -> None:
+    baseline, method = np.array([1, 0.3, 3, 4, NAN]), np.array([2, 0.1 + 0.2, 1, 5, 5])
+    assert stats.wins_ties_losses(baseline, method) == stats.WinsTiesLosses(2, 1, 1, 1)
+
+
+def test_holm_by_hand() -> None:
+    got = stats.holm(np.array([0.01, 0.04, 0.03, 0.5]))
+    assert got == pytest.approx([0.04, 0.09, 0.09, 0.5])  # 4 p, 3 p, then never less than the one before
+
+
+def test_holm_counts_a_test_that_gave_no_p() -> None:
+    got = stats.holm(np.array([0.01, NAN]))
+    assert got[0] == pytest.approx(0.02)
+    assert math.isnan(got[1])
+    assert np.isnan(stats.holm(np.array([NAN]))).all()
+
+
+# Metrics in resamples
+
+BINARY = ("accuracy", "f1", "acc_and_f1", "matthews_correlation")
+CORRELATIONS = ("pearson", "spearmanr", "corr")
+
+
+@settings(deadline=None)
+@given(st.sampled_from(sorted(stats.WEIGHTED)), st.integers(2, 30), st.integers(2, 4), st.integers(0, 2**32 - 1))
+def test_a_metric_of_weights_is_that_of_repeated_examples(metric: str, examples: int, levels: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    levels = 2 if "f1" in metric else levels  # F1 is binary; the others get classes, or scores with many ties
+    labels, predictions = draw.integers(levels, size=examples), draw.integers(levels, size=(3, examples))
+    weights = draw.multinomial(examples, np.full(examples, 1 / examples), size=4).astype(float)
+    got = stats.WEIGHTED[metric](labels, predictions, weights)
+    for resample, row in enumerate(weights):
+        rows = np.repeat(np.arange(examples), row.astype(int))
+        want = [METRICS[metric](labels[rows], run[rows]) for run in predictions]
+        assert got[resample] == pytest.approx(want, nan_ok=True)
+
+
+def test_every_metric_can_be_resampled() -> None:
+    assert set(stats.WEIGHTED) == set(METRICS)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_by_name_and_as_a_function_agree(metric: str) -> None:
+    of = runs(metric=metric if metric in BINARY else "pearson")
+    judge = partial(stats.difference, of.labels, of.baseline, of.method, resamples=50)
+    assert fields(judge(metric)) == pytest.approx(fields(judge(METRICS[metric])))
+
+
+def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = runs()
+    judge = partial(stats.difference, of.labels, of.baseline, of.method, "accuracy", resamples=50)
+    whole = judge()
+    monkeypatch.setattr(stats, "CHUNK", 7 * len(of.labels))
+    assert judge() == whole
+
+
+# Differences over seeds and examples
+
+
+def test_the_standard_error_of_an_accuracy_by_hand() -> None:
+    """An accuracy is a mean, so the covariance over resamples has a closed form: the examples' own, over N."""
+    of = runs(examples=277)
+    right = (of.method == of.labels) * 1.0 - (of.baseline == of.labels)
+    seeds = right.mean(axis=1).var(ddof=1) / 5
+    covariance = np.cov(right, bias=True) / 277
+    shared = (covariance.sum() - np.trace(covariance)) / 20
+    df = (seeds + shared) ** 2 / (seeds**2 / 4 + shared**2 / 276)
+    got = stats.difference(of.labels, of.baseline, of.method, "accuracy", resamples=20_000)
+    assert got.estimate == pytest.approx(right.mean())
+    assert got.seed_std == pytest.approx(math.sqrt(5 * seeds))
+    assert got.example_std == pytest.approx(math.sqrt(shared), rel=0.03)
+    half = scipy_stats.t.ppf(0.975, df) * math.sqrt(seeds + shared)
+    assert [got.low, got.high] == pytest.approx([right.mean() - half, right.mean() + half], rel=0.02)
+
+
+@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+def test_logits_classes_and_scores_are_read_alike(judge: Callable[..., Difference]) -> None:
+    of = runs()
+    logits = np.eye(2)[of.baseline], np.eye(2)[of.method]
+    assert judge(of.labels, *logits, "accuracy") == judge(of.labels, of.baseline, of.method, "accuracy")
+    of = runs(metric="pearson")
+    column = of.baseline[:, :, None], of.method[:, :, None]
+    assert judge(of.labels, *column, "corr") == judge(of.labels, of.baseline, of.method, "corr")
+
+
+@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+def test_a_failed_seed_is_left_out_on_both_sides_and_counted(judge: Callable[..., Difference]) -> None:
+    of = runs(metric="pearson")
+    broken = of.method.copy()
+    broken[1, 7] = NAN
+    kept = [0, 2, 3, 4]
+    got = judge(of.labels, of.baseline, broken, "pearson")
+    want = judge(of.labels, of.baseline[kept], of.method[kept], "pearson")
+    assert (got.pairs, got.missing) == (4, 1)
+    assert fields(got) == pytest.approx(fields(want))
+
+
+@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+@pytest.mark.parametrize("metric", [*METRICS, METRICS["f1"]])
+def test_a_method_that_always_failed_has_no_difference(judge: Callable[..., Difference], metric: str) -> None:
+    of = runs(seeds=3)
+    got = judge(of.labels, of.baseline, np.full((3, 60, 2), NAN), metric)
+    assert (got.pairs, got.missing) == (0, 3)
+    assert np.isnan(fields(got)[:5]).all()
+
+
+@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+def test_predictions_of_one_seed_give_no_interval(judge: Callable[..., Difference]) -> None:
+    of = runs(seeds=1)
+    got = judge(of.labels, of.baseline, of.method, "accuracy")
+    assert math.isfinite(got.estimate)
+    assert np.isnan([got.low, got.high, got.p]).all()
+
+
+@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_method_does_not_differ_from_itself(judge: Callable[..., Difference], metric: str) -> None:
+    of = runs(metric=metric if metric in BINARY else "pearson")
+    assert fields(judge(of.labels, of.baseline, of.baseline, metric)) == [0, 0, 0, 1, 0, 0]
+
+
+def test_a_constant_score_has_no_correlation_and_is_counted_as_missing() -> None:
+    of = runs(metric="pearson")
+    flat = of.method.copy()
+    flat[2] = 0.1
+    got = stats.difference(of.labels, of.baseline, flat, "corr")
+    assert (got.pairs, got.missing) == (4, 1)
+    assert got.low < got.estimate < got.high
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.sampled_from(BINARY))
+def test_the_order_of_seeds_and_of_methods(seed: int, seeds: int, metric: str) -> None:
+    of = runs(seeds, metric=metric, seed=seed)
+    order = np.random.default_rng(seed).permutation(seeds)
+    judge = partial(stats.difference, of.labels, metric=metric, resamples=50)
+    plain = judge(of.baseline, of.method)
+    assert fields(judge(of.baseline[order], of.method[order])) == pytest.approx(fields(plain), nan_ok=True)
+    swapped = judge(of.method, of.baseline)
+    want = [-plain.estimate, -plain.high, -plain.low, plain.p, plain.seed_std, plain.example_std]
+    assert fields(swapped) == pytest.approx(want, nan_ok=True)
+
+
+def test_the_multi_bootstrap_by_enumeration() -> None:
+    """Two seeds and two examples: all 4 x 4 draws are equally likely."""
+    labels, baseline, method = np.ones(2), np.zeros((2, 2)), np.array([[1, 1], [1, 0]])
+    drawn = [method[np.ix_([s, t], [i, j])].mean() for s in (0, 1) for t in (0, 1) for i in (0, 1) for j in (0, 1)]
+    got = stats.multi_bootstrap(labels, baseline, method, "accuracy", resamples=4000)
+    assert got.estimate == 0.75
+    assert [got.low, got.high] == list(np.quantile(drawn, [0.025, 0.975], method="inverted_cdf"))
+    assert got.p == pytest.approx(2 * np.mean(np.array(drawn) <= 0), abs=0.03)
+
+
+# Almost Stochastic Order
+
+
+def test_almost_stochastic_order_on_known_cases() -> None:
+    low, high = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0, 7.0])
+    better, same, worse = (stats.almost_stochastic_order(*pair) for pair in ((low, high), (low, low), (high, low)))
+    assert (better.violation, better.bound, better.claimed) == (0, 0, True)
+    assert (same.violation, same.claimed) == (0.5, False)
+    assert (worse.violation, worse.bound, worse.claimed) == (1, 1, False)
+    constant = stats.almost_stochastic_order(np.ones(4), np.ones(3))
+    assert (constant.violation, constant.bound) == (0.5, 0.5)
+
+
+def test_the_violation_ratio_by_hand() -> None:
+    # quantiles 0, 4 against 1, 1, 2 on thirds: gaps 1, then 1 and -3 on the middle third's halves, then -2
+    got = stats.almost_stochastic_order(np.array([4.0, 0.0]), np.array([2.0, 1.0, 1.0])).violation
+    assert got == pytest.approx((9 / 6 + 4 / 3) / (1 / 3 + 1 / 6 + 9 / 6 + 4 / 3))
+
+
+def test_more_comparisons_ask_for_more_confidence() -> None:
+    draw = np.random.default_rng(0)
+    low, high = draw.normal(0, 1, 20), draw.normal(0.8, 1, 20)
+    one, ten = (stats.almost_stochastic_order(low, high, comparisons=m) for m in (1, 10))
+    assert (one.confidence, ten.confidence) == pytest.approx((0.95, 0.995))
+    assert ten.violation == one.violation
+    ratio = (ten.bound - ten.violation) / (one.bound - one.violation)
+    assert ratio == pytest.approx(norm.ppf(0.995) / norm.ppf(0.95))
+
+
+@given(scores(2), scores(2), st.floats(-10, 10), st.floats(0.1, 100))
+def test_stochastic_order_knows_no_unit_and_turns_round(
+    one: np.ndarray, other: np.ndarray, shift: float, scale: float
+) -> None:
+    order = partial(stats.almost_stochastic_order, resamples=20)
+    there, back = order(one, other), order(other, one)
+    assert there.violation + back.violation == pytest.approx(1)
+    moved = order(scale * (one + shift), scale * (other + shift))
+    if there.violation != 0.5:  # what rounding leaves of equal runs may fall to either side
+        assert moved.violation == pytest.approx(there.violation, abs=1e-6)
+
+
+def test_one_run_has_no_stochastic_order() -> None:
+    got = stats.almost_stochastic_order(np.array([0.5, NAN]), np.array([0.7, 0.8]))
+    assert math.isnan(got.violation)
+    assert not got.claimed
+
+
+# Power
+
+
+@pytest.mark.parametrize(("gain", "seeds"), [(3.0, 2), (0.3, 5), (1.25, 5), (3.0, 5), (1.25, 20), (0.3, 300)])
+def test_power_over_seeds_is_that_of_the_paired_t_test(gain: float, seeds: int) -> None:
+    from statsmodels.stats.power import TTestPower
+
+    assert stats.power(gain, seeds, 1.7) == pytest.approx(TTestPower().power(gain / 1.7, seeds, 0.05), abs=1e-6)
+
+
+def test_the_seeds_that_a_textbook_asks_for() -> None:
+    assert stats.seeds_needed(0.5, 1.0) == 34  # a medium effect, paired, 80 % (Cohen 1988)
+    assert stats.seeds_needed(0.8, 1.0) == 15
+    assert stats.seeds_needed(1.0, 0.0) == 2
+
+
+@settings(deadline=None)
+@given(st.floats(0.05, 20), st.floats(0.1, 5), st.floats(0, 1))
+def test_the_seeds_needed_are_the_fewest(gain: float, seed_std: float, example_std: float) -> None:
+    needed = stats.seeds_needed(gain, seed_std, example_std)
+    if needed is None:
+        assert stats.power(gain, 10**9, seed_std, example_std) <= 0.8 + 1e-6
+    else:
+        assert stats.power(gain, needed, seed_std, example_std) >= 0.8
+        assert needed == 2 or stats.power(gain, needed - 1, seed_std, example_std) < 0.8
+
+
+def test_no_number_of_seeds_makes_up_for_few_examples() -> None:
+    assert stats.seeds_needed(2.80, 1.0, 1.0) is None
+    assert stats.seeds_needed(2.81, 1.0, 1.0) is not None
+
+
+@settings(deadline=None)
+@given(st.integers(2, 50), st.floats(0.1, 5), st.floats(0, 3))
+def test_the_detectable_gain_has_the_power_it_says(seeds: int, seed_std: float, example_std: float) -> None:
+    gain = stats.detectable_gain(seeds, seed_std, example_std)
+    assert stats.power(gain, seeds, seed_std, example_std) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_the_power_is_how_often_a_gain_is_found() -> None:
+    """Simulated: 5 seeds whose differences spread by 2 points, and an error of 1 point that they share."""
+    draw = np.random.default_rng(0)
+    gain, found, times = 5.0, 0, 4000
+    for _ in range(times):
+        paired = gain + draw.normal(0, 1) + draw.normal(0, 2, 5)
+        of_seeds = paired.var(ddof=1) / 5
+        df = 4 * (1 + 1 / of_seeds) ** 2
+        found += abs(paired.mean()) > scipy_stats.t.ppf(0.975, df) * math.sqrt(of_seeds + 1)
+    assert found / times == pytest.approx(stats.power(gain, 5, 2.0, 1.0), abs=0.025)
+
+
+def test_power_without_spread_or_without_pairs() -> None:
+    assert stats.detectable_gain(5, 0.0) == 0
+    assert math.isnan(stats.detectable_gain(1, 1.0))
+    assert math.isnan(stats.power(1.0, 1, 1.0))
+    assert stats.power(1.0, 5, 0.0) == 1
+    assert stats.power(0.0, 5, 1.0) == 0.05
+    assert stats.seeds_needed(1.0, NAN) is None
+    with pytest.raises(ValueError, match="gain is 0"):
+        stats.seeds_needed(0, 1.0)
+
+
+# Simulations: what is said to happen 5 % of the time happens 5 % of the time
+#
+# GLUE_POOL_REPLICATIONS=20 pytest tests/test_stats.py -k 'five_percent' -s    # twenty times as many, with the table
+
+METRICS_SIMULATED = ("accuracy", "matthews_correlation", "f1", "pearson")
+REPLICATIONS = {5: {277: 100, 1000: 50, 5000: 10}, 20: {277: 60, 1000: 20, 5000: 4}}
+MARGIN = 0.015
+
+
+def rates(cells: list[Cell]) -> tuple[float, float, int]:
+    """How often null experiments were called significant, intervals missed, and over how many of each."""
+    n = sum(cell.replications for cell in cells)
+    return sum(cell.called for cell in cells) / n, sum(cell.missed for cell in cells) / n, n
+
+
+def allowed(n: int) -> float:
+    """How far from 5 % a rate over n replications may be.
+
+    The margin is the true rate's. A share of n is off by chance too: by 3 standard errors once in 370 times, and there
+    are some thirty rates.
+    """
+    return MARGIN + 3 * math.sqrt(0.05 * 0.95 / n)
+
+
+@pytest.mark.parametrize("seeds", [5, 20])
+def test_the_verdict_errs_five_percent_of_the_time(seeds: int) -> None:
+    def verdict(of: Runs, metric: str) -> Difference:
+        return stats.difference(of.labels, of.baseline, of.method, metric, resamples=200)
+
+    replications = {examples: MORE * n for examples, n in REPLICATIONS[seeds].items()}
+    cells = list(study(verdict, seeds, replications, METRICS_SIMULATED))
+    called, missed, n = rates(cells)
+    print(f"\n{seeds} seeds: {called:.1%} called, {missed:.1%} missed of {n}")
+    assert abs(called - 0.05) < MARGIN
+    assert abs(missed - 0.05) < MARGIN
+    for by in ("metric", "examples", "shape"):
+        for value in dict.fromkeys(getattr(cell, by) for cell in cells):
+            called, missed, n = rates([cell for cell in cells if getattr(cell, by) == value])
+            print(f"{seeds} seeds, {value}: {called:.1%} called, {missed:.1%} missed of {n}")
+            assert abs(called - 0.05) < allowed(n), value
+            assert abs(missed - 0.05) < allowed(n), value
+
+
+def test_the_plain_multi_bootstrap_does_not_err_five_percent_of_the_time() -> None:
+    """What the test above would say of it: too many false alarms where seeds matter, too few where they don't."""
+
+    def plain(of: Runs, metric: str) -> Difference:
+        return stats.multi_bootstrap(of.labels, of.baseline, of.method, metric, resamples=400)
+
+    often = simulate(plain, "accuracy", 277, "seeds dominate", 5, 400 * MORE)
+    seldom = simulate(plain, "accuracy", 277, "nearly alike", 5, 400 * MORE)
+    assert often.called / often.replications > 0.05 + allowed(often.replications)
+    assert seldom.called / seldom.replications < 0.05
+
+
+def test_seeds_alone_do_not_err_five_percent_of_the_time_on_new_examples() -> None:
+    def over_seeds(of: Runs, metric: str) -> Difference:
+        accuracies = [(predictions == of.labels).mean(axis=1) for predictions in (of.baseline, of.method)]
+        return stats.difference_over_seeds(*accuracies)
+
+    same = simulate(over_seeds, "accuracy", 277, "one method twice", 5, 400 * MORE)
+    other = simulate(over_seeds, "accuracy", 277, "examples dominate", 5, 200 * MORE)
+    assert abs(same.called / same.replications - 0.05) < allowed(same.replications)
+    assert other.called / other.replications > 0.3
