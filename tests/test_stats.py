@@ -476,7 +476,7 @@ def test_power_without_spread_or_without_pairs() -> None:
 # GLUE_POOL_REPLICATIONS=20 pytest tests/test_stats.py -k 'five_percent' -s    # twenty times as many, with the table
 
 METRICS_SIMULATED = ("accuracy", "matthews_correlation", "f1", "pearson")
-REPLICATIONS = {5: {277: 100, 1000: 60, 5000: 20}, 20: {277: 60, 1000: 30, 5000: 8}}
+REPLICATIONS = {5: {277: 80, 1000: 50, 5000: 12}, 20: {277: 50, 1000: 25, 5000: 6}}
 MARGIN = 0.015
 
 
@@ -516,6 +516,19 @@ def test_the_verdict_errs_five_percent_of_the_time(seeds: int) -> None:
             print(f"{seeds} seeds, {value}: {called:.1%} called, {missed:.1%} missed of {n}")
             assert abs(called - 0.05) < allowed(n), value
             assert abs(missed - 0.05) < allowed(n), value
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_shape_of_runs_makes_the_verdict_err_more_or_less(shape: str) -> None:
+    """Where replications are cheap: 1,500 verdicts a shape, so that chance needs no allowance."""
+
+    def verdict(of: Runs, metric: str) -> Difference:
+        return stats.difference(of.labels, of.baseline, of.method, metric, resamples=200)
+
+    cell = simulate(verdict, "accuracy", 277, shape, 5, 750 * MORE)
+    wrong = (cell.called + cell.missed) / (2 * cell.replications)
+    print(f"5 seeds, accuracy, {shape}: {wrong:.1%} wrong of {2 * cell.replications}")
+    assert abs(wrong - 0.05) < MARGIN
 
 
 @pytest.mark.parametrize("seeds", [2, 3])
