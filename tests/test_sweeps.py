@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -32,7 +33,8 @@ class Sweeps:
         }
 
     def start(self, *arguments: str, entry: str = "train") -> subprocess.Popen[str]:
-        first = next(i for i, argument in enumerate(arguments) if "=" in argument)  # what comes before are options
+        keys = (i for i, argument in enumerate(arguments) if "=" in argument and not argument.startswith("-"))
+        first = next(keys)  # what comes before are options
         words = [*arguments[:first], *TINY, "tracking=none", *arguments[first:]]
         command = [sys.executable, "-m", f"glue_pool.{entry}", *words]
         return subprocess.Popen(
@@ -49,6 +51,21 @@ class Sweeps:
     def results(self) -> dict[str, dict[str, Any]]:
         files = sorted(self.outputs.rglob("result.json"))
         return {str(file.parent.relative_to(self.outputs)): json.loads(file.read_text()) for file in files}
+
+    def own_pooler(self, name: str, method: str) -> str:
+        """Write a pooler of one's own, [CLS] with a method of its own; return the --config-dir that has it."""
+        conf = self.outputs.parent / "conf"
+        (conf / "pooling").mkdir(parents=True)
+        (conf / f"pooling/{name}.yaml").write_text(f"name: {name}\n_target_: {name}.Own\ntanh: none\n")
+        lines = [
+            "import os, signal",
+            "from glue_pool.models.poolers import Cls",
+            "class Own(Cls):",
+            indent(method, "    "),
+        ]
+        (conf.parent / f"{name}.py").write_text("\n".join(lines))
+        self.environment["PYTHONPATH"] = os.pathsep.join([str(conf.parent), os.environ.get("PYTHONPATH", "")])
+        return f"--config-dir={conf}"
 
     def worker(self) -> int:
         """Wait until a worker has begun to train, and return its process."""
@@ -128,18 +145,9 @@ def test_a_worker_that_is_killed_costs_its_run_a_retry(sweeps: Sweeps) -> None:
     assert [result["status"] for result in sweeps.results().values()] == ["completed"] * 4
 
 
-def test_a_run_that_kills_its_worker_twice_is_a_failed_one(sweeps: Sweeps, tmp_path: Path) -> None:
-    (tmp_path / "conf/pooling").mkdir(parents=True)
-    (tmp_path / "conf/pooling/deadly.yaml").write_text("name: deadly\n_target_: deadly.Deadly\ntanh: none\n")
-    (tmp_path / "deadly.py").write_text(
-        "import os, signal\n"
-        "from glue_pool.models.poolers import Cls\n"
-        "class Deadly(Cls):\n"
-        "    def forward(self, hidden_states, attention_mask):\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    sweeps.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    said = sweeps("--config-dir", str(tmp_path / "conf"), "-m", "pooling=deadly,mean", code=1)
+def test_a_run_that_kills_its_worker_twice_is_a_failed_one(sweeps: Sweeps) -> None:
+    method = "def forward(self, hidden_states, attention_mask):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    said = sweeps(sweeps.own_pooler("deadly", method), "-m", "pooling=deadly,mean", code=1)
     assert said.count("its worker ended by SIGKILL") == 3  # once more, failed, and in the list
     by_pooling = {result["pooling"]: result for result in sweeps.results().values()}
     assert by_pooling["mean"]["status"] == "completed"
@@ -149,23 +157,15 @@ def test_a_run_that_kills_its_worker_twice_is_a_failed_one(sweeps: Sweeps, tmp_p
 
 
 def test_workers_divide_the_cpu_and_each_has_a_gpu_of_its_own(sweeps: Sweeps, tmp_path: Path) -> None:
-    (tmp_path / "conf/pooling").mkdir(parents=True)
-    (tmp_path / "conf/pooling/told.yaml").write_text("name: told\n_target_: told.Told\ntanh: none\n")
-    (tmp_path / "told.py").write_text(
-        "import os\n"
-        "from glue_pool.models.poolers import Cls\n"
-        "class Told(Cls):\n"
-        "    def __init__(self, d, num_layers):\n"
-        "        super().__init__(d, num_layers)\n"
-        f"        with open({str(tmp_path / 'told')!r}, 'a') as file:\n"
-        "            print(os.getpid(), os.environ['CUDA_VISIBLE_DEVICES'], file=file)\n"
+    told = (
+        "def __init__(self, d, num_layers):\n"
+        "    super().__init__(d, num_layers)\n"
+        f"    with open({str(tmp_path / 'told')!r}, 'a') as file:\n"
+        "        print(os.getpid(), os.environ['CUDA_VISIBLE_DEVICES'], file=file)\n"
     )
-    sweeps.environment |= {
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
-        "CUDA_VISIBLE_DEVICES": "4,7",
-    }
+    sweeps.environment["CUDA_VISIBLE_DEVICES"] = "4,7"
     del sweeps.environment["OMP_NUM_THREADS"]
-    sweeps("--config-dir", str(tmp_path / "conf"), "-m", "pooling=told", "seed=1,2,3,4", "train.device=cpu")
+    sweeps(sweeps.own_pooler("told", told), "-m", "pooling=told", "seed=1,2,3,4", "train.device=cpu")
     gpus = dict(line.split() for line in (tmp_path / "told").read_text().splitlines())
     assert sorted(gpus.values()) == ["4", "7"]  # two workers, since there are two
     manifests = [json.loads(file.read_text()) for file in sweeps.outputs.rglob("manifest.json")]
@@ -292,3 +292,5 @@ def test_what_was_prepared_needs_no_network_and_is_only_read(sweeps: Sweeps) -> 
     sweeps("-m", "task=rte,mrpc", "pooling=mean")
     assert {file: file.stat().st_mtime_ns for file in cache.rglob("*")} == prepared
     assert "no such" in sweeps("task=rte", "pooling=mean", "encoder.name=/nowhere", entry="prepare", code=2)
+    own = sweeps.own_pooler("own", "pass")
+    assert "1 data sets" in sweeps(own, "-m", "task=rte", "pooling=own", entry="prepare")

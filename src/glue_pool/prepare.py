@@ -13,11 +13,11 @@ from glue_pool.schema import Config
 
 def main() -> None:
     """Prepare every run that the command line, a sweep or not, stands for."""
-    sys.argv[1:] = ["--multirun", "hydra/launcher=prepare", *(arg for arg in sys.argv[1:] if arg not in MULTIRUN)]
+    given = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
+    keys = (i for i, argument in enumerate(given) if "=" in argument and not argument.startswith("-"))
+    first = next(keys, len(given))  # options stand before all keys, or after them
+    sys.argv[1:] = ["--multirun", *given[:first], "hydra/launcher=prepare", *given[first:]]
     train.main()
-
-
-MULTIRUN = ("-m", "--multirun")
 
 
 def prepare(configs: Iterable[Config]) -> None:
