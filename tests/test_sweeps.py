@@ -254,7 +254,8 @@ def test_a_mistake_in_any_job_stops_the_sweep_before_the_first(sweeps: Sweeps, o
 
 
 @pytest.mark.parametrize(
-    ("experiment", "runs"), [("paper_table", 180), ("low_resource", 480), ("k_ablation", 240), ("head_ablation", 200)]
+    ("experiment", "runs"),
+    [("paper_table", 180), ("low_resource", 480), ("k_ablation", 240), ("head_ablation", 200), ("example_study", 120)],
 )
 def test_the_experiments_are_sweeps_that_the_command_line_can_narrow(
     sweeps: Sweeps, experiment: str, runs: int
