@@ -5,7 +5,7 @@ model has it; in a regression they add up to the score. So seeds are correlated 
 through both.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -129,15 +129,48 @@ def simulate(
     """Judge so many null experiments and as many with a gain, each on runs of its own."""
     names = (*sorted(SHAPES), *sorted(POSITIVE), "pearson", "corr")
     draw = np.random.default_rng([start, seeds, examples, names.index(metric), names.index(shape)])
-    null = replace(SHAPES[shape], positive=POSITIVE.get(metric, 0.5))
-    better = replace(null, gain=GAIN)
-    truth = true_difference(better, metric)
+    task = Task(metric, examples, shape)
+    called, missed = _wrong(lambda tasks: judge(tasks[0], metric), (task,), seeds, replications, draw)
+    return Cell(metric, examples, shape, replications, called, missed)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One of several tasks that the same seeds are run on."""
+
+    metric: str
+    examples: int
+    shape: str
+
+    def effects(self, gain: float) -> Shape:
+        """Return the standard deviations of the task's effects, and the method's gain."""
+        return replace(SHAPES[self.shape], positive=POSITIVE.get(self.metric, 0.5), gain=gain)
+
+
+def simulate_average(
+    judge: Callable[[list[Runs]], Difference], tasks: Sequence[Task], seeds: int, replications: int
+) -> tuple[int, int]:
+    """Return `Cell`'s called and missed of a judge of the average over tasks."""
+    return _wrong(judge, tasks, seeds, replications, np.random.default_rng([seeds, len(tasks)]))
+
+
+def _wrong(
+    judge: Callable[[list[Runs]], Difference],
+    tasks: Sequence[Task],
+    seeds: int,
+    replications: int,
+    draw: np.random.Generator,
+) -> tuple[int, int]:
+    truth = float(np.mean([true_difference(task.effects(GAIN), task.metric) for task in tasks]))
     called = missed = 0
     for _ in range(replications):
-        called += judge(draw_runs(null, metric, seeds, examples, draw), metric).p < 0.05
-        answer = judge(draw_runs(better, metric, seeds, examples, draw), metric)
-        missed += not answer.low <= truth <= answer.high
-    return Cell(metric, examples, shape, replications, called, missed)
+        null, better = (
+            judge([draw_runs(task.effects(gain), task.metric, seeds, task.examples, draw) for task in tasks])
+            for gain in (0.0, GAIN)
+        )
+        called += null.p < 0.05
+        missed += not better.low <= truth <= better.high
+    return called, missed
 
 
 def study(judge: Judge, seeds: int, replications: dict[int, int], metrics: tuple[str, ...]) -> Iterator[Cell]:

@@ -1,7 +1,10 @@
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from scipy.stats import norm
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from glue_pool import stats
 from glue_pool.metrics import METRICS
-from glue_pool.stats import Difference
-from simulated_runs import SHAPES, Cell, Runs, draw_runs, simulate, study
+from glue_pool.stats import Difference, Metric
+from simulated_runs import SHAPES, Cell, Runs, Task, draw_runs, simulate, simulate_average, study
 
 NAN = math.nan
 MORE = int(os.environ.get("GLUE_POOL_REPLICATIONS", "1"))  # times as many replications in the simulations
@@ -34,6 +39,13 @@ def fields(answer: Difference) -> list[float]:
 
 def runs(seeds: int = 5, examples: int = 60, metric: str = "accuracy", seed: int = 0) -> Runs:
     return draw_runs(SHAPES["both matter"], metric, seeds, examples, np.random.default_rng(seed))
+
+
+def multi_bootstrap(
+    labels: np.ndarray, baseline: np.ndarray, method: np.ndarray, metric: str | Metric, resamples: int = 1000
+) -> Difference:
+    both = [stats.resample(labels, outputs, metric, resamples=resamples) for outputs in (baseline, method)]
+    return stats.multi_bootstrap(*both)
 
 
 # Summaries
@@ -67,6 +79,12 @@ def test_the_interquartile_mean_is_that_of_the_middle_half_of_all_tasks_runs() -
     assert got.value == (4 + 5 + 6 + 7) / 4
     assert got.low <= got.value <= got.high
     assert (got.n, got.missing) == (8, 0)
+
+
+@given(scores())
+def test_the_interquartile_mean_is_that_of_scipy(values: np.ndarray) -> None:
+    got = stats.interquartile_mean([values], resamples=2)
+    assert got.value == pytest.approx(scipy_stats.trim_mean(values, 0.25))
 
 
 def test_a_bootstrap_draws_runs_within_their_task_only() -> None:
@@ -152,8 +170,21 @@ def test_differences_without_spread_are_no_evidence() -> None:
 def test_seeds_that_are_not_paired_are_an_error() -> None:
     with pytest.raises(ValueError, match="3 scores of the baseline for 2"):
         stats.difference_over_seeds(np.ones(3), np.ones(2))
-    with pytest.raises(ValueError, match="same seeds and examples"):
+    with pytest.raises(ValueError, match="5 scores of the baseline for 4"):
         stats.difference(np.ones(4), np.ones((5, 4)), np.ones((4, 4)), "accuracy")
+
+
+def test_outputs_of_other_examples_are_an_error() -> None:
+    with pytest.raises(ValueError, match=r"\(5, 4\) for 3 labels"):
+        stats.resample(np.ones(3), np.ones((5, 4)), "accuracy")
+    of = runs()
+    one = stats.resample(of.labels, of.baseline, "accuracy", resamples=20)
+    for other in (
+        stats.resample(of.labels, of.method, "accuracy", resamples=30),
+        stats.resample(of.labels[1:], of.method[:, 1:], "accuracy", resamples=20),
+    ):
+        with pytest.raises(ValueError, match="20 resamples of 60 examples for"):
+            stats.compare(one, other)
 
 
 @given(paired(least=2), st.floats(-10, 10), st.floats(0.1, 100))
@@ -189,6 +220,17 @@ def test_many_seeds_draw_their_flips() -> None:
     assert stats.permutation_p(baseline, method) == pytest.approx(want, abs=0.01)
 
 
+@settings(deadline=None, max_examples=30)
+@given(paired())
+def test_few_seeds_flip_every_way(both: tuple[np.ndarray, np.ndarray]) -> None:
+    different = np.round((both[1] - both[0]) * 277)  # whole numbers: flips tie with what was seen
+    want = 1.0 if len(different) == 1 else scipy_stats.permutation_test((different,), np.mean, **PAIRED).pvalue
+    assert stats.permutation_p(*both) == pytest.approx(want)
+
+
+PAIRED: dict[str, Any] = {"permutation_type": "samples", "vectorized": True, "n_resamples": 2**13}
+
+
 def test_wins_ties_and_losses_by_hand() -> None:
     baseline, method = np.array([1, 0.3, 3, 4, NAN]), np.array([2, 0.1 + 0.2, 1, 5, 5])
     assert stats.wins_ties_losses(baseline, method) == stats.WinsTiesLosses(2, 1, 1, 1)
@@ -197,6 +239,11 @@ def test_wins_ties_and_losses_by_hand() -> None:
 def test_holm_by_hand() -> None:
     got = stats.holm(np.array([0.01, 0.04, 0.03, 0.5]))
     assert got == pytest.approx([0.04, 0.09, 0.09, 0.5])  # 4 p, 3 p, then never less than the one before
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    p = np.round(np.random.default_rng(0).random(40) ** 4, 2)  # some are equal
+    assert stats.holm(p) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_holm_counts_a_test_that_gave_no_p() -> None:
@@ -245,7 +292,67 @@ def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch: pytes
     assert judge() == whole
 
 
+def test_runs_scored_together_and_picked_are_those_scored_alone() -> None:
+    of = runs(metric="pearson")
+    both = np.concatenate([of.baseline, of.method])
+    both[6, 3] = NAN
+    together = stats.resample(of.labels, both, "corr", resamples=50)
+    alone = stats.resample(of.labels, both[[9, 5]], "corr", resamples=50)
+    picked = together.of([9, 5])
+    assert picked.actual == pytest.approx(alone.actual)
+    assert picked.resampled == pytest.approx(alone.resampled)
+    assert np.isnan(together.actual).tolist() == [run == 6 for run in range(10)]
+    assert np.isnan(together.resampled[:, 6]).all()
+
+
+@pytest.mark.parametrize("metric", ["spearmanr", "pearson"])
+def test_large_correlations_are_those_of_scipy(metric: str) -> None:
+    """Enough examples for several chunks, of runs without and with ties."""
+    of = draw_runs(SHAPES["both matter"], "pearson", 3, 1500, np.random.default_rng(0))
+    labels, outputs = np.round(of.labels, 1), np.concatenate([of.baseline, np.round(of.method, 1)])
+    got = stats.resample(labels, outputs, metric, resamples=50).resampled
+    for drawn in (0, 49):
+        weights = np.concatenate(list(stats._weights(1500, 50, 0)))[drawn]
+        rows = np.repeat(np.arange(1500), weights.astype(int))
+        assert got[drawn] == pytest.approx([METRICS[metric](labels[rows], run[rows]) for run in outputs], rel=1e-12)
+
+
 # Differences over seeds and examples
+
+
+def test_nothing_that_starts_slowly_is_imported() -> None:
+    use = """
+import sys
+import numpy as np
+from glue_pool import stats
+scores = np.random.default_rng(0).normal(size=(2, 5))
+for seeds in (3, 5):
+    stats.difference(np.arange(9.0), *np.random.default_rng(0).normal(size=(2, seeds, 9)), "corr")
+stats.permutation_p(*scores), stats.holm(scores[0]), stats.interquartile_mean(scores)
+stats.almost_stochastic_order(scores).bound(), stats.detectable_gain(5, 1.0), stats.seeds_needed(1.0, 1.0)
+print({"scipy.special", "scipy.stats", "scipy.optimize", "statsmodels", "sklearn", "torch"} & set(sys.modules))
+"""
+    assert subprocess.run([sys.executable, "-c", use], capture_output=True, text=True).stdout == "{'scipy.special'}\n"
+
+
+def test_an_average_is_that_of_every_seed_and_resample() -> None:
+    tasks = [stats.Scores(np.array([0.5, 0.7]), np.array([[0.4, 0.6]]), 9), stats.Scores(np.ones(2), np.eye(2)[:1], 5)]
+    got = stats.average(tasks)
+    assert got.actual == pytest.approx([0.75, 0.85])
+    assert got.resampled == pytest.approx(np.array([[0.7, 0.3]]))
+    assert got.examples == 5
+
+
+def test_a_run_without_a_score_in_one_task_has_no_average() -> None:
+    of = runs(metric="pearson")
+    broken = of.method.copy()
+    broken[1, 7] = NAN
+    one, other = (
+        stats.average([stats.resample(of.labels, outputs, "pearson", resamples=50, seed=task) for task in range(2)])
+        for outputs in (of.baseline, broken)
+    )
+    assert np.isnan(other.actual).tolist() == [False, True, False, False, False]
+    assert (stats.compare(one, other).pairs, stats.compare(one, other).missing) == (4, 1)
 
 
 def test_the_standard_error_of_an_accuracy_by_hand() -> None:
@@ -264,7 +371,7 @@ def test_the_standard_error_of_an_accuracy_by_hand() -> None:
     assert [got.low, got.high] == pytest.approx([right.mean() - half, right.mean() + half], rel=0.02)
 
 
-@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+@pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
 def test_logits_classes_and_scores_are_read_alike(judge: Callable[..., Difference]) -> None:
     of = runs()
     logits = np.eye(2)[of.baseline], np.eye(2)[of.method]
@@ -274,7 +381,7 @@ def test_logits_classes_and_scores_are_read_alike(judge: Callable[..., Differenc
     assert judge(of.labels, *column, "corr") == judge(of.labels, of.baseline, of.method, "corr")
 
 
-@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+@pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
 def test_a_failed_seed_is_left_out_on_both_sides_and_counted(judge: Callable[..., Difference]) -> None:
     of = runs(metric="pearson")
     broken = of.method.copy()
@@ -286,16 +393,16 @@ def test_a_failed_seed_is_left_out_on_both_sides_and_counted(judge: Callable[...
     assert fields(got) == pytest.approx(fields(want))
 
 
-@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+@pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
 @pytest.mark.parametrize("metric", [*METRICS, METRICS["f1"]])
 def test_a_method_that_always_failed_has_no_difference(judge: Callable[..., Difference], metric: str) -> None:
     of = runs(seeds=3)
-    got = judge(of.labels, of.baseline, np.full((3, 60, 2), NAN), metric)
+    got = judge(of.labels, of.baseline, np.full((3, 60, 2), NAN), metric, resamples=10)
     assert (got.pairs, got.missing) == (0, 3)
     assert np.isnan(fields(got)[:5]).all()
 
 
-@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+@pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
 def test_predictions_of_one_seed_give_no_interval(judge: Callable[..., Difference]) -> None:
     of = runs(seeds=1)
     got = judge(of.labels, of.baseline, of.method, "accuracy")
@@ -303,7 +410,7 @@ def test_predictions_of_one_seed_give_no_interval(judge: Callable[..., Differenc
     assert np.isnan([got.low, got.high, got.p]).all()
 
 
-@pytest.mark.parametrize("judge", [stats.difference, stats.multi_bootstrap])
+@pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_method_does_not_differ_from_itself(judge: Callable[..., Difference], metric: str) -> None:
     of = runs(metric=metric if metric in BINARY else "pearson")
@@ -354,7 +461,7 @@ def test_the_multi_bootstrap_by_enumeration() -> None:
     """Two seeds and two examples: all 4 x 4 draws are equally likely."""
     labels, baseline, method = np.ones(2), np.zeros((2, 2)), np.array([[1, 1], [1, 0]])
     drawn = [method[np.ix_([s, t], [i, j])].mean() for s in (0, 1) for t in (0, 1) for i in (0, 1) for j in (0, 1)]
-    got = stats.multi_bootstrap(labels, baseline, method, "accuracy", resamples=4000)
+    got = multi_bootstrap(labels, baseline, method, "accuracy", resamples=4000)
     assert got.estimate == 0.75
     assert [got.low, got.high] == list(np.quantile(drawn, [0.025, 0.975], method="inverted_cdf"))
     assert got.p == pytest.approx(2 * np.mean(np.array(drawn) <= 0), abs=0.03)
@@ -365,28 +472,37 @@ def test_the_multi_bootstrap_by_enumeration() -> None:
 
 def test_almost_stochastic_order_on_known_cases() -> None:
     low, high = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0, 7.0])
-    better, same, worse = (stats.almost_stochastic_order(*pair) for pair in ((low, high), (low, low), (high, low)))
-    assert (better.violation, better.bound, better.claimed) == (0, 0, True)
-    assert (same.violation, same.claimed) == (0.5, False)
-    assert (worse.violation, worse.bound, worse.claimed) == (1, 1, False)
-    constant = stats.almost_stochastic_order(np.ones(4), np.ones(3))
-    assert (constant.violation, constant.bound) == (0.5, 0.5)
+    got = stats.almost_stochastic_order([low, high, low])
+    assert (got.violation[0, 1], got.bound()[0, 1], got.claimed()[0, 1]) == (0, 0, True)
+    assert (got.violation[0, 2], got.claimed()[0, 2]) == (0.5, False)
+    assert (got.violation[1, 0], got.bound()[1, 0], got.claimed()[1, 0]) == (1, 1, False)
+    constant = stats.almost_stochastic_order([np.ones(4), np.ones(3)])
+    assert (constant.violation[0, 1], constant.bound()[0, 1]) == (0.5, 0.5)
 
 
 def test_the_violation_ratio_by_hand() -> None:
     # quantiles 0, 4 against 1, 1, 2 on thirds: gaps 1, then 1 and -3 on the middle third's halves, then -2
-    got = stats.almost_stochastic_order(np.array([4.0, 0.0]), np.array([2.0, 1.0, 1.0])).violation
-    assert got == pytest.approx((9 / 6 + 4 / 3) / (1 / 3 + 1 / 6 + 9 / 6 + 4 / 3))
+    got = stats.almost_stochastic_order([np.array([4.0, 0.0]), np.array([2.0, 1.0, 1.0])]).violation
+    assert got[0, 1] == pytest.approx((9 / 6 + 4 / 3) / (1 / 3 + 1 / 6 + 9 / 6 + 4 / 3))
 
 
 def test_more_comparisons_ask_for_more_confidence() -> None:
     draw = np.random.default_rng(0)
-    low, high = draw.normal(0, 1, 20), draw.normal(0.8, 1, 20)
-    one, ten = (stats.almost_stochastic_order(low, high, comparisons=m) for m in (1, 10))
-    assert (one.confidence, ten.confidence) == pytest.approx((0.95, 0.995))
-    assert ten.violation == one.violation
-    ratio = (ten.bound - ten.violation) / (one.bound - one.violation)
-    assert ratio == pytest.approx(norm.ppf(0.995) / norm.ppf(0.95))
+    got = stats.almost_stochastic_order([draw.normal(0, 1, 20), draw.normal(0.8, 1, 20)])
+    one, ten = got.bound()[0, 1], got.bound(10)[0, 1]
+    assert one == pytest.approx(got.violation[0, 1] + norm.ppf(0.95) * got.std[0, 1])
+    assert ten == pytest.approx(got.violation[0, 1] + norm.ppf(0.995) * got.std[0, 1])
+
+
+def test_the_deviation_is_that_of_both_bootstraps() -> None:
+    low, high = np.random.default_rng(0).normal(np.array([[0.0], [0.5]]), 1, (2, 6))
+    draw = np.random.default_rng(1)
+    again = [
+        stats.almost_stochastic_order([draw.choice(low, 6), draw.choice(high, 6)], resamples=2).violation[0, 1]
+        for _ in range(2000)
+    ]
+    got = stats.almost_stochastic_order([low, high], resamples=4000)
+    assert got.std[0, 1] == got.std[1, 0] == pytest.approx(np.std(again), rel=0.05)
 
 
 @given(scores(2), scores(2), st.floats(-10, 10), st.floats(0.1, 100))
@@ -394,17 +510,18 @@ def test_stochastic_order_knows_no_unit_and_turns_round(
     one: np.ndarray, other: np.ndarray, shift: float, scale: float
 ) -> None:
     order = partial(stats.almost_stochastic_order, resamples=20)
-    there, back = order(one, other), order(other, one)
-    assert there.violation + back.violation == pytest.approx(1)
-    moved = order(scale * (one + shift), scale * (other + shift))
-    if there.violation != 0.5:  # what rounding leaves of equal runs may fall to either side
-        assert moved.violation == pytest.approx(there.violation, abs=1e-6)
+    there, back = order([one, other]).violation[0, 1], order([other, one]).violation
+    assert there + back[0, 1] == pytest.approx(1)
+    assert there == pytest.approx(back[1, 0])
+    moved = order([scale * (one + shift), scale * (other + shift)]).violation[0, 1]
+    if there != 0.5:  # what rounding leaves of equal runs may fall to either side
+        assert moved == pytest.approx(there, abs=1e-6)
 
 
 def test_one_run_has_no_stochastic_order() -> None:
-    got = stats.almost_stochastic_order(np.array([0.5, NAN]), np.array([0.7, 0.8]))
-    assert math.isnan(got.violation)
-    assert not got.claimed
+    got = stats.almost_stochastic_order([np.array([0.5, NAN]), np.array([0.7, 0.8])])
+    assert np.isnan(got.violation).all()
+    assert not got.claimed().any()
 
 
 # Power
@@ -412,8 +529,6 @@ def test_one_run_has_no_stochastic_order() -> None:
 
 @pytest.mark.parametrize(("gain", "seeds"), [(3.0, 2), (0.3, 5), (1.25, 5), (3.0, 5), (1.25, 20), (0.3, 300)])
 def test_power_over_seeds_is_that_of_the_paired_t_test(gain: float, seeds: int) -> None:
-    from statsmodels.stats.power import TTestPower
-
     assert stats.power(gain, seeds, 1.7) == pytest.approx(TTestPower().power(gain / 1.7, seeds, 0.05), abs=1e-5)
 
 
@@ -460,6 +575,19 @@ def test_the_power_is_how_often_a_gain_is_found(seeds: int) -> None:
     assert stats.power(gain, seeds, 2.0, 1.0) == pytest.approx(found, abs=off_by_chance(0.5, times))
 
 
+def test_arrays_are_answered_as_one_by_one() -> None:
+    gains, seeds, spread, shared = np.array([0.5, 2.0, NAN]), np.array([[1], [4], [5]]), 1.0, np.array([0.0, 0.3, 1.0])
+    each = list(np.broadcast(gains, seeds, spread, shared))
+    for got, of, of_each in (
+        (stats.power(gains, seeds, spread, shared), stats.power, each),
+        (stats.detectable_gain(seeds, spread, shared), stats.detectable_gain, [args[1:] for args in each]),
+    ):
+        assert got.shape == (3, 3)
+        assert got.ravel() == pytest.approx([float(of(*args)) for args in of_each], nan_ok=True)
+    needed = [float(stats.seeds_needed(*of)) for of in zip(gains, [spread] * 3, shared, strict=True)]
+    assert stats.seeds_needed(gains, spread, shared) == pytest.approx(needed, nan_ok=True)
+
+
 def test_power_without_spread_or_without_pairs() -> None:
     assert stats.detectable_gain(5, 0.0) == 0
     assert math.isnan(stats.detectable_gain(1, 1.0))
@@ -474,6 +602,14 @@ def test_power_without_spread_or_without_pairs() -> None:
 # Simulations: what is said to happen 5 % of the time happens 5 % of the time
 #
 # GLUE_POOL_REPLICATIONS=20 pytest tests/test_stats.py -k 'five_percent' -s    # twenty times as many, with the table
+
+
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All verdicts draw the same examples anyway, by the same seed: here they do it once."""
+    draw = stats._weights
+    monkeypatch.setattr(stats, "_weights", lru_cache(lambda *of: list(draw(*of))))
+
 
 METRICS_SIMULATED = ("accuracy", "matthews_correlation", "f1", "pearson")
 REPLICATIONS = {5: {277: 80, 1000: 50, 5000: 12}, 20: {277: 50, 1000: 25, 5000: 6}}
@@ -499,6 +635,7 @@ def off_by_chance(rate: float, n: int) -> float:
     return 3 * math.sqrt(rate * (1 - rate) / n)
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("seeds", [5, 20])
 def test_the_verdict_errs_five_percent_of_the_time(seeds: int) -> None:
     def verdict(of: Runs, metric: str) -> Difference:
@@ -518,6 +655,7 @@ def test_the_verdict_errs_five_percent_of_the_time(seeds: int) -> None:
             assert abs(missed - 0.05) < allowed(n), value
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("shape", SHAPES)
 def test_no_shape_of_runs_makes_the_verdict_err_more_or_less(shape: str) -> None:
     """Where replications are cheap: 1,500 verdicts a shape, so that chance needs no allowance."""
@@ -531,6 +669,7 @@ def test_no_shape_of_runs_makes_the_verdict_err_more_or_less(shape: str) -> None
     assert abs(wrong - 0.05) < MARGIN
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize("seeds", [2, 3])
 def test_the_verdict_of_fewer_seeds_errs_no_more_often(seeds: int) -> None:
     def verdict(of: Runs, metric: str) -> Difference:
@@ -542,11 +681,40 @@ def test_the_verdict_of_fewer_seeds_errs_no_more_often(seeds: int) -> None:
     assert max(called, missed) < 0.05 + MARGIN
 
 
+@pytest.mark.usefixtures("drawn_once")
+@pytest.mark.parametrize(("seeds", "times"), [(5, 1000), (20, 800)])
+def test_the_verdict_on_an_average_errs_five_percent_of_the_time(seeds: int, times: int) -> None:
+    tasks = [
+        Task("accuracy", 277, "seeds dominate"),
+        Task("matthews_correlation", 400, "both matter"),
+        Task("f1", 200, "examples dominate"),
+        Task("accuracy", 150, "nearly alike"),
+    ]
+
+    def verdict(runs: list[Runs]) -> Difference:
+        baseline, method = (
+            stats.average(
+                [
+                    stats.resample(of.labels, getattr(of, name), task.metric, resamples=200, seed=seed)
+                    for seed, (of, task) in enumerate(zip(runs, tasks, strict=True))
+                ]
+            )
+            for name in ("baseline", "method")
+        )
+        return stats.compare(baseline, method)
+
+    called, missed = simulate_average(verdict, tasks, seeds, times * MORE)
+    print(f"\n{seeds} seeds, average: {called / times / MORE:.1%} called, {missed / times / MORE:.1%} missed")
+    assert abs(called / times / MORE - 0.05) < MARGIN
+    assert abs(missed / times / MORE - 0.05) < MARGIN
+
+
+@pytest.mark.usefixtures("drawn_once")
 def test_the_plain_multi_bootstrap_does_not_err_five_percent_of_the_time() -> None:
     """What the test of the verdict would say of it: false alarms where seeds matter, too few where they don't."""
 
     def plain(of: Runs, metric: str) -> Difference:
-        return stats.multi_bootstrap(of.labels, of.baseline, of.method, metric, resamples=400)
+        return multi_bootstrap(of.labels, of.baseline, of.method, metric, resamples=400)
 
     often = simulate(plain, "accuracy", 277, "seeds dominate", 5, 400 * MORE)
     seldom = simulate(plain, "accuracy", 277, "nearly alike", 5, 400 * MORE)
@@ -574,8 +742,8 @@ def test_almost_stochastic_order_claims_as_often_as_is_said_of_it() -> None:
     draw, times, claimed, gained = np.random.default_rng(0), 1000, 0, 0
     for _ in range(times):
         one, other = draw.normal(size=(2, 5))
-        claimed += stats.almost_stochastic_order(one, other, resamples=300).claimed
-        gained += stats.almost_stochastic_order(one, other + 1, resamples=300).claimed
+        claimed += stats.almost_stochastic_order([one, other], resamples=300).claimed()[0, 1]
+        gained += stats.almost_stochastic_order([one, other + 1], resamples=300).claimed()[0, 1]
     assert claimed / times == pytest.approx(0.05, abs=off_by_chance(0.05, times))
     assert gained / times == pytest.approx(0.46, abs=off_by_chance(0.46, times))
 

@@ -6,16 +6,18 @@ and counted, never dropped in silence.
 
 `difference` is the verdict: it speaks of new seeds and new dev examples, and keeps what its interval and p promise from
 5 seeds on, and errs on the safe side with fewer (tests/test_stats.py). What does not is only to be shown with its
-MEASURED_COVERAGE.
+MEASURED_COVERAGE. For many methods, `resample` all runs of a dev set once: `compare` is the same verdict on any two.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 Metric = Callable[[np.ndarray, np.ndarray], float]  # labels and predictions, both (examples,), to a score
+Numbers = float | np.ndarray
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -24,7 +26,8 @@ CLAIM_BELOW = 0.2  # Almost Stochastic Order: the method counts as better where 
 FEW_SEEDS = 5  # with fewer, the verdict's interval is a more careful one
 MOST_SEEDS = 1_000_000
 SAME = 1e-12  # numbers closer than this, relative to the scores, are equal
-CHUNK = 2_000_000  # weights of resampled examples held at once: 16 MB
+CHUNK = 2_000_000  # weights of resampled examples held at once: 8 MB
+IN_CACHE = 32_000  # numbers that a loop goes over again and again
 
 # How often 95 % intervals hold the true value, by number of runs: of one task, normal scores; multi_bootstrap's where
 # seeds dominate, its worst case.
@@ -34,7 +37,8 @@ MEASURED_COVERAGE = {
     "probability_of_improvement": {5: 0.91, 20: 0.94},
 }
 
-# scipy.stats takes a second to import and statsmodels another: on use.
+# A report has to start fast: scipy.special takes 0.15 s to import, so on use; scipy.stats 0.9 s and statsmodels 1 s, so
+# not at all.
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,19 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """One method's scores on one dev set; entry s is that of seed s."""
+
+    actual: np.ndarray  # (runs,), NaN for a run that has none: non-finite outputs, or a constant in a correlation
+    resampled: np.ndarray  # (resamples, runs): on resampled examples, the same for all runs
+    examples: int
+
+    def of(self, runs: np.ndarray | Sequence[int]) -> "Scores":
+        """Return the scores of these runs, given by their indices, in that order."""
+        return Scores(self.actual[runs], self.resampled[:, runs], self.examples)
+
+
+@dataclass(frozen=True)
 class Difference:
     """Method minus baseline, its two-sided confidence interval and the p-value of no difference.
 
@@ -81,16 +98,23 @@ class Difference:
 
 @dataclass(frozen=True)
 class StochasticOrder:
-    """How far the method is from being stochastically larger than the baseline."""
+    """How far each method (column) is from being stochastically larger than each baseline (row).
 
-    violation: float  # the samples' own violation ratio: 0 is dominance, 1 dominance by the baseline
-    bound: float  # eps_min, its upper confidence bound
-    confidence: float  # of the bound, after the correction for several comparisons
+    NaN on the diagonal, and where either has fewer than two runs.
+    """
 
-    @property
-    def claimed(self) -> bool:
-        """Whether the bound is low enough to call the method better."""
-        return self.bound < CLAIM_BELOW
+    violation: np.ndarray  # (methods, methods), the samples' own: 0 is dominance, 1 dominance by the baseline
+    std: np.ndarray  # (methods, methods), over its bootstrap
+
+    def bound(self, comparisons: int = 1, *, alpha: float = ALPHA) -> np.ndarray:
+        """Return eps_min, the upper bound that holds with confidence 1 - alpha/M, where M comparisons are made."""
+        from scipy.special import ndtri
+
+        return np.asarray(np.clip(self.violation + ndtri(1 - alpha / comparisons) * self.std, 0, 1))
+
+    def claimed(self, comparisons: int = 1, *, alpha: float = ALPHA) -> np.ndarray:
+        """Return whether the bounds are low enough to call the methods better."""
+        return self.bound(comparisons, alpha=alpha) < CLAIM_BELOW
 
 
 @dataclass(frozen=True)
@@ -121,12 +145,13 @@ def interquartile_mean(
     tasks: each task's scores, `(runs,)`. The percentile interval is from a bootstrap stratified by task: runs are drawn
     within theirs. With few runs it is too narrow: MEASURED_COVERAGE.
     """
-    from scipy.stats import trim_mean
 
-    def over_runs(drawn: list[np.ndarray]) -> np.ndarray:
-        return np.asarray(trim_mean(np.concatenate(drawn, axis=1), 0.25, axis=1))
+    def over_runs(groups: list[list[np.ndarray]]) -> np.ndarray:
+        ordered = np.sort(np.concatenate(groups[0], axis=1), axis=1)
+        cut = ordered.shape[1] // 4
+        return np.asarray(ordered[:, cut : ordered.shape[1] - cut].mean(axis=1))
 
-    return _stratified_bootstrap([tasks], lambda groups: over_runs(groups[0]), confidence, resamples, seed)
+    return _stratified_bootstrap([tasks], over_runs, confidence, resamples, seed)
 
 
 def probability_of_improvement(
@@ -144,11 +169,8 @@ def probability_of_improvement(
     """
 
     def over_pairs(groups: list[list[np.ndarray]]) -> np.ndarray:
-        of_tasks = [
-            np.mean((m[:, :, None] > b[:, None, :]) + 0.5 * (m[:, :, None] == b[:, None, :]), axis=(1, 2))
-            for b, m in zip(*groups, strict=True)
-        ]
-        return np.asarray(np.mean(of_tasks, axis=0))
+        signs = [np.sign(m[:, :, None] - b[:, None, :]).mean(axis=(1, 2)) for b, m in zip(*groups, strict=True)]
+        return np.asarray((1 + np.mean(signs, axis=0)) / 2)
 
     return _stratified_bootstrap([baseline, method], over_pairs, confidence, resamples, seed)
 
@@ -178,23 +200,66 @@ def _stratified_bootstrap(
     return Estimate(value, float(low), float(high), sum(counts), missing)
 
 
+# Scores on resampled examples
+
+
+def resample(
+    labels: np.ndarray, outputs: np.ndarray, metric: str | Metric, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Scores:
+    """Score runs on the examples as they are, and on as many drawn with replacement, again and again.
+
+    labels: `(examples,)`. outputs: `(runs, examples)` classes or scores, or `(runs, examples, outputs)` logits, in the
+    labels' order. metric: a name in `glue_pool.metrics.METRICS`, or a callable. The seed decides on the examples drawn:
+    the same for what is to be compared, another for each task of an `average`. Fastest with all runs of all methods at
+    once, `Scores.of` then takes one method's.
+    """
+    if outputs.ndim < 2 or outputs.shape[1] != len(labels):
+        raise ValueError(f"outputs are (runs, examples, …): {outputs.shape} for {len(labels)} labels")
+    finite = np.flatnonzero(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
+    runs = _predictions(outputs[finite])
+    actual, resampled = np.full(len(outputs), np.nan), np.full((resamples, len(outputs)), np.nan)
+    actual[finite] = _weighted(metric, labels, runs, np.ones((1, len(labels))))[0]
+    done = 0
+    for weights in _weights(len(labels), resamples, seed):
+        resampled[done : done + len(weights), finite] = _weighted(metric, labels, runs, weights)
+        done += len(weights)
+    return Scores(actual, resampled, len(labels))
+
+
+def average(of_tasks: Sequence[Scores]) -> Scores:
+    """Return the mean over tasks of scores whose runs are aligned, each task resampled with a seed of its own.
+
+    A run needs a score in every task. The examples are the smallest task's: no more degrees of freedom than it has.
+    """
+    actual = np.mean([task.actual for task in of_tasks], axis=0)
+    resampled = np.mean([task.resampled for task in of_tasks], axis=0)
+    return Scores(actual, resampled, min(task.examples for task in of_tasks))
+
+
+def _predictions(outputs: np.ndarray) -> np.ndarray:
+    if outputs.ndim == 2:
+        return outputs
+    return np.asarray(outputs.argmax(axis=2) if outputs.shape[2] > 1 else outputs[:, :, 0])
+
+
+def _weights(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each example is drawn, `(some resamples, examples)` at a time; rows sum to the examples."""
+    draw = np.random.default_rng(seed)
+    left, most = resamples, max(1, CHUNK // examples)
+    while left:
+        rows = min(left, most)
+        drawn = draw.integers(examples, size=(rows, examples))
+        yield np.stack([np.bincount(row, minlength=examples) for row in drawn]).astype(np.float32)
+        left -= rows
+
+
 # Differences
 
 
-def difference(
-    labels: np.ndarray,
-    baseline: np.ndarray,
-    method: np.ndarray,
-    metric: str | Metric,
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Difference:
+def compare(baseline: Scores, method: Scores, *, confidence: float = CONFIDENCE) -> Difference:
     """Return the verdict on two methods: the mean difference of paired seeds, for new seeds and new dev examples.
 
-    labels: `(examples,)`. baseline, method: `(seeds, examples)` classes or scores, or `(seeds, examples, outputs)`
-    logits, rows in the labels' order. metric: a name in `glue_pool.metrics.METRICS`, or a callable.
+    Both are of the same seeds, scored on the same resampled examples.
 
     Scores d_s = theta + seed_s + examples + interaction_s are crossed random effects: all seeds share the examples.
     With S seeds, the squared standard error is
@@ -211,14 +276,30 @@ def difference(
     alarms; where one does, in a tenth of its runs, the interval of 5 seeds misses the true mean 26 % of the time,
     mostly because none has collapsed so far, and that of 20 seeds 13 %. Show the collapsed runs beside it.
     """
-    table = _resampled(labels, baseline, method, metric, resamples, seed)
-    by_seeds = _over_seeds(table.differences, table.missing, confidence)
-    pairs = by_seeds.pairs
-    if pairs < 2 or len(labels) < 2:
+    paired, resampled, missing = _aligned(baseline, method)
+    by_seeds = _over_seeds(paired, missing, confidence)
+    pairs, examples = len(paired), baseline.examples
+    if pairs < 2 or examples < 2:
         return by_seeds
-    covariance = np.cov(table.resampled.T)
-    shared = float(np.maximum((covariance.sum() - np.trace(covariance)) / (pairs * (pairs - 1)), 0.0))
-    return by_seeds if shared == 0 else _interval(table.differences, table.missing, confidence, shared, len(labels))
+    off = resampled - resampled.mean(axis=0)
+    total = off.sum(axis=1)  # the covariances of all pairs of seeds add up to its variance
+    shared = float((total @ total - np.vdot(off, off)) / ((len(off) - 1) * pairs * (pairs - 1)))
+    return by_seeds if shared <= 0 else _interval(paired, missing, confidence, shared, examples)
+
+
+def difference(
+    labels: np.ndarray,
+    baseline: np.ndarray,
+    method: np.ndarray,
+    metric: str | Metric,
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Return `compare`'s verdict on outputs `(seeds, examples[, outputs])`, arguments as `resample`'s."""
+    both = [resample(labels, outputs, metric, resamples=resamples, seed=seed) for outputs in (baseline, method)]
+    return compare(*both, confidence=confidence)
 
 
 def difference_over_seeds(baseline: np.ndarray, method: np.ndarray, *, confidence: float = CONFIDENCE) -> Difference:
@@ -229,6 +310,20 @@ def difference_over_seeds(baseline: np.ndarray, method: np.ndarray, *, confidenc
     """
     paired, missing = _pairs(baseline, method)
     return _over_seeds(paired, missing, confidence)
+
+
+def _aligned(baseline: Scores, method: Scores) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the differences of the seeds that both have, `(pairs,)` and resampled, and how many lack one."""
+    if baseline.examples != method.examples or len(baseline.resampled) != len(method.resampled):
+        raise ValueError(
+            f"{len(baseline.resampled)} resamples of {baseline.examples} examples for {len(method.resampled)} of "
+            f"{method.examples}: both methods are scored on the same"
+        )
+    paired, missing = _pairs(baseline.actual, method.actual)
+    resampled = method.resampled - baseline.resampled
+    if missing:
+        resampled = resampled[:, np.isfinite(baseline.actual) & np.isfinite(method.actual)]
+    return paired, resampled, missing
 
 
 def _pairs(baseline: np.ndarray, method: np.ndarray) -> tuple[np.ndarray, int]:
@@ -257,30 +352,48 @@ def _interval(
     paired: np.ndarray, missing: int, confidence: float, shared: float = 0.0, examples: float = math.inf
 ) -> Difference:
     """Give the pairs' mean an interval and p; shared: the variance that seeds share through so many examples."""
-    from scipy.optimize import brentq
-
-    n, std, estimate, least = len(paired), _std(paired), float(paired.mean()), 1e-100
-
-    def half_width(p: float) -> float:
-        return float(_half_width(p, n, std**2 / n, shared, examples))
-
-    half = half_width(1 - confidence)
-    if abs(estimate) < half_width(least):
-        p = math.exp(brentq(lambda log_p: half_width(math.exp(log_p)) - abs(estimate), math.log(least), 0.0))
-    else:
-        p = math.nan if math.isnan(half) else 0.0
+    n, std, estimate = len(paired), _std(paired), float(paired.mean())
+    of_seeds = std**2 / n
+    half = _half_width(1 - confidence, n, of_seeds, shared, examples)
+    p = _p(abs(estimate), n, of_seeds, shared, examples)
     return Difference(estimate, estimate - half, estimate + half, p, n, missing, std, math.sqrt(shared))
 
 
-def _half_width(p: float, pairs: int, of_seeds: float | np.ndarray, shared: float, examples: float) -> np.ndarray:
+def _half_width(p: float, pairs: int, of_seeds: float, shared: float, examples: float) -> float:
     """Return that of the interval that misses p of the time, from both parts of the squared standard error."""
     from scipy.special import stdtrit
 
-    variance, most = of_seeds + shared, min(examples - 1, 1e9)
     if pairs < FEW_SEEDS:
-        return np.asarray(np.sqrt(stdtrit(pairs - 1, p / 2) ** 2 * of_seeds + stdtrit(most, p / 2) ** 2 * shared))
-    df = variance**2 / (of_seeds**2 / (pairs - 1) + shared**2 / most)
-    return np.asarray(-stdtrit(df, p / 2) * np.sqrt(variance))
+        quantiles = stdtrit(pairs - 1, p / 2), stdtrit(_most(examples), p / 2)
+        return math.sqrt(quantiles[0] ** 2 * of_seeds + quantiles[1] ** 2 * shared)
+    return float(-stdtrit(_freedom(pairs, of_seeds, shared, examples), p / 2) * math.sqrt(of_seeds + shared))
+
+
+def _p(size: float, pairs: int, of_seeds: float, shared: float, examples: float) -> float:
+    """Return the p whose interval is so wide."""
+    from scipy.special import stdtr
+
+    t = size / math.sqrt(of_seeds + shared)
+    if pairs >= FEW_SEEDS or shared == 0 or math.isnan(t):
+        return float(2 * stdtr(_freedom(pairs, of_seeds, shared, examples), -t))
+    # Howe's quantile lies between those of Student's t with either part's degrees of freedom
+    ends = 2 * stdtr([pairs - 1, _most(examples)], -t)
+    low, high = np.log(np.maximum([ends.min(), ends.max()], 1e-300)).tolist()
+    while high - low > SAME:
+        middle = (low + high) / 2
+        wide = _half_width(math.exp(middle), pairs, of_seeds, shared, examples) > size
+        low, high = (middle, high) if wide else (low, middle)
+    return math.exp((low + high) / 2)
+
+
+def _freedom(pairs: int, of_seeds: float, shared: float, examples: float) -> float:
+    """Return Satterthwaite's degrees of freedom of both parts' sum."""
+    share = of_seeds / (of_seeds + shared)
+    return float(1 / (share**2 / (pairs - 1) + (1 - share) ** 2 / _most(examples)))
+
+
+def _most(examples: float) -> float:
+    return min(examples - 1, 1e9)
 
 
 def _std(paired: np.ndarray) -> float:
@@ -288,34 +401,25 @@ def _std(paired: np.ndarray) -> float:
     return 0.0 if np.ptp(paired) <= SAME * max(1.0, np.abs(paired).max()) else float(paired.std(ddof=1))
 
 
-def multi_bootstrap(
-    labels: np.ndarray,
-    baseline: np.ndarray,
-    method: np.ndarray,
-    metric: str | Metric,
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Difference:
-    """Return the percentile interval of the multi-bootstrap (MultiBERTs, arXiv 2106.16163); shapes as `difference`.
+def multi_bootstrap(baseline: Scores, method: Scores, *, confidence: float = CONFIDENCE, seed: int = 0) -> Difference:
+    """Return the percentile interval of the multi-bootstrap (MultiBERTs, arXiv 2106.16163); arguments as `compare`'s.
 
     Every resample draws seeds, the same for both methods, and examples, the same for all runs. That takes the seeds'
     variance for S/(S-1) times too small and the interaction's for up to three times too large (Owen 2007, "The
     pigeonhole bootstrap"). So it is no verdict: of null experiments with 5 seeds it calls 14 % significant where seeds
     dominate and 2 % where the examples decide about both methods alike; with 20 seeds 6 % and 2 %.
     """
-    table = _resampled(labels, baseline, method, metric, resamples, seed)
-    plain = _over_seeds(table.differences, table.missing, confidence)
-    pairs = plain.pairs
+    paired, resampled, missing = _aligned(baseline, method)
+    plain = _over_seeds(paired, missing, confidence)
+    pairs, resamples = len(paired), len(resampled)
     if pairs < 2:
         return plain
     drawn = np.random.default_rng([seed, 1]).multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples)
-    means = (table.resampled * drawn).sum(axis=1) / pairs
+    means = (resampled * drawn).sum(axis=1) / pairs
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     tail = min((means <= 0).sum(), (means >= 0).sum())
     p = min(1.0, 2 * float(tail + 1) / (resamples + 1))
-    return Difference(plain.estimate, float(low), float(high), p, pairs, table.missing, plain.seed_std)
+    return Difference(plain.estimate, float(low), float(high), p, pairs, missing, plain.seed_std)
 
 
 def permutation_p(baseline: np.ndarray, method: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> float:
@@ -324,17 +428,18 @@ def permutation_p(baseline: np.ndarray, method: np.ndarray, *, resamples: int = 
     Scores are `(seeds,)`. It speaks of seeds alone, as `difference_over_seeds`. n pairs have 2^n flips, so p is at
     least 2/2^n: 2/32 with 5 seeds, which is never below 0.05; 6 seeds are the fewest for that. NaN without a pair.
     """
-    from scipy.stats import permutation_test
-
     paired, _ = _pairs(baseline, method)
-    if len(paired) < 1:
+    n = len(paired)
+    if n < 1:
         return math.nan
-    if len(paired) == 1:
-        return 1.0
-    test = permutation_test(
-        (paired,), np.mean, permutation_type="samples", vectorized=True, n_resamples=resamples, rng=seed
-    )
-    return float(test.pvalue)
+    drawn = 2**n > resamples  # and the differences as they are count as one draw more
+    if drawn:
+        flips = np.random.default_rng(seed).integers(2, size=(resamples, n))
+    else:
+        flips = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    sums = np.abs((2 * flips - 1) @ paired)
+    as_far = int((sums >= abs(paired.sum()) - SAME * np.abs(paired).sum()).sum())
+    return float((as_far + drawn) / (len(flips) + drawn))
 
 
 def wins_ties_losses(baseline: np.ndarray, method: np.ndarray) -> WinsTiesLosses:
@@ -348,61 +453,60 @@ def holm(p: np.ndarray) -> np.ndarray:
 
     A NaN stays NaN and counts as a test.
     """
-    from statsmodels.stats.multitest import multipletests
-
-    unknown = np.isnan(p)
-    if unknown.all():
-        return p.copy()
-    adjusted = multipletests(np.where(unknown, 1.0, p), method="holm")[1]
-    return np.where(unknown, np.nan, adjusted)
+    order = np.argsort(p)  # a NaN is the last
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
 
 
 def almost_stochastic_order(
-    baseline: np.ndarray,
-    method: np.ndarray,
-    *,
-    comparisons: int = 1,
-    alpha: float = ALPHA,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    scores: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> StochasticOrder:
-    """Test whether the method is almost stochastically larger (Dror et al. 2019; del Barrio et al. 2018).
+    """Test which methods are almost stochastically larger than which (Dror et al. 2019; del Barrio et al. 2018).
 
-    Scores are `(runs,)` of each, not paired. The violation ratio is the share of the squared distance between the
+    scores: each method's, `(runs,)`, not paired. The violation ratio is the share of the squared distance between the
     quantile functions that lies where the method's is the lower one, 1/2 where they are the same. eps_min is
 
         violation + z(1 - alpha/M) * its bootstrap standard deviation,
 
     cut to [0, 1], with M comparisons made; Dror et al. call the method better if it is below 1/2, and 0.2 is the
-    stricter rule here. NaN with fewer than two runs of either.
+    stricter rule here. All comparisons of a method share the bootstrap of its runs.
 
     Its confidence is asymptotic. Of two methods with the same normal scores, one is claimed to be better in 8, 5, 3 and
     3 % of experiments with 3, 5, 10 and 20 runs (below 1/2: in 21, 20, 18 and 17 %); a gain of one standard deviation
     in 38, 46, 64 and 86 %. It speaks of runs on these dev examples.
     """
-    from scipy.stats import norm
-
-    confidence = 1 - alpha / comparisons
-    low, high = (scores[np.isfinite(scores)] for scores in (baseline, method))
-    if min(len(low), len(high)) < 2:
-        return StochasticOrder(math.nan, math.nan, confidence)
     draw = np.random.default_rng(seed)
-    violation = float(_violation(low[None], high[None])[0])
-    drawn = _violation(*(s[draw.integers(len(s), size=(resamples, len(s)))] for s in (low, high)))
-    bound = violation + float(norm.ppf(confidence)) * float(drawn.std(ddof=1))
-    return StochasticOrder(violation, min(1.0, max(0.0, bound)), confidence)
+    runs = [of[np.isfinite(of)] for of in scores]
+    drawn = [of[draw.integers(len(of), size=(resamples, len(of)))] if len(of) > 1 else None for of in runs]
+    ordered = [
+        None if of is None else np.sort(np.vstack([of_runs, of])) for of_runs, of in zip(runs, drawn, strict=True)
+    ]
+    violation, std = np.full((2, len(runs), len(runs)), np.nan)
+    for m, method in enumerate(ordered):
+        for b, baseline in enumerate(ordered[:m]):
+            if baseline is not None and method is not None:
+                ratios = _violation(baseline, method)  # the first of the runs themselves
+                violation[b, m], violation[m, b] = ratios[0], 1 - ratios[0]
+                std[b, m] = std[m, b] = ratios[1:].std(ddof=1)
+    return StochasticOrder(violation, std)
 
 
 def _violation(baseline: np.ndarray, method: np.ndarray) -> np.ndarray:
-    """Return the violation ratio of each row, by exact integrals: `(resamples, n or m)` to `(resamples,)`."""
-    n, m = baseline.shape[1], method.shape[1]
-    steps = np.unique(np.concatenate([np.arange(n + 1) * m, np.arange(m + 1) * n]))  # of both, in units of 1/(nm)
-    width, at = np.diff(steps), steps[:-1]
-    gap = np.sort(method, axis=1)[:, at // n] - np.sort(baseline, axis=1)[:, at // m]
-    squared = width * gap**2
-    distance = squared.sum(axis=1)
-    violated = (squared * (gap < 0)).sum(axis=1)
+    """Return the violation ratio of each row of sorted scores, by exact integrals: `(rows, n or m)` to `(rows,)`."""
+    width, of_baseline, of_method = _steps(baseline.shape[1], method.shape[1])
+    gap = method.take(of_method, axis=1) - baseline.take(of_baseline, axis=1)
+    distance = gap**2 @ width
+    violated = np.minimum(gap, 0) ** 2 @ width
     return _ratio(violated, distance, 0.5)
+
+
+@cache
+def _steps(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the widths of the steps of two quantile functions, in units of 1/(nm), and which of n and m is there."""
+    steps = np.unique(np.concatenate([np.arange(n + 1) * m, np.arange(m + 1) * n]))
+    return np.diff(steps).astype(float), steps[:-1] // m, steps[:-1] // n
 
 
 def expected_validation_performance(scores: np.ndarray) -> np.ndarray:
@@ -420,124 +524,109 @@ def expected_validation_performance(scores: np.ndarray) -> np.ndarray:
 # Power
 
 
-def power(gain: float, seeds: int, seed_std: float, example_std: float = 0.0, *, alpha: float = ALPHA) -> float:
-    """Return the chance that `difference` calls a true gain significant with so many paired seeds.
+def power(
+    gain: Numbers, seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, alpha: float = ALPHA
+) -> np.ndarray:
+    """Return the chance that `compare` calls a true gain significant with so many paired seeds.
 
-    seed_std, example_std: as in a `Difference`, in the gain's unit; without the latter it is the power of the paired
-    t-test. Averaged over the spreads that so many seeds may show, chi-squared as normal differences have them. A spread
-    measured on few seeds is itself uncertain: from 5, a 95 % interval of the true one is 0.6 to 2.9 times as large.
+    Numbers or arrays that broadcast; the answer has their shape. seed_std, example_std: as in a `Difference`, in the
+    gain's unit; without the latter it is the power of the paired t-test. Averaged over the spreads that so many seeds
+    may show, chi-squared as normal differences have them. A spread measured on few seeds is itself uncertain: from 5, a
+    95 % interval of the true one is 0.6 to 2.9 times as large. NaN with fewer than two seeds.
     """
-    from scipy.special import chdtri, ndtr
-
-    if seeds < 2:
-        return math.nan
-    error = math.sqrt(seed_std**2 / seeds + example_std**2)
-    if error == 0:
-        return 1.0 if gain else alpha
-    nodes, weights = np.polynomial.legendre.leggauss(100)
-    measured = seed_std**2 / seeds * chdtri(seeds - 1, (1 - nodes) / 2) / (seeds - 1)  # quantiles of what it may seem
-    half_width = _half_width(alpha, seeds, measured, example_std**2, math.inf)
-    found = ndtr((gain - half_width) / error) + ndtr((-gain - half_width) / error)
-    return float(weights @ found) / 2
+    gain, seeds, seed_std, example_std = _broadcast(gain, seeds, seed_std, example_std)
+    error = np.sqrt(seed_std**2 / seeds + example_std**2)
+    found = _found(gain, _half_widths(seeds, seed_std, example_std, alpha), error)
+    found = np.where(error == 0, np.where(gain == 0, alpha, 1.0), found)
+    return np.where(seeds < 2, np.nan, found)
 
 
 def seeds_needed(
-    gain: float, seed_std: float, example_std: float = 0.0, *, chance: float = 0.8, alpha: float = ALPHA
-) -> float:
+    gain: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, alpha: float = ALPHA
+) -> np.ndarray:
     """Return the fewest paired seeds with which a true gain is found significant with this chance, at least 2.
 
-    Infinity if a million are not enough, since the dev examples are too few; NaN if a deviation is. Arguments as
+    Infinity if a million are not enough, since the dev examples are too few; NaN if a number is. Arguments as
     `power`'s.
     """
-    if not gain > 0:
-        raise ValueError(f"gain is {gain}; it has to be positive")
-    if math.isnan(seed_std + example_std):
-        return math.nan
-
-    def enough(seeds: int) -> bool:
-        return power(gain, seeds, seed_std, example_std, alpha=alpha) >= chance
-
-    if not enough(MOST_SEEDS):
-        return math.inf
-    too_few, fewest = 1, MOST_SEEDS
-    while fewest - too_few > 1:
+    gain, seed_std, example_std = _broadcast(gain, seed_std, example_std)
+    if (gain <= 0).any():
+        raise ValueError(f"gain is {gain.min():g}; it has to be positive")
+    too_few, fewest = np.ones(gain.shape, int), np.full(gain.shape, MOST_SEEDS)
+    possible = power(gain, fewest, seed_std, example_std, alpha=alpha) >= chance
+    while (fewest - too_few > 1).any():
         middle = (too_few + fewest) // 2
-        too_few, fewest = (too_few, middle) if enough(middle) else (middle, fewest)
-    return fewest
+        enough = power(gain, middle, seed_std, example_std, alpha=alpha) >= chance
+        too_few, fewest = np.where(enough, too_few, middle), np.where(enough, middle, fewest)
+    unknown = np.isnan(gain + seed_std + example_std)
+    return np.where(unknown, np.nan, np.where(possible, fewest, np.inf))
 
 
 def detectable_gain(
-    seeds: int, seed_std: float, example_std: float = 0.0, *, chance: float = 0.8, alpha: float = ALPHA
-) -> float:
+    seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, alpha: float = ALPHA
+) -> np.ndarray:
     """Return the smallest true gain that so many paired seeds find significant with this chance.
 
     In the unit of the standard deviations; NaN with fewer than two seeds. Arguments as `power`'s.
     """
-    from scipy.optimize import brentq
-
-    error = math.sqrt(seed_std**2 / seeds + example_std**2) if seeds > 1 else math.nan
-    if not error > 0:
-        return error
-    most = 4 * error
-    while power(most, seeds, seed_std, example_std, alpha=alpha) < chance:
-        most *= 2
-    return float(brentq(lambda g: power(g, seeds, seed_std, example_std, alpha=alpha) - chance, 0.0, most))
-
-
-# Resampled examples
-
-
-@dataclass(frozen=True)
-class _Resampled:
-    """Differences of the pairs that have a score: on the examples as they are, and on resampled ones."""
-
-    differences: np.ndarray  # (pairs,)
-    resampled: np.ndarray  # (resamples, pairs)
-    missing: int
+    seeds, seed_std, example_std = _broadcast(seeds, seed_std, example_std)
+    error = np.where(seeds < 2, np.nan, np.sqrt(seed_std**2 / seeds + example_std**2))
+    half_widths = _half_widths(seeds, seed_std, example_std, alpha)
+    too_small, enough = np.zeros(error.shape), 4 * error
+    while (low := _found(enough, half_widths, error) < chance).any():
+        enough = np.where(low, 2 * enough, enough)
+    for _ in range(40):
+        middle = (too_small + enough) / 2
+        found = _found(middle, half_widths, error) >= chance
+        too_small, enough = np.where(found, too_small, middle), np.where(found, middle, enough)
+    return np.asarray((too_small + enough) / 2)
 
 
-def _resampled(
-    labels: np.ndarray, baseline: np.ndarray, method: np.ndarray, metric: str | Metric, resamples: int, seed: int
-) -> _Resampled:
-    if baseline.shape[:2] != method.shape[:2] or baseline.shape[1] != len(labels):
-        raise ValueError(
-            f"predictions are (seeds, examples, …) of the same seeds and examples: {baseline.shape} of the baseline, "
-            f"{method.shape} of the method, {len(labels)} labels"
-        )
-    finite = _finite(baseline) & _finite(method)
-    runs = np.stack([_predictions(baseline)[finite], _predictions(method)[finite]])  # (2, seeds, examples)
-
-    def scores(weights: np.ndarray) -> np.ndarray:
-        of_runs = _weighted(metric, labels, runs.reshape(-1, len(labels)), weights)
-        return of_runs.reshape(len(weights), *runs.shape[:2])
-
-    as_they_are = scores(np.ones((1, len(labels))))[0]
-    scored = np.isfinite(as_they_are).all(axis=0)  # a constant has no correlation
-    runs = runs[:, scored]
-    again = np.concatenate([scores(weights) for weights in _weights(len(labels), resamples, seed)])
-    differences, _ = _pairs(*as_they_are[:, scored])
-    return _Resampled(differences, again[:, 1] - again[:, 0], len(baseline) - len(differences))
+def _broadcast(*numbers: Numbers) -> tuple[np.ndarray, ...]:
+    return np.broadcast_arrays(*(np.asarray(of, dtype=float) for of in numbers))
 
 
-def _predictions(outputs: np.ndarray) -> np.ndarray:
-    if outputs.ndim == 2:
-        return outputs
-    return np.asarray(outputs.argmax(axis=2) if outputs.shape[2] > 1 else outputs[:, :, 0])
+def _half_widths(seeds: np.ndarray, seed_std: np.ndarray, example_std: np.ndarray, alpha: float) -> np.ndarray:
+    """Return those of intervals, `(…, nodes)`, where the seeds' spread seems as large as its quantiles at the nodes."""
+    from scipy.special import chdtri, stdtrit
+
+    distinct, which = np.unique(np.maximum(seeds, 2), return_inverse=True)
+    df = distinct[:, None] - 1
+    seems = (chdtri(df, 1 - _nodes()[0]) / df)[which.reshape(seeds.shape)]
+    df = df[which.reshape(seeds.shape)]
+    of_seeds, shared = (seed_std**2 / seeds)[..., None] * seems, (example_std**2)[..., None]
+    variance = of_seeds + shared
+    share = np.divide(of_seeds, variance, out=np.zeros_like(variance), where=variance > 0)
+    # Student's quantile is smooth in 1/df: a polynomial takes a tenth of the time
+    student = np.polynomial.Chebyshev.interpolate(
+        lambda x: stdtrit(1 / x, alpha / 2), 16, domain=[0, 1 / (FEW_SEEDS - 1)]
+    )
+    welch = student(np.minimum(share**2 / df, 1 / (FEW_SEEDS - 1))) ** 2 * variance
+    howe = stdtrit(np.minimum(df, FEW_SEEDS), alpha / 2) ** 2 * of_seeds + student(0.0) ** 2 * shared
+    return np.asarray(np.sqrt(np.where(df + 1 < FEW_SEEDS, howe, welch)))
 
 
-def _finite(outputs: np.ndarray) -> np.ndarray:
-    return np.asarray(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
+def _found(gain: np.ndarray, half_widths: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return how often a gain that is measured with this error is wider than the half widths at the nodes."""
+    from scipy.special import ndtr
+
+    error = np.where(error > 0, error, np.nan)[..., None]
+    found = ndtr((gain[..., None] - half_widths) / error) + ndtr((-gain[..., None] - half_widths) / error)
+    return np.asarray(found @ _nodes()[1])
 
 
-def _weights(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how often each example is drawn, `(some resamples, examples)` at a time; rows sum to the examples."""
-    draw = np.random.default_rng(seed)
-    left, most = resamples, max(1, CHUNK // examples)
-    while left:
-        rows = min(left, most)
-        drawn = draw.integers(examples, size=(rows, examples)) + examples * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * examples).reshape(rows, examples).astype(float)
-        left -= rows
+@cache
+def _nodes() -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes and weights of an integral over [0, 1], crowded at both ends: 40 give a power to 1e-6 from 3 seeds.
+
+    Of 2 seeds to 5e-5.
+    """
+    x, weights = np.polynomial.legendre.leggauss(40)
+    x = (x + 1) / 2
+    return x**2 * (3 - 2 * x), weights * 3 * x * (1 - x)
+
+
+# Metrics of weighted examples
 
 
 def _weighted(metric: str | Metric, labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -569,7 +658,7 @@ def _acc_and_f1(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np
 
 def _matthews_correlation(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """For any number of classes (Gorodkin 2004), as scikit-learn does; 0 where all predictions or labels are one."""
-    n = weights.sum(axis=1, keepdims=True)
+    n = weights.sum(axis=1, keepdims=True, dtype=float)
     correct = _sums(weights, runs == labels)
     by_chance, of_labels, of_runs = np.zeros_like(correct), np.zeros_like(n), np.zeros_like(correct)
     for k in np.union1d(labels, runs):
@@ -582,7 +671,7 @@ def _matthews_correlation(labels: np.ndarray, runs: np.ndarray, weights: np.ndar
 
 
 def _pearson(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    shares = weights / weights.sum(axis=1, keepdims=True)
+    shares = weights / weights.sum(axis=1, keepdims=True, dtype=float)
     y, x = _standardised(labels[None]), _standardised(runs)
     mean_y, mean_x = _sums(shares, y), _sums(shares, x)
     var_y, var_x = _sums(shares, y**2) - mean_y**2, _sums(shares, x**2) - mean_x**2
@@ -590,18 +679,36 @@ def _pearson(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.nd
 
 
 def _spearmanr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Pearson's correlation of the ranks that the repeated examples have, ties sharing their mean rank."""
+    """Pearson's correlation of the ranks that the repeated examples have, ties sharing their mean rank.
+
+    Walk through the examples from a run's lowest score to its highest, x the weight and y the labels' centred ranks so
+    far. A group of ties is one step, its mean rank is the middle of its x plus 1/2, and y ends where it starts, at 0:
+    the covariance of the ranks is the area between walk and axis, by the shoelace formula a sum of cross products.
+    """
+    weights = weights.astype(float)
     n = weights.sum(axis=1)
-    middle = (n[:, None] + 1) / 2
-    y = _ranks(labels, weights) - middle
-    var_y = (weights * y**2).sum(axis=1) / n**3
-    result = np.empty((len(weights), len(runs)))
-    for r, run in enumerate(runs):
-        x = _ranks(run, weights) - middle
-        weighted = weights * x
-        xy, var_x = ((weighted * other).sum(axis=1) / n**3 for other in (y, x))
-        result[:, r] = _correlation(xy, var_x, var_y)
-    return result
+    ranks = _ranks(labels, weights)
+    steps = weights + 1j * weights * (ranks - (n[:, None] + 1) / 2)
+    groups = [_groups(run) for run in runs]
+    untied = _rank_variance(weights)
+    xy, var_x = np.empty((len(weights), len(runs))), np.empty((len(weights), len(runs)))
+    rows = max(1, IN_CACHE // len(labels))
+    walk = np.empty((rows, len(labels)), complex)
+    for start in range(0, len(weights), rows):
+        chunk = slice(start, start + rows)
+        of_chunk = steps[chunk]
+        for r, (order, ends) in enumerate(groups):
+            at = walk[: len(of_chunk)]
+            np.take(of_chunk, order, axis=1, out=at, mode="clip")
+            np.cumsum(at, axis=1, out=at)
+            if len(ends) < len(order):
+                at = at.take(ends, axis=1)
+                var_x[chunk, r] = _rank_variance(np.diff(at.real, axis=1, prepend=0.0))
+            else:
+                var_x[chunk, r] = untied[chunk]
+            xy[chunk, r] = np.vecdot(at[:, :-1], at[:, 1:]).imag / 2
+    var_y = _rank_variance(_counts(labels, weights))
+    return _correlation(xy / n[:, None] ** 3, var_x, var_y[:, None])
 
 
 def _corr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -609,7 +716,8 @@ def _corr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarr
 
 
 def _sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return np.asarray(weights @ values.T.astype(float))
+    """Return the weighted sums, in 32 bits where the weights are: exact for counts of up to 16 million examples."""
+    return np.asarray(weights @ values.T.astype(weights.dtype), dtype=float)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, otherwise: float) -> np.ndarray:
@@ -631,13 +739,29 @@ def _correlation(xy: np.ndarray, var_x: np.ndarray, var_y: np.ndarray) -> np.nda
     return _ratio(xy, np.sqrt(np.where(varies, var_x * var_y, 0.0)), math.nan)
 
 
+def _groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values' order, and where in it each group of ties ends."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    return order, np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+
+
+def _counts(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return how often each distinct value comes, in their order: `(resamples, distinct values)`."""
+    order, ends = _groups(values)
+    return np.diff(np.cumsum(weights[:, order], axis=1)[:, ends], axis=1, prepend=0.0)
+
+
 def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the mean rank of each value among the repeated examples, `(resamples, examples)`."""
-    distinct, which = np.unique(values, return_inverse=True)
-    order = np.argsort(which, kind="stable")
-    starts = np.searchsorted(which[order], np.arange(len(distinct)))
-    counts = np.add.reduceat(weights[:, order], starts, axis=1)
+    counts = _counts(values, weights)
+    _, which = np.unique(values, return_inverse=True)
     return np.asarray((np.cumsum(counts, axis=1) - (counts - 1) / 2)[:, which])
+
+
+def _rank_variance(counts: np.ndarray) -> np.ndarray:
+    """Return that of the ranks over n^2, where the ties are so many: `(resamples, groups)` to `(resamples,)`."""
+    return np.asarray((1 - np.vecdot(counts**2, counts) / counts.sum(axis=1) ** 3) / 12)
 
 
 WEIGHTED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
