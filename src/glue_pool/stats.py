@@ -12,7 +12,7 @@ MEASURED_COVERAGE. For many methods, `resample` all runs of a dev set once: `com
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -414,12 +414,18 @@ def multi_bootstrap(baseline: Scores, method: Scores, *, confidence: float = CON
     pairs, resamples = len(paired), len(resampled)
     if pairs < 2:
         return plain
-    drawn = np.random.default_rng([seed, 1]).multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples)
-    means = (resampled * drawn).sum(axis=1) / pairs
+    means = np.vecdot(resampled, _drawn_seeds(pairs, resamples, seed)) / pairs
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     tail = min((means <= 0).sum(), (means >= 0).sum())
     p = min(1.0, 2 * float(tail + 1) / (resamples + 1))
     return Difference(plain.estimate, float(low), float(high), p, pairs, missing, plain.seed_std)
+
+
+@lru_cache(maxsize=8)
+def _drawn_seeds(pairs: int, resamples: int, seed: int) -> np.ndarray:
+    """Return how often each pair of seeds is drawn, `(resamples, pairs)`: the same for every comparison of so many."""
+    drawn = np.random.default_rng([seed, 1]).multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples)
+    return np.asarray(drawn, dtype=float)
 
 
 def permutation_p(baseline: np.ndarray, method: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> float:
