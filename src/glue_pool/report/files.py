@@ -1,0 +1,83 @@
+"""What the report leaves in its folder: the page, scores.csv and tables.tex, each whole or not at all."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from glue_pool.errors import UserError
+from glue_pool.report import latex
+from glue_pool.report.study import Study
+from glue_pool.report.verdicts import Table
+from glue_pool.results import write_text
+
+
+def write(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], folder: Path) -> list[Path]:
+    """Write the files and return them; raises UserError if the folder can't be written."""
+    contents = {
+        "scores.csv": scores_csv(study),
+        "tables.tex": latex.tables_tex(tables, baseline, tasks),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in contents.items():
+            write_text(folder / name, text)
+    except OSError as error:
+        raise UserError(f"--output {folder}: can't be written ({error.strerror})") from None
+    return [folder / name for name in contents]
+
+
+def scores_csv(study: Study) -> str:
+    """Return a row a run, failed ones too, scores as fractions; `settings` is what tells a method's rows apart."""
+    records = list(_records(study))
+    names = dict.fromkeys(name for record in records for name in record)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _safe(value) for name, value in record.items()} for record in records)
+    return text.getvalue()
+
+
+def _records(study: Study) -> Iterator[dict[str, Any]]:
+    for panel in study.panels:
+        for (row, subset, task), cell in panel.cells.items():
+            for run in [*cell.runs, *cell.failed]:
+                result = run.result
+                timing, best = result["timing"] or {}, result["best"] or {}
+                yield {
+                    "task": task,
+                    "method": row.method,
+                    "settings": row.label.removeprefix(row.method).strip(),
+                    "encoder": panel.encoder,
+                    "kind": panel.kind,
+                    "subset_size": subset[0],
+                    "subset_seed": subset[1],
+                    "seed": result["seed"],
+                    "status": result["status"],
+                    "metric": result["primary_metric"],
+                    "score": result["score"],
+                    "best_score": best.get("score"),
+                    "best_epoch": best.get("epoch"),
+                    "collapsed": result["collapsed"],
+                    "train_rows": result["train_rows"],
+                    "parameters": (result["parameters"] or {}).get("total"),
+                    "pooling_parameters": (result["parameters"] or {}).get("pooling"),
+                    "train_seconds": timing.get("train_seconds"),
+                    "total_seconds": timing.get("total_seconds"),
+                    "peak_memory_bytes": result["peak_memory_bytes"],
+                    "official": all(split["official"] for split in result["splits"].values()) or None,
+                    "error": (result["error"] or "").partition("\n")[0] or None,
+                    "run_key": result["run_key"],
+                    "folder": str(run.folder),
+                    **{
+                        f"{split}/{name}": value
+                        for split, metrics in result["metrics"].items()
+                        for name, value in metrics.items()
+                    },
+                }
+
+
+def _safe(value: Any) -> Any:
+    """Keep a spreadsheet from taking an error message for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value

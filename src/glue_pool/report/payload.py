@@ -1,0 +1,169 @@
+"""Everything the page shows, as plain data that its script reads: scores in points, times in seconds, memory in MB."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.resources import files
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import yaml
+
+from glue_pool import stats
+from glue_pool.report.study import Cell, Panel, Study, environment, subset_label
+from glue_pool.report.verdicts import AVERAGE, Pair, Table
+from glue_pool.stats import Difference
+
+GAINS = (0.5, 1.25, 3.0)  # points that seeds are reckoned for; 1.25 is the average gain that MaxPoolBERT reports
+COMPARISON = (
+    "subset", "task", "baseline", "method", "estimate", "low", "high", "p", "pairs", "missing", "seed_std",
+    "example_std", "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties",
+    "losses", "improvement", "violation", "violation_std", "detectable", "seeds_needed",
+)  # fmt: skip
+
+
+def payload(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str]) -> dict[str, Any]:
+    """Return the page's data; NaN and infinity are null."""
+    shown = [task for task in study.tasks if task in tasks]
+    content: dict[str, Any] = _finite(
+        {
+            "version": version("glue-pool"),
+            "baseline": baseline,
+            "alpha": stats.ALPHA,
+            "gains": GAINS,
+            "coverage": stats.MEASURED_COVERAGE,
+            "claim_below": stats.CLAIM_BELOW,
+            "normal_quantiles": _normal_quantiles(len(shown)),
+            "tasks": [_task(study, task) for task in shown],
+            "panels": [_panel(panel, [t for t in tables if t.panel is panel], shown) for panel in study.panels],
+            "comparison": COMPARISON,
+            "published": yaml.safe_load(files("glue_pool.report").joinpath("published.yaml").read_text()),
+            "environments": _environments(study),
+            "notes": study.notes,
+            "left_out": [{"path": str(i.path), "reason": i.reason, "counted": i.counted} for i in study.left_out],
+        }
+    )
+    return content
+
+
+def _normal_quantiles(most: int) -> list[float]:
+    """Return z(1 - alpha/M) for 1, 2, … comparisons: Almost Stochastic Order's bound is violation + z * std."""
+    from scipy.special import ndtri
+
+    return [float(ndtri(1 - stats.ALPHA / m)) for m in range(1, most + 1)]
+
+
+def _task(study: Study, task: str) -> dict[str, Any]:
+    config = study.tasks[task]
+    splits: dict[str, dict[str, Any]] = {}
+    for run in study.runs:
+        if run.result["task"] == task:
+            splits |= run.result["splits"]
+    return {
+        "name": task,
+        "metric": config["primary_metric"],
+        "average": bool(config.get("default_average", True)),
+        "dev_split": config["dev_splits"][0],
+        "splits": splits,
+    }
+
+
+def _panel(panel: Panel, tables: Sequence[Table], tasks: Sequence[str]) -> dict[str, Any]:
+    at = {row: index for index, row in enumerate(panel.rows)}
+    names = dict.fromkeys([*(row.method for row in panel.rows), *(row.label for row in panel.rows)])
+    return {
+        "encoder": panel.encoder,
+        "kind": panel.kind,
+        "subsets": [{"size": size, "seed": seed, "label": subset_label((size, seed))} for size, seed in panel.subsets],
+        "rows": [{"label": row.label, "method": row.method, "settings": dict(row.settings)} for row in panel.rows],
+        "baselines": {
+            name: [None if (of := panel.baseline_of(row, name)) is None else at[of] for row in panel.rows]
+            for name in names
+        },
+        "average_tasks": [table.average_tasks for table in tables],  # of each subset
+        "cells": [
+            {"row": at[row], "subset": panel.subsets.index(subset), "task": task, **_cell(cell)}
+            for (row, subset, task), cell in panel.cells.items()
+            if task in tasks
+        ],
+        "comparisons": [
+            [subset, *found] for subset, table in enumerate(tables) for found in _comparisons(table, tasks)
+        ],
+    }
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    results = [run.result for run in cell.runs]
+    scores = [100 * run.score for run in cell.runs]
+    seconds = [result["timing"]["total_seconds"] for result in results]
+    memory = [result["peak_memory_bytes"] / 1e6 for result in results if result["peak_memory_bytes"]]
+    return {
+        **asdict(cell.summary),
+        "runs": [[result["seed"], score, result["collapsed"]] for result, score in zip(results, scores, strict=True)],
+        "expected_best": stats.expected_validation_performance(np.array(scores)).tolist(),
+        "train_rows": results[0]["train_rows"] if results else None,
+        "parameters": results[0]["parameters"] if results else None,
+        "seconds": float(np.median(seconds)) if seconds else None,
+        "memory": float(np.median(memory)) if memory else None,
+    }
+
+
+def _comparisons(table: Table, tasks: Sequence[str]) -> Iterator[list[Any]]:
+    """Yield every pair of rows on every task, and on the average; the page turns them round where it has to."""
+    found = []
+    for task in [*tasks, AVERAGE]:
+        rows = [(index, row) for index, row in enumerate(table.panel.rows) if (task, row) in table.scores]
+        order = stats.almost_stochastic_order([table.scores[task, row][1].actual for _, row in rows])
+        found += [
+            ((task, i, j), pair, pair.difference(), (order.violation[m, n], order.std[m, n]))
+            for (m, (i, baseline)), (n, (j, method)) in combinations(enumerate(rows), 2)
+            if (pair := table.pair(task, baseline, method))
+        ]
+    power = _power([verdict for _, _, verdict, _ in found])
+    for (place, pair, verdict, order_of), power_of in zip(found, power, strict=True):
+        yield [*place, *_comparison(pair, verdict), *order_of, *power_of]
+
+
+def _comparison(pair: Pair, verdict: Difference) -> list[Any]:
+    low, high = pair.baseline.actual, pair.method.actual
+    by_seeds, bootstrap = stats.difference_over_seeds(low, high), stats.multi_bootstrap(pair.baseline, pair.method)
+    counts = stats.wins_ties_losses(low, high)
+    return [
+        verdict.estimate, verdict.low, verdict.high, verdict.p, verdict.pairs, verdict.missing,
+        verdict.seed_std, verdict.example_std, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high,
+        stats.permutation_p(low, high), counts.wins, counts.ties, counts.losses,
+        (1 + np.sign(high[:, None] - low[None]).mean()) / 2,
+    ]  # fmt: skip
+
+
+def _power(verdicts: Sequence[Difference]) -> list[tuple[float, list[float]]]:
+    """Return the gain that each comparison's seeds detect, and the seeds that each of GAINS needs."""
+    of_seeds = np.array([verdict.seed_std or math.nan for verdict in verdicts])  # no spread says nothing of new seeds
+    of_examples = np.array([verdict.example_std for verdict in verdicts])
+    pairs = np.array([verdict.pairs for verdict in verdicts])
+    detectable = stats.detectable_gain(pairs, of_seeds, of_examples)
+    needed = stats.seeds_needed(np.array(GAINS), of_seeds[:, None], of_examples[:, None])
+    return list(zip(detectable.tolist(), needed.tolist(), strict=True))
+
+
+def _environments(study: Study) -> list[dict[str, Any]]:
+    """Return the names and values that runs were made with, and how many runs with each value."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for run in study.runs:
+        if run.completed:
+            for name, value in environment(run.manifest).items():
+                counts[name][value] += 1
+    return [{"name": name, "values": of.most_common()} for name, of in counts.items()]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

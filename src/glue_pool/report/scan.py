@@ -1,0 +1,243 @@
+"""Read a folder of runs: those that are over, and everything that is left out, with its reason."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from glue_pool.results import NOT_IN_KEY, SCHEMA
+
+THREADS = 4  # reading files waits more than it computes
+# What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
+SAID_ELSEWHERE = re.compile(
+    r"(task|subset|data|tracking|checkpoint)\.|model\.(name|pooling)$|pooling\.(name|_target_)$|seed$"
+    r"|train\.(precision|batching)$|"
+    + "|".join(rf"{s + '.' if s else ''}{n}$" for s in NOT_IN_KEY for n in NOT_IN_KEY[s])
+)
+SEED = re.compile(r"^seed: .*$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or folder that the report does not count, or not everywhere."""
+
+    path: Path
+    reason: str
+    counted: str = "nowhere"  # or in what it still is
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over."""
+
+    folder: Path
+    result: Mapping[str, Any]  # result.json
+    manifest: Mapping[str, Any]  # manifest.json; a run that failed early has none: {}
+    task: Mapping[str, Any]  # the task's config
+    settings: Mapping[str, Any]  # what else can change its numbers, flat: `optimizer.lr`, `precision`, `torch`, …
+
+    @property
+    def completed(self) -> bool:
+        """Whether it trained to its end; a failed run has no score."""
+        return bool(self.result["status"] == "completed")
+
+    @property
+    def score(self) -> float:
+        """The primary metric of the last epoch, a fraction; NaN where there is none."""
+        score = self.result["score"]
+        return float("nan") if score is None else float(score)
+
+    @property
+    def panel(self) -> tuple[str, str]:
+        """Encoder and kind: scores of different ones are never in one table."""
+        return self.result["encoder"], self.result["kind"]
+
+    @property
+    def subset(self) -> tuple[int | None, int]:
+        """Rows of the train split (None: all) and the seed that drew them."""
+        size = self.result["subset"]["size"]
+        return size, 0 if size is None else self.result["subset"]["seed"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run said of the dev split that its score is from, in the last epoch."""
+
+    idx: np.ndarray  # (examples,)
+    labels: np.ndarray  # (examples,)
+    outputs: np.ndarray  # (examples,): classes, or scores
+
+    def same_examples(self, other: "Predictions") -> bool:
+        """Whether both are of the same dev rows."""
+        return np.array_equal(self.idx, other.idx) and np.array_equal(self.labels, other.labels)
+
+
+def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
+    """Read every run under some folders, in the order of their names."""
+    left_out: list[LeftOut] = []
+    folders = [folder for root in roots for folder in _run_folders(root, left_out)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = list(pool.map(_read, folders))
+    runs: dict[str, Run] = {}
+    for item in found:
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+        elif (same := runs.get(item.result["run_key"])) and same.completed >= item.completed:
+            left_out.append(LeftOut(item.folder, f"the same run as {same.folder}"))
+        else:
+            if same:
+                left_out.append(LeftOut(same.folder, f"the same run as {item.folder}, which is completed"))
+            runs[item.result["run_key"]] = item
+    return list(runs.values()), left_out
+
+
+def read_predictions(run: Run) -> Predictions | LeftOut:
+    """Read the predictions behind a run's score."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    path = run.folder / "predictions.parquet"
+    counted = "scores, but no comparison"
+    try:
+        table = pq.ParquetFile(path).read(use_threads=False)
+        here = pc.and_(pc.equal(table["epoch"], "last"), pc.equal(table["split"], run.task["dev_splits"][0]))
+        if not pc.all(here).as_py():
+            table = table.filter(here)
+        if not len(table):
+            return LeftOut(path, "no predictions of the last epoch", counted)
+        logits = table["logits"].combine_chunks()
+        outputs = logits.flatten().to_numpy().reshape(len(table), -1)
+        idx, labels = table["idx"].to_numpy(), table["label"].to_numpy()
+    except FileNotFoundError:
+        return LeftOut(path, "missing", counted)
+    except (OSError, ValueError, KeyError, AttributeError, pa.ArrowException) as error:
+        return LeftOut(path, f"damaged ({_line(error)})", counted)
+    if not np.isfinite(outputs).all():
+        return LeftOut(path, "predictions that are not finite", counted)
+    return Predictions(idx, labels, outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0].astype(float))
+
+
+def _run_folders(root: Path, left_out: list[LeftOut]) -> Iterator[Path]:
+    """Yield the folders with a result; name those of runs that have none."""
+    for place, folders, files in os.walk(root, onerror=lambda error: left_out.append(_unreadable(error))):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "result.json" in files:
+            yield Path(place)
+        elif "config.yaml" in files and "history.jsonl" in files:
+            left_out.append(LeftOut(Path(place), "no result yet: it runs, or was interrupted"))
+
+
+def _unreadable(error: OSError) -> LeftOut:
+    return LeftOut(Path(error.filename), f"can't be read ({error.strerror})")
+
+
+def _read(folder: Path) -> Run | LeftOut:
+    file = folder / "result.json"
+    try:
+        result = json.loads(file.read_bytes())
+        if not isinstance(result, dict) or "run_key" not in result:
+            return LeftOut(file, "not a result of glue_pool")
+        if result.get("schema") != SCHEMA:
+            return LeftOut(file, f"schema {result.get('schema')}; this version reads {SCHEMA}")
+        wrong = _wrong(result)
+        if wrong:
+            return LeftOut(file, f"damaged ({wrong})")
+        file = folder / "config.yaml"
+        task, settings = _config(SEED.sub("", file.read_text()))
+        file = folder / "manifest.json"
+        if result["status"] == "failed" and not file.exists():
+            return Run(folder, result, {}, task, settings)
+        manifest = json.loads(file.read_bytes())
+        return Run(folder, result, manifest, task, {**settings, **_facts(manifest)})
+    except FileNotFoundError:
+        return LeftOut(file, "missing: the run's settings are not known")
+    except OSError as error:
+        return _unreadable(error)
+    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+        return LeftOut(file, f"damaged ({_line(error)})")
+
+
+NUMBER = (int, float)
+TYPES: dict[str, tuple[type, ...]] = {
+    "run_key": (str,),
+    "task": (str,),
+    "method": (str,),
+    "encoder": (str,),
+    "kind": (str,),
+    "seed": (int,),
+    "primary_metric": (str,),
+    "score": (*NUMBER, type(None)),
+    "metrics": (dict,),
+}
+OF_COMPLETED: dict[str, tuple[type, ...]] = {
+    "best": (dict,),
+    "collapsed": (bool,),
+    "parameters": (dict,),
+    "timing": (dict,),
+    "train_rows": (int,),
+    "splits": (dict,),
+}
+
+
+def _wrong(result: Mapping[str, Any]) -> str | None:
+    """Say what is not as a result has it."""
+    if result.get("status") not in ("completed", "failed"):
+        return f"status is {result.get('status')!r}"
+    needed = TYPES | (OF_COMPLETED if result["status"] == "completed" else {})
+    for name, types in needed.items():
+        if not isinstance(result.get(name), types):
+            return f"{name} is {result.get(name)!r}"
+    subset = result.get("subset")
+    if not isinstance(subset, dict) or not isinstance(subset.get("size"), int | None):
+        return f"subset is {subset!r}"
+    return None
+
+
+@cache
+def _config(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the task's config and the flat settings; a sweep's configs differ in little but the seed."""
+    content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    flat = dict(_flat(content))
+    return content["task"], {key: value for key, value in flat.items() if not SAID_ELSEWHERE.match(key)}
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else value
+
+
+def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that only the manifest knows."""
+    fingerprints = manifest["data"]["fingerprints"]
+    return {
+        "precision": manifest["precision"],
+        "batching": manifest["batching"],
+        "device": manifest["hardware"]["device"],
+        "torch": manifest["versions"]["torch"],
+        "transformers": manifest["versions"]["transformers"],
+        "weights": _short(manifest["encoder"]["identity"]),
+        "data.name": manifest["data"]["source"],
+        "data.fingerprint": " ".join(_short(value) for value in fingerprints.values()),
+    }
+
+
+def _short(identity: str) -> str:
+    """Return the first digits of a checksum; a name stays whole."""
+    return identity[:8] if re.fullmatch("[0-9a-f]{64}", identity) else identity
+
+
+def _line(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}".strip()
+    return text.splitlines()[0][:200]

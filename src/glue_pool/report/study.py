@@ -1,0 +1,334 @@
+"""The runs of a folder as tables: a panel an encoder, a column a task, a row a method, a cell its runs over seeds.
+
+Runs in one cell differ in their seed alone. Whatever else differs between runs of a method on the same task and subset
+(a learning rate, `k`, precision, torch's version) is in the row's name and makes a row of its own, so it is never
+averaged over.
+"""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from glue_pool import stats
+from glue_pool.report.scan import LeftOut, Run
+from glue_pool.stats import Summary
+
+GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+BASELINES = ("cls_pooler", "bert", "cls")  # the first of these that there is, unless the user says
+Subset = tuple[int | None, int]
+OWN = ("pooling.", "model.")  # what a method is made of: no reason not to compare it
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method, with the settings that tell its rows apart."""
+
+    method: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    @cached_property
+    def label(self) -> str:
+        """The name in tables: `max_cls k=2, optimizer.lr=1e-05`."""
+        settings = ", ".join(f"{key.removeprefix('pooling.')}={_plain(value)}" for key, value in self.settings)
+        return f"{self.method} {settings}".strip()
+
+
+@dataclass
+class Cell:
+    """The runs of one row on one task and subset, by seed."""
+
+    runs: list[Run] = field(default_factory=list)  # completed, one a seed
+    failed: list[Run] = field(default_factory=list)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the completed runs, rising."""
+        return [run.result["seed"] for run in self.runs]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Of the scores in points; failed runs, and those without a score, count as failed."""
+        scores = np.array([100 * run.score for run in self.runs] + [math.nan] * len(self.failed))
+        return stats.summarise(scores, [run.result["collapsed"] for run in self.runs])
+
+
+@dataclass
+class Panel:
+    """All runs of one encoder, fine-tuned or as probes."""
+
+    encoder: str
+    kind: str
+    rows: list[Row]
+    subsets: list[Subset]
+    tasks: list[str]
+    cells: dict[tuple[Row, Subset, str], Cell]
+
+    def cell(self, row: Row, subset: Subset, task: str) -> Cell:
+        """Return a cell, empty where no run is over."""
+        return self.cells.get((row, subset, task)) or Cell()
+
+    def average_tasks(self, subset: Subset, configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Return the tasks that are in the default average and have runs on a subset."""
+        there = {task for _, of, task in self.cells if of == subset}
+        return [task for task in self.tasks if task in there and configs[task].get("default_average", True)]
+
+    def baseline_of(self, row: Row, baseline: str) -> Row | None:
+        """Return the row that one is compared with: a row's label, or the method's row of the same settings.
+
+        Where the method has a single row it is that one; None where no row, or no single one, fits.
+        """
+        named = [other for other in self.rows if other.label == baseline]
+        if named:
+            return named[0]
+        rows = [other for other in self.rows if other.method == baseline]
+        mine = {key: value for key, value in row.settings if not key.startswith(OWN)}
+        same = [other for other in rows if all(mine.get(key, value) == value for key, value in other.settings)]
+        if len(same) == 1:
+            return same[0]
+        return rows[0] if len(rows) == 1 else None
+
+
+@dataclass
+class Study:
+    """Everything that a report is made of."""
+
+    panels: list[Panel]
+    tasks: dict[str, Mapping[str, Any]]  # each task's config, in GLUE's order
+    notes: list[str]
+    left_out: list[LeftOut]
+    runs: list[Run]
+
+    def default_baseline(self) -> str:
+        """Return the method that others are compared with unless the user says."""
+        runs = Counter(row.method for panel in self.panels for row, _, _ in panel.cells)
+        return next((name for name in BASELINES if name in runs), max(sorted(runs), key=lambda name: runs[name]))
+
+
+def study(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> Study:
+    """Sort runs into tables, and say what a reader has to know of them."""
+    tasks = {run.result["task"]: run.task for run in sorted(runs, key=lambda run: _task_order(run.result["task"]))}
+    by_panel: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        by_panel[run.panel].append(run)
+    also_left_out = list(left_out)
+    panels = [_panel(*name, group, list(tasks), also_left_out) for name, group in sorted(by_panel.items())]
+    for run in runs:
+        if not run.completed:
+            also_left_out.append(LeftOut(run.folder, f"failed: {_first_line(run.result['error'])}", "failed runs"))
+        elif math.isnan(run.score):
+            also_left_out.append(LeftOut(run.folder, "the score is not a number", "runs without a score"))
+    notes = [note for panel in panels for note in _notes(panel)] + _partial(runs)
+    return Study(panels, tasks, notes, also_left_out, list(runs))
+
+
+def _panel(encoder: str, kind: str, runs: list[Run], tasks: list[str], left_out: list[LeftOut]) -> Panel:
+    varying = _varying(runs)
+    cells: dict[tuple[Row, Subset, str], Cell] = defaultdict(Cell)
+    for run in sorted(runs, key=lambda run: (not run.completed, run.result["seed"])):
+        row = _row(run, varying[run.result["method"]], cells)
+        cell = cells[row, run.subset, run.result["task"]]
+        if not run.completed:
+            cell.failed.append(run)
+        elif cell.runs and cell.runs[-1].result["seed"] == run.result["seed"]:
+            left_out.append(LeftOut(run.folder, f"the same seed and settings as {cell.runs[-1].folder}"))
+        else:
+            cell.runs.append(run)
+    rows = sorted({row for row, _, _ in cells}, key=_row_order)
+    subsets = sorted({subset for _, subset, _ in cells}, key=lambda of: (of[0] is None, of[0] or 0, of[1]))
+    here = {task for _, _, task in cells}
+    return Panel(encoder, kind, rows, subsets, [task for task in tasks if task in here], dict(cells))
+
+
+def _varying(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """Return the settings that tell a method's runs on one task and subset apart: the fewest, recipes' names first."""
+    seen: dict[tuple[str, Subset, str], set[tuple[tuple[str, Any], ...]]] = defaultdict(set)
+    for run in runs:
+        seen[run.result["method"], run.subset, run.result["task"]].add(tuple(run.settings.items()))
+    keys: dict[str, set[str]] = defaultdict(set)
+    variants: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for (method, _, _), settings in seen.items():
+        dicts = [dict(items) for items in settings]
+        keys[method] |= _differing(dicts)
+        variants[method] += dicts
+    return {method: _fewest(sorted(keys[method], key=_key_order), variants[method]) for method in variants}
+
+
+def _fewest(keys: Sequence[str], variants: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Leave out the keys that split nothing that those before them have not split."""
+    kept: list[str] = []
+    apart = 1
+    for key in keys:
+        splits = len({tuple(variant.get(k) for k in [*kept, key]) for variant in variants})
+        if splits > apart:
+            kept, apart = [*kept, key], splits
+    return kept
+
+
+def _key_order(key: str) -> tuple[int, str]:
+    return 0 if key.endswith(".name") else 1 if key.startswith(OWN) else 2, key
+
+
+def _differing(variants: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the keys whose values differ; a run that failed early lacks some, which is no difference."""
+    if len(variants) < 2:
+        return set()
+    keys = {key for variant in variants for key in variant}
+    return {key for key in keys if len({variant[key] for variant in variants if key in variant}) > 1}
+
+
+def _row(run: Run, varying: list[str], cells: Iterable[tuple[Row, Subset, str]]) -> Row:
+    row = Row(run.result["method"], tuple((key, run.settings[key]) for key in varying if key in run.settings))
+    if run.completed:
+        return row
+    known = set(row.settings)  # it may have failed before precision and the like were known
+    return next((other for other, _, _ in cells if other.method == row.method and known <= set(other.settings)), row)
+
+
+def _notes(panel: Panel) -> list[str]:
+    """Say where runs of a panel are fewer, collapsed, failed, or made with other settings than the baseline's."""
+    where = f"{panel.encoder}, {panel.kind}"
+    notes = []
+    for subset in panel.subsets:
+        for task in panel.tasks:
+            cells = {row: panel.cells[row, subset, task] for row in panel.rows if (row, subset, task) in panel.cells}
+            place = f"{task}, {subset_label(subset)} ({where})"
+            notes += _unequal_seeds(cells, place) + _bad_runs(cells, place) + _other_settings(cells, place)
+    return _merged(notes) + _mixed(panel, where)
+
+
+def _unequal_seeds(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
+    every = sorted({seed for cell in cells.values() for seed in cell.seeds})
+    return [
+        (f"{row.label} lacks {_listed('seed', [seed for seed in every if seed not in cell.seeds])}", place)
+        for row, cell in cells.items()
+        if len(cell.seeds) < len(every)
+    ]
+
+
+def _bad_runs(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
+    notes = []
+    for row, cell in cells.items():
+        if cell.summary.collapsed:
+            notes.append((f"{row.label}: {cell.summary.collapsed} of {len(cell.runs)} runs collapsed", place))
+        if cell.summary.failed:
+            notes.append((f"{row.label}: {cell.summary.failed} runs without a score", place))
+    return notes
+
+
+def _other_settings(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
+    """Name what differs between methods, other than the methods: a comparison of them compares that, too."""
+    of_rows = {row: cell.runs[0].settings for row, cell in cells.items() if cell.runs}
+    differing = sorted(key for key in _differing(list(of_rows.values())) if not key.startswith(OWN))
+    notes = []
+    for key in differing:
+        rows_of: dict[str, list[str]] = defaultdict(list)
+        for row, settings in of_rows.items():
+            if key in settings:
+                rows_of[_plain(settings[key])].append(row.label)
+        values = ", ".join(f"{value} ({_some(rows)})" for value, rows in rows_of.items())
+        notes.append((f"{key} differs between methods: {values}", place))
+    return notes
+
+
+def _mixed(panel: Panel, where: str) -> list[str]:
+    """Name what numbers may depend on but no row is made of: code, hardware, threads."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for cell in panel.cells.values():
+        for run in cell.runs:
+            for name, value in environment(run.manifest).items():
+                seen[name][value] += 1
+    return [
+        f"{where}: runs were made with different {name}: "
+        + ", ".join(f"{v} ({n} runs)" for v, n in counts.most_common())
+        for name, counts in seen.items()
+        if len(counts) > 1 and name not in NAMED_BY_ROWS
+    ]
+
+
+NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
+
+
+def environment(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run was made with, by name."""
+    git, hardware = manifest.get("git") or {}, manifest["hardware"]
+    commit = str(git.get("commit", "none"))[:10] + (" with changes" if git.get("modified") else "")
+    facts = {
+        "commit": commit,
+        "CPU": f"{hardware['cpu']}, {hardware['cores']} cores",
+        "GPU": str(hardware["gpu"] or "none"),
+        "threads": str(hardware["threads"]),
+        "platform": str(hardware["platform"]),
+        "device": str(hardware["device"]),
+        "precision": str(manifest["precision"]),
+        "batching": str(manifest["batching"]),
+    }
+    return facts | {name: str(version) for name, version in manifest["versions"].items()}
+
+
+def _partial(runs: Iterable[Run]) -> list[str]:
+    """Name splits that are not GLUE's own."""
+    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        for split, about in run.result["splits"].items():
+            if not about.get("official"):
+                seen[run.result["task"], split].add(f"{about.get('rows')} rows")
+    return [
+        f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))}), so this is no GLUE score"
+        if split in _dev_splits(runs, task)
+        else f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))})"
+        for (task, split), rows in sorted(seen.items())
+    ]
+
+
+def _dev_splits(runs: Iterable[Run], task: str) -> Sequence[str]:
+    return next(run.task["dev_splits"] for run in runs if run.result["task"] == task)
+
+
+def _merged(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Join the places of which the same is to be said."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for text, place in notes:
+        places[text].append(place)
+    return [f"{'; '.join(where)}: {text}" for text, where in places.items()]
+
+
+def subset_label(subset: Subset) -> str:
+    """Return `all rows`, or `500 rows` with the seed that drew them if it is not 0."""
+    size, seed = subset
+    if size is None:
+        return "all rows"
+    return f"{size} rows" + (f" (subset seed {seed})" if seed else "")
+
+
+def _task_order(task: str) -> tuple[int, str]:
+    return (GLUE.index(task) if task in GLUE else len(GLUE)), task
+
+
+def _row_order(row: Row) -> tuple[Any, ...]:
+    numbers = [
+        (key, isinstance(value, str), value if isinstance(value, int | float) else 0, str(value))
+        for key, value in row.settings
+    ]
+    return row.method, numbers
+
+
+def _plain(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _listed(name: str, numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10])) + (" and more" if len(numbers) > 10 else "")
+    return f"{name}{'s' if len(numbers) > 1 else ''} {shown}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
+
+
+def _first_line(text: Any) -> str:
+    return str(text).strip().splitlines()[0][:300] if str(text).strip() else "no error given"

@@ -1,0 +1,102 @@
+"""The table that a person sees on a terminal, and what to mind about it."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from glue_pool.progress import is_terminal, printable, say
+from glue_pool.report.study import Cell, Row, Study, subset_label
+from glue_pool.report.verdicts import AVERAGE, Table, Verdict
+
+WIDTH = 120  # where nobody says how wide a terminal is
+GAP = 3  # between columns
+LISTED = 20  # notes, and things left out, that are shown; the page has all
+MARKS = {1: "▲", -1: "▼", 0: ""}
+ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v"})  # for a terminal that has no others
+
+
+def show(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], file: TextIO) -> None:
+    """Print a table for every encoder and subset, the notes and what was left out."""
+    for table in tables:
+        _show(table, baseline, [task for task in tasks if task in table.panel.tasks], file)
+    legend = (
+        "  mean ± standard deviation in points (n seeds; c: collapsed, f: failed)\n"
+        f"  {MARKS[1]} better, {MARKS[-1]} worse than {baseline} for new seeds and new dev examples, "
+        "at 5 %\n  after Holm's correction over a row's tasks"
+    )
+    say(_signs(legend, file), file)
+    _list("mind", study.notes, file)
+    _list("left out", [f"{item.path}: {item.reason}" for item in study.left_out], file)
+
+
+def _show(table: Table, baseline: str, tasks: Sequence[str], file: TextIO) -> None:
+    """Print one table, in as many parts as the width takes."""
+    verdicts = table.verdicts(baseline, tasks)
+    average = [AVERAGE] if len(table.average_tasks) > 1 else []
+    rows = [row for row in table.panel.rows if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
+    rows.sort(key=lambda row: row.method != baseline)
+    columns = [
+        (_head(table, task), [_signs(_text(table, row, task, verdicts), file) for row in rows])
+        for task in [*tasks, *average]
+    ]
+    title = f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}"
+    labels = max([len("method"), *(len(row.label) for row in rows)])
+    width = shutil.get_terminal_size().columns if is_terminal(file) else WIDTH
+    say(f"\n  {title}\n", file)
+    while columns:
+        part = [columns.pop(0)]
+        while columns and labels + sum(_width(column) + GAP for column in [*part, columns[0]]) <= width - 2:
+            part.append(columns.pop(0))
+        lines = [["method", *(head for head, _ in part)]]
+        lines += [[row.label, *(cells[index] for _, cells in part)] for index, row in enumerate(rows)]
+        for label, *cells in lines:
+            aligned = (f"{cell:>{_width(column) + GAP}}" for cell, column in zip(cells, part, strict=True))
+            say(f"  {label:{labels}}{''.join(aligned)}".rstrip(), file)
+        say("", file)
+
+
+def _head(table: Table, task: str) -> str:
+    if task == AVERAGE:
+        return f"average of {len(table.average_tasks)}"
+    cells = [table.panel.cell(row, table.subset, task) for row in table.panel.rows]
+    return f"{task} ({next(cell.runs[0].result['primary_metric'] for cell in cells if cell.runs)})"
+
+
+def _text(table: Table, row: Row, task: str, verdicts: Mapping[tuple[Row, str], Verdict]) -> str:
+    verdict = verdicts.get((row, task))
+    mark = MARKS[verdict.sign] if verdict else ""
+    if task == AVERAGE:
+        return "" if (mean := table.average_of(row)) is None else f"{mean:.2f}{mark}"
+    return cell_text(table.panel.cell(row, table.subset, task), mark)
+
+
+def cell_text(cell: Cell, mark: str = "") -> str:
+    """Return `57.40 ± 0.96 (5)`, with collapsed and failed runs behind n."""
+    summary = cell.summary
+    if not summary.n and not summary.failed:
+        return ""
+    counts = [str(summary.n)]
+    counts += [f"{summary.collapsed}c"] if summary.collapsed else []
+    counts += [f"{summary.failed}f"] if summary.failed else []
+    spread = f" ± {summary.std:.2f}" if summary.n > 1 else ""
+    mean = f"{summary.mean:.2f}{spread} " if summary.n else ""
+    return f"{mean}({', '.join(counts)}){mark}"
+
+
+def _signs(text: str, file: TextIO) -> str:
+    return text if printable(text, file) == text else text.translate(ASCII)
+
+
+def _width(column: tuple[str, list[str]]) -> int:
+    head, cells = column
+    return max(len(text) for text in [head, *cells])
+
+
+def _list(title: str, lines: Sequence[str], file: TextIO) -> None:
+    if not lines:
+        return
+    say(f"\n  {title}", file)
+    for line in lines[:LISTED]:
+        say(f"    {line}", file)
+    if len(lines) > LISTED:
+        say(f"    and {len(lines) - LISTED} more, which the page lists", file)

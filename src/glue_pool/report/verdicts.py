@@ -1,0 +1,173 @@
+"""What every pair of rows of a table is worth: the verdict, and the other views that METHODS of the field ask for."""
+
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from glue_pool import stats
+from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
+from glue_pool.report.study import Panel, Row, Study, Subset
+from glue_pool.stats import Difference, Scores
+
+THREADS = 2
+AVERAGE = "average"  # the name of the column; no task is called so
+TOLERANCE = 1e-6  # between a score and what its predictions give
+OfTasks = dict[tuple[str, Row], tuple[list[int], Scores]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A difference in points, and its p corrected for all tasks of the table."""
+
+    difference: Difference
+    adjusted_p: float
+
+    @property
+    def sign(self) -> int:
+        """1 where the method is better than the baseline, -1 where it is worse, 0 where that isn't shown."""
+        return int(np.sign(self.difference.estimate)) if self.adjusted_p < stats.ALPHA else 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A baseline's and a method's scores, in points, of the same seeds."""
+
+    baseline: Scores
+    method: Scores
+    lacking: int  # seeds that only one of them has
+
+    def difference(self) -> Difference:
+        """Return the verdict: method minus baseline."""
+        difference = stats.compare(self.baseline, self.method)
+        return replace(difference, missing=difference.missing + self.lacking)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The comparisons of one panel and subset, by task; AVERAGE is the mean over the tasks of the default average."""
+
+    panel: Panel
+    subset: Subset
+    average_tasks: list[str]
+    scores: OfTasks  # seeds with predictions, and their scores in points
+
+    def average_of(self, row: Row) -> float | None:
+        """Return the mean over tasks of a row's mean scores; None where a task has none."""
+        means = [self.panel.cell(row, self.subset, task).summary.mean for task in self.average_tasks]
+        return sum(means) / len(means) if len(means) > 1 and not math.isnan(sum(means)) else None
+
+    def pair(self, task: str, baseline: Row, method: Row) -> "Pair | None":
+        """Return both rows' scores of the seeds that both have; None where they have none."""
+        if (task, baseline) not in self.scores or (task, method) not in self.scores:
+            return None
+        (seeds, low), (others, high) = self.scores[task, baseline], self.scores[task, method]
+        if seeds == others:
+            return Pair(low, high, 0)
+        common = sorted(set(seeds) & set(others))
+        if not common:
+            return None
+        low, high = (of.of([at.index(seed) for seed in common]) for at, of in ((seeds, low), (others, high)))
+        return Pair(low, high, len(set(seeds) ^ set(others)))
+
+    def verdicts(self, baseline: str, tasks: Sequence[str]) -> dict[tuple[Row, str], Verdict]:
+        """Return every row's verdict on each task, Holm's correction being over the tasks, and on the average."""
+        found: dict[tuple[Row, str], Verdict] = {}
+        for row in self.panel.rows:
+            other = self.panel.baseline_of(row, baseline)
+            if other is None or other == row:
+                continue
+            of_tasks = {task: pair.difference() for task in tasks if (pair := self.pair(task, other, row))}
+            adjusted = stats.holm(np.array([d.p for d in of_tasks.values()]))
+            found |= {
+                (row, task): Verdict(d, float(p)) for (task, d), p in zip(of_tasks.items(), adjusted, strict=True)
+            }
+            if average := self.pair(AVERAGE, other, row):
+                found[row, AVERAGE] = Verdict(average.difference(), average.difference().p)
+        return found
+
+
+def tables(study: Study) -> list[Table]:
+    """Resample every cell's scores; what has no predictions is added to the study's list of what is left out."""
+    places = [(panel, subset) for panel in study.panels for subset in panel.subsets]
+    with ThreadPoolExecutor(THREADS) as pool:
+        jobs = [
+            (panel, subset, task, pool.submit(_resampled, panel, subset, task))
+            for panel, subset in places
+            for task in panel.tasks
+        ]
+        found: dict[tuple[int, Subset], OfTasks] = defaultdict(dict)
+        for panel, subset, task, job in jobs:
+            of_rows, left_out = job.result()
+            study.left_out += left_out
+            found[id(panel), subset] |= {(task, row): scores for row, scores in of_rows.items()}
+    return [_table(panel, subset, found[id(panel), subset], study) for panel, subset in places]
+
+
+def _table(panel: Panel, subset: Subset, scores: OfTasks, study: Study) -> Table:
+    tasks = panel.average_tasks(subset, study.tasks)
+    return Table(panel, subset, tasks, scores | _averages(scores, panel.rows, tasks))
+
+
+def _resampled(panel: Panel, subset: Subset, task: str) -> tuple[dict[Row, tuple[list[int], Scores]], list[LeftOut]]:
+    """Return each row's seeds and scores in points, on the same resamples of the dev examples for all rows."""
+    runs = [(row, run) for row in panel.rows for run in panel.cell(row, subset, task).runs if not math.isnan(run.score)]
+    found = [read_predictions(run) for _, run in runs]
+    examples = _most_common([item for item in found if isinstance(item, Predictions)])
+    left_out: list[LeftOut] = []
+    fits: list[tuple[Row, Run, Predictions]] = []
+    for (row, run), item in zip(runs, found, strict=True):
+        if isinstance(item, LeftOut):
+            left_out.append(item)
+        elif examples and not item.same_examples(examples):
+            left_out.append(_no_comparison(run, "other dev rows than most runs of this task have"))
+        else:
+            fits.append((row, run, item))
+    if not examples:
+        return {}, left_out
+    outputs = np.stack([item.outputs for _, _, item in fits])
+    seed = zlib.crc32(task.encode())  # tasks are resampled independently of each other: their average needs that
+    scores = stats.resample(examples.labels, outputs, fits[0][1].result["primary_metric"], seed=seed)
+    of_rows: dict[Row, list[int]] = defaultdict(list)
+    for index, (row, run, _) in enumerate(fits):
+        if abs(scores.actual[index] - run.score) < TOLERANCE:
+            of_rows[row].append(index)
+        else:
+            reason = f"they give a score of {scores.actual[index]:.4f}, result.json says {run.score:.4f}"
+            left_out.append(_no_comparison(run, reason))
+    points = replace(scores, actual=100 * scores.actual, resampled=100 * scores.resampled)
+    return {row: ([fits[i][1].result["seed"] for i in at], points.of(at)) for row, at in of_rows.items()}, left_out
+
+
+def _most_common(found: Sequence[Predictions]) -> Predictions | None:
+    """Return predictions on the dev rows that most runs have."""
+    counts: list[tuple[Predictions, int]] = []
+    for item in found:
+        at = next((i for i, (other, _) in enumerate(counts) if item.same_examples(other)), None)
+        if at is None:
+            counts.append((item, 1))
+        else:
+            counts[at] = (counts[at][0], counts[at][1] + 1)
+    return max(counts, key=lambda pair: pair[1])[0] if counts else None
+
+
+def _no_comparison(run: Run, reason: str) -> LeftOut:
+    return LeftOut(run.folder / "predictions.parquet", reason, "scores, but no comparison")
+
+
+def _averages(of_tasks: OfTasks, rows: Sequence[Row], tasks: Sequence[str]) -> OfTasks:
+    """Return the mean over tasks of the seeds that a row has on all of them."""
+    averages = {}
+    for row in rows:
+        if len(tasks) < 2 or any((task, row) not in of_tasks for task in tasks):
+            continue
+        found = [of_tasks[task, row] for task in tasks]
+        seeds = sorted(set.intersection(*(set(seeds) for seeds, _ in found)))
+        if seeds:
+            aligned = [scores.of([of.index(seed) for seed in seeds]) for of, scores in found]
+            averages[AVERAGE, row] = seeds, stats.average(aligned)
+    return averages

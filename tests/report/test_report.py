@@ -1,0 +1,155 @@
+"""`python -m glue_pool.report`: the table on the terminal, scores.csv and tables.tex, and what can go wrong."""
+
+import csv
+import json
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from glue_pool.report.__main__ import main
+from run_folders import Drawn, grid
+
+Printed = pytest.CaptureFixture[str]
+METHODS = ("cls_pooler", "mean", "max_seq_mha")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three methods on three tasks with five seeds; one run collapsed, one failed."""
+    root = tmp_path_factory.mktemp("outputs")
+    for run in grid(("rte", "stsb", "wnli"), METHODS, 5):
+        run.write(root)
+    Drawn(("task=rte", "pooling=mean"), 6, collapsed=True).write(root)
+    Drawn(("task=rte", "pooling=mean"), 7, error="RuntimeError: 100 % & more_of_it").write(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def report(root: Path) -> Path:
+    main([str(root)])
+    return root / "report"
+
+
+def results(root: Path) -> list[dict[str, object]]:
+    return [json.loads(file.read_text()) for file in root.rglob("result.json")]
+
+
+def points(root: Path, task: str, method: str) -> list[float]:
+    of = [r for r in results(root) if (r["task"], r["method"], r["status"]) == (task, method, "completed")]
+    return [100 * float(str(r["score"])) for r in of]
+
+
+@pytest.mark.parametrize(("task", "method"), [("rte", "cls_pooler"), ("rte", "mean"), ("stsb", "maxpool")])
+def test_the_terminal_shows_mean_and_spread_of_the_results(root: Path, capsys: Printed, task: str, method: str) -> None:
+    main([str(root), "--tasks", task])
+    scores = points(root, task, method)
+    n = "6, 1c, 1f" if (task, method) == ("rte", "mean") else "5"
+    assert f"{statistics.mean(scores):.2f} ± {statistics.stdev(scores):.2f} ({n})" in capsys.readouterr().out
+
+
+def test_a_clear_gain_is_marked_and_the_notes_say_what_to_mind(root: Path, capsys: Printed) -> None:
+    main([str(root)])
+    printed = capsys.readouterr().out
+    assert re.search(r"maxpool .*▲", printed)
+    assert "average of 2" in printed  # without WNLI
+    assert "mean: 1 of 6 runs collapsed" in printed
+    assert "cls_pooler lacks seed 6" in printed
+    assert "failed: RuntimeError: 100 % & more_of_it" in printed
+
+
+def test_another_baseline_turns_the_marks_round(root: Path, capsys: Printed) -> None:
+    main([str(root), "--baseline", "maxpool", "--tasks", "stsb"])
+    printed = capsys.readouterr().out
+    assert re.search(r"cls_pooler .*▼", printed)
+    assert "worse than maxpool" in printed
+
+
+def test_a_terminal_without_unicode_gets_other_signs(root: Path) -> None:
+    command = [sys.executable, "-m", "glue_pool.report", str(root)]
+    environment = {"PATH": "/usr/bin", "PYTHONIOENCODING": "ascii", "PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.isascii()
+    table = done.stdout.partition("mind")[0]
+    assert "\\x" not in table
+    assert re.search(r"maxpool .* \+- .*\^", table)
+    assert max(map(len, table.splitlines())) <= 120
+
+
+def test_the_csv_has_a_row_a_run(root: Path, report: Path) -> None:
+    with (report / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    by_key = {str(result["run_key"]): result for result in results(root)}
+    assert {row["run_key"] for row in rows} == set(by_key)
+    assert len(rows) == len(by_key)
+    for row in rows:
+        result = by_key[row["run_key"]]
+        assert (row["task"], row["status"], int(row["seed"])) == (result["task"], result["status"], result["seed"])
+        assert (float(row["score"]) if row["score"] else None) == result["score"]
+
+
+def test_the_tex_is_booktabs_with_as_many_cells_in_every_line(report: Path) -> None:
+    text = (report / "tables.tex").read_text()
+    tabulars = re.findall(r"\\begin{tabular}{(l+r+)}(.*?)\\end{tabular}", text, re.DOTALL)
+    assert len(tabulars) == 2
+    for columns, body in tabulars:
+        lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+        assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {len(columns)}
+        assert all(rule in body for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert r"cls\_pooler" in text
+    assert not re.search(r"(?<!\\)[_#]|(?<!\\)%(?! \\use)", text)
+    assert "stsb" not in text
+
+
+def test_the_same_runs_give_the_same_files(root: Path, report: Path, tmp_path: Path) -> None:
+    main([str(root), "--output", str(tmp_path / "again")])
+    for file in report.iterdir():
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def error(arguments: list[str], capsys: Printed) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_a_folder_that_isnt_there_is_one_line(tmp_path: Path, capsys: Printed) -> None:
+    assert error([str(tmp_path / "no")], capsys) == f"error: {tmp_path / 'no'}: there is no such folder\n"
+
+
+def test_an_empty_folder_says_so_and_nothing_is_written(tmp_path: Path, capsys: Printed) -> None:
+    assert error([str(tmp_path)], capsys) == f"error: {tmp_path}: no completed run to report on\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_failed_and_foreign_files_names_them(tmp_path: Path, capsys: Printed) -> None:
+    Drawn(("task=rte",), error="ValueError: no").write(tmp_path)
+    (tmp_path / "result.json").write_text("{}")
+    said = error([str(tmp_path)], capsys)
+    assert "no completed run to report on; 1 failed" in said
+    assert f"left out: {tmp_path / 'result.json'}: not a result of glue_pool" in said
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--baseline", "maxpol"], "--baseline maxpol: no run of it; did you mean 'maxpool'?"),
+        (["--tasks", "rte,stbs"], "--tasks stbs: no run of it; did you mean 'stsb'?"),
+    ],
+)
+def test_a_misspelt_choice_names_the_nearest(root: Path, capsys: Printed, arguments: list[str], said: str) -> None:
+    assert said in error([str(root), *arguments], capsys)
+
+
+def test_a_folder_that_cant_be_written_is_one_line(root: Path, tmp_path: Path, capsys: Printed) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main([str(root), "--output", str(tmp_path / "file")])
+    assert f"error: --output {tmp_path / 'file'}: can't be written" in capsys.readouterr().err

@@ -1,0 +1,193 @@
+"""Folders of runs as `glue_pool.train` leaves them, with predictions that are drawn instead of trained.
+
+python tests/run_folders.py FOLDER [RUNS]   # to look at a report of many runs
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+
+from glue_pool import metrics, results, schema
+from glue_pool.results import RunFolder
+from glue_pool.schema import Config
+from glue_pool.train import CONF
+
+DEV_ROWS = {"cola": 1043, "sst2": 872, "mrpc": 408, "stsb": 1500, "qqp": 2000, "mnli": 2000, "qnli": 2000, "rte": 277,
+            "wnli": 71}  # fmt: skip
+VERSIONS = {"python": "3.11.7", "glue-pool": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"}
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A run to write: its command line, and how good it turns out."""
+
+    overrides: tuple[str, ...]
+    seed: int = 1
+    skill: float = 1.0  # of a probit model: 1 gets 80 % right or so
+    collapsed: bool = False
+    nan: bool = False
+    error: str | None = None  # it failed with this
+    official: bool = True
+    manifest: Mapping[str, Any] = field(default_factory=dict)  # what differs from the usual one
+
+    def write(self, root: Path) -> Path:
+        """Write the run's folder and return it."""
+        cfg = replace(config(self.overrides), seed=self.seed, output_root=str(root))
+        key = results.run_key(cfg, data_id="drawn", encoder_id="drawn")
+        folder = results.run_folder(cfg, key)
+        about = results.describe(cfg, key)
+        if self.error:
+            folder.record_failure(cfg, {**about, "status": "failed", "error": self.error, "traceback": "Traceback …"})
+            return folder.path
+        splits = {name: {"rows": rows, "official": self.official} for name, rows in self._rows(cfg).items()}
+        folder.create(cfg, _manifest(key, cfg, splits) | dict(self.manifest))
+        scores, columns = self._predict(cfg)
+        folder.append_history({"epoch": 3.0, "step": 48, "metrics": scores, "seconds": 1.0})
+        folder.write_predictions(columns)
+        self._write_result(cfg, folder, about, scores, splits)
+        return folder.path
+
+    def _rows(self, cfg: Config) -> dict[str, int]:
+        return {"train": 2490, **dict.fromkeys(cfg.task.dev_splits, DEV_ROWS[cfg.task.name])}
+
+    def _predict(self, cfg: Config) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+        task = cfg.task
+        examples = DEV_ROWS[task.name]
+        labels, hard = _dev_rows(task.name, len(task.labels))
+        draw = np.random.default_rng([self.seed, sum(map(ord, cfg.method + task.name)), cfg.subset.size or 0])
+        margin = self.skill + draw.normal(0, 0.15) + hard + draw.normal(0, 0.6, examples)
+        if not task.labels:
+            logits = (labels + (2.5 - self.skill) * draw.normal(size=examples))[:, None]
+        else:
+            other = (labels + 1) % len(task.labels)
+            logits = np.zeros((examples, len(task.labels)))
+            logits[np.arange(examples), labels] = margin
+            logits[np.arange(examples), other] = -margin
+        if self.collapsed:
+            logits = np.tile(np.eye(max(1, len(task.labels)))[0], (examples, 1))
+        if self.nan:
+            logits[0, 0] = np.nan
+        logits = logits.astype(np.float32)
+        scores = {split: metrics.compute(task.metrics, labels, logits) for split in task.dev_splits}
+        every = len(task.dev_splits)
+        return scores, {
+            "epoch": np.repeat("last", examples * every),
+            "split": np.repeat(np.array(task.dev_splits), examples),
+            "idx": np.tile(np.arange(examples), every),
+            "label": np.tile(labels, every),
+            "logits": np.tile(logits, (every, 1)),
+        }
+
+    def _write_result(
+        self, cfg: Config, folder: RunFolder, about: dict[str, Any], scores: dict[str, dict[str, float]], splits: Any
+    ) -> None:
+        score = scores[cfg.task.dev_splits[0]][cfg.task.primary_metric]
+        pooling = 591_360 if "mha" in cfg.pooling["name"] else 0
+        seconds = 20.0 + self.seed + pooling / 1e5
+        folder.write_result(
+            {
+                **about,
+                "status": "completed",
+                "train_rows": cfg.subset.size or 2490,
+                "metrics": scores,
+                "best": {"epoch": 3.0, "metrics": scores, "score": score},
+                "score": score,
+                "collapsed": self.collapsed,
+                "splits": splits,
+                "parameters": {"total": 22_566_146 + pooling, "pooling": pooling},
+                "timing": {
+                    "setup_seconds": 1.0,
+                    "train_seconds": seconds - 3,
+                    "eval_seconds": 2.0,
+                    "total_seconds": seconds,
+                    "train_steps": 48,
+                    "evaluations": 1,
+                    "train_examples_per_second": 80.0,
+                    "train_tokens_per_second": 4000.0,
+                },
+                "peak_memory_bytes": 2_400_000_000,
+            }
+        )
+
+
+@cache
+def config(overrides: tuple[str, ...]) -> Config:
+    """Return the checked config of a command line."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return schema.check(compose("config", ["encoder=minilm_l6", "data=synthetic", *overrides]))
+
+
+@cache
+def _dev_rows(task: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a task's labels, and how easy each row is: the same for all runs."""
+    draw = np.random.default_rng(sum(map(ord, task)))
+    rows = DEV_ROWS[task]
+    labels = draw.integers(classes, size=rows) if classes else draw.uniform(0, 5, rows)
+    return labels, draw.normal(size=rows)
+
+
+def _manifest(key: str, cfg: Config, splits: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "run_key": key,
+        "versions": VERSIONS,
+        "git": {"commit": "0123456789abcdef", "modified": False},
+        "hardware": {"platform": "Linux", "cpu": "a CPU", "cores": 2, "gpu": None, "threads": 1, "device": "cpu"},
+        "precision": "bf16",
+        "batching": "packed",
+        "encoder": {"name": cfg.encoder.name, "identity": "5" * 64, "model_type": "bert"},
+        "data": {"source": cfg.data.name, "fingerprints": {"train": "a" * 64, "validation": "b" * 64}},
+        "splits": splits,
+    }
+
+
+GAINS = {"cls_pooler": 0.0, "mean": 0.1, "max_cls": -0.05, "mha": 0.05, "max_seq_mha": 0.3, "mlp_control": 0.0}
+
+
+def grid(
+    tasks: tuple[str, ...], methods: tuple[str, ...], seeds: int, subsets: tuple[str, ...] = ("full",)
+) -> Iterator[Drawn]:
+    """Yield a whole grid of runs; more train rows make every method better."""
+    for subset, task, method, seed in product(subsets, tasks, methods, range(1, seeds + 1)):
+        rows = config((f"subset={subset}",)).subset.size or 2490
+        skill = 0.3 + 0.2 * np.log10(rows) + GAINS.get(method, 0.0)
+        yield Drawn((f"task={task}", f"pooling={method}", f"subset={subset}"), seed, float(skill))
+
+
+def example() -> Iterator[Drawn]:
+    """Yield runs that fill every section of a report: curves, ablations, probes, collapsed and failed runs."""
+    methods = tuple(GAINS)
+    yield from grid(("cola", "mrpc", "stsb", "rte", "wnli"), methods, 5, ("n100", "n500", "full"))
+    for k, seed in product((1, 2, 4), range(1, 6)):
+        yield Drawn(("task=rte", "pooling=max_cls", f"pooling.k={k}", "subset=n500"), seed, 0.8 + 0.1 * k)
+    for heads, seed in product((1, 8), range(1, 6)):
+        yield Drawn(("task=rte", "pooling=mha", f"pooling.num_heads={heads}", "subset=n500"), seed, 0.9)
+    for seed in range(1, 6):
+        yield Drawn(("task=rte", "pooling=mean", "encoder.freeze=true"), seed, 0.5)
+        yield Drawn(("task=rte", "pooling=cls_pooler", "encoder.freeze=true"), seed, 0.3)
+    yield Drawn(("task=cola", "pooling=mean"), 6, collapsed=True)
+    yield Drawn(("task=cola", "pooling=mha"), 6, nan=True)
+    yield Drawn(("task=mrpc", "pooling=mha"), 6, error="<b>RuntimeError</b>: out of memory & more")
+    yield Drawn(("task=rte", "pooling=mean", "optimizer.lr=1e-3"), 1, 0.2)
+
+
+def many(runs: int) -> Iterator[Drawn]:
+    """Yield about so many runs: all nine tasks, up to 20 methods, 5 subsets, 10 seeds."""
+    poolings = sorted(file.stem for file in (CONF / "pooling").glob("*.yaml"))[:20]
+    methods = ("cls_pooler", *(name for name in poolings if name != "cls_pooler"))
+    seeds = 10
+    subsets: tuple[str, ...] = ("n100", "n250", "n500", "n1000", "full")
+    if runs <= 1000:
+        seeds, subsets, methods = 5, ("n500",), methods[: max(2, runs // 45)]
+    yield from list(grid(tuple(DEV_ROWS), methods, seeds, subsets))[:runs]
+
+
+if __name__ == "__main__":
+    for drawn in many(int(sys.argv[2])) if len(sys.argv) > 2 else example():
+        drawn.write(Path(sys.argv[1]))
