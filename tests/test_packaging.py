@@ -48,10 +48,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(build("wheel", source, folder / "wheel"))
 
 
-def test_wheel_holds_every_module_the_config_and_the_type_marker(wheel: zipfile.ZipFile) -> None:
-    package = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")} | {
-        "glue_pool/py.typed"
-    }
+def test_the_wheel_holds_every_file_of_the_package_and_the_config(wheel: zipfile.ZipFile) -> None:
+    files = (path for path in (ROOT / "src").rglob("*.*") if path.is_file() and path.suffix != ".pyc")
+    package = {path.relative_to(ROOT / "src").as_posix() for path in files}
+    assert {"glue_pool/py.typed", "glue_pool/report/published.yaml", "glue_pool/train.py"} <= package
     conf = {f"glue_pool/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert "glue_pool/conf/config.yaml" in conf
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
