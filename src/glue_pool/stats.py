@@ -277,14 +277,15 @@ def compare(baseline: Scores, method: Scores, *, confidence: float = CONFIDENCE)
     mostly because none has collapsed so far, and that of 20 seeds 13 %. Show the collapsed runs beside it.
     """
     paired, resampled, missing = _aligned(baseline, method)
-    by_seeds = _over_seeds(paired, missing, confidence)
     pairs, examples = len(paired), baseline.examples
     if pairs < 2 or examples < 2:
-        return by_seeds
+        return _over_seeds(paired, missing, confidence)
     off = resampled - resampled.mean(axis=0)
     total = off.sum(axis=1)  # the covariances of all pairs of seeds add up to its variance
     shared = float((total @ total - np.vdot(off, off)) / ((len(off) - 1) * pairs * (pairs - 1)))
-    return by_seeds if shared <= 0 else _interval(paired, missing, confidence, shared, examples)
+    if shared <= 0:
+        return _over_seeds(paired, missing, confidence)
+    return _interval(paired, _std(paired), missing, confidence, shared, examples)
 
 
 def difference(
@@ -341,18 +342,18 @@ def _over_seeds(paired: np.ndarray, missing: int, confidence: float) -> Differen
     if n < 2:
         estimate = float(paired[0]) if n else math.nan
         return Difference(estimate, math.nan, math.nan, math.nan, n, missing, math.nan)
-    if _std(paired) > 0:
-        return _interval(paired, missing, confidence)
+    if (std := _std(paired)) > 0:
+        return _interval(paired, std, missing, confidence)
     if (paired == 0).all():
         return Difference(0.0, 0.0, 0.0, 1.0, n, missing, 0.0)
     return Difference(float(paired.mean()), math.nan, math.nan, math.nan, n, missing, 0.0)
 
 
 def _interval(
-    paired: np.ndarray, missing: int, confidence: float, shared: float = 0.0, examples: float = math.inf
+    paired: np.ndarray, std: float, missing: int, confidence: float, shared: float = 0.0, examples: float = math.inf
 ) -> Difference:
     """Give the pairs' mean an interval and p; shared: the variance that seeds share through so many examples."""
-    n, std, estimate = len(paired), _std(paired), float(paired.mean())
+    n, estimate = len(paired), float(paired.mean())
     of_seeds = std**2 / n
     half = _half_width(1 - confidence, n, of_seeds, shared, examples)
     p = _p(abs(estimate), n, of_seeds, shared, examples)
@@ -410,15 +411,14 @@ def multi_bootstrap(baseline: Scores, method: Scores, *, confidence: float = CON
     dominate and 2 % where the examples decide about both methods alike; with 20 seeds 6 % and 2 %.
     """
     paired, resampled, missing = _aligned(baseline, method)
-    plain = _over_seeds(paired, missing, confidence)
     pairs, resamples = len(paired), len(resampled)
     if pairs < 2:
-        return plain
+        return _over_seeds(paired, missing, confidence)
     means = np.vecdot(resampled, _drawn_seeds(pairs, resamples, seed)) / pairs
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     tail = min((means <= 0).sum(), (means >= 0).sum())
     p = min(1.0, 2 * float(tail + 1) / (resamples + 1))
-    return Difference(plain.estimate, float(low), float(high), p, pairs, missing, plain.seed_std)
+    return Difference(float(paired.mean()), float(low), float(high), p, pairs, missing, _std(paired))
 
 
 @lru_cache(maxsize=8)
