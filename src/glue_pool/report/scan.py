@@ -108,10 +108,13 @@ def read_predictions(run: Run) -> Predictions | LeftOut:
     path = run.folder / "predictions.parquet"
     counted = "scores, but no comparison"
     try:
-        table = pq.ParquetFile(path).read(use_threads=False)
-        here = pc.and_(pc.equal(table["epoch"], "last"), pc.equal(table["split"], run.task["dev_splits"][0]))
-        if not pc.all(here).as_py():
-            table = table.filter(here)
+        file = pq.ParquetFile(path)
+        wanted = {"epoch": "last", "split": run.task["dev_splits"][0]}
+        if _holds_only(file.metadata, wanted):  # so say the file's statistics: a third of the time
+            table = file.read(["idx", "label", "logits"], use_threads=False)
+        else:
+            table = file.read(use_threads=False)
+            table = table.filter(pc.and_(*(pc.equal(table[name], value) for name, value in wanted.items())))
         if not len(table):
             return LeftOut(path, "no predictions of the last epoch", counted)
         logits = table["logits"].combine_chunks()
@@ -124,6 +127,15 @@ def read_predictions(run: Run) -> Predictions | LeftOut:
     if not np.isfinite(outputs).all():
         return LeftOut(path, "predictions that are not finite", counted)
     return Predictions(idx, labels, outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0].astype(float))
+
+
+def _holds_only(metadata: Any, wanted: Mapping[str, str]) -> bool:
+    """Whether the statistics of a Parquet file say that these columns have a single value each."""
+    if metadata.num_row_groups != 1:
+        return False
+    columns = (metadata.row_group(0).column(i) for i in range(metadata.num_columns))
+    of = {column.path_in_schema: column.statistics for column in columns if column.path_in_schema in wanted}
+    return all((found := of.get(name)) and found.min == found.max == value for name, value in wanted.items())
 
 
 def _run_folders(root: Path, left_out: list[LeftOut]) -> Iterator[Path]:
