@@ -5,6 +5,8 @@ config.yaml, manifest.json, history.jsonl, predictions.parquet and, last, result
 checkpoint.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
@@ -22,12 +24,12 @@ import numpy as np
 
 from glue_pool.disk import check_room
 from glue_pool.errors import NotWritten, UserError
-from glue_pool.schema import Config
 
 if TYPE_CHECKING:
     from glue_pool.data.load import TaskData
     from glue_pool.data.tokens import Split
     from glue_pool.runner import Outcome
+    from glue_pool.schema import Config
 
 SCHEMA = 1
 RESULT_BYTES = 4_000_000  # room for predictions, history and W&B's file
@@ -294,7 +296,7 @@ def describe(cfg: Config, key: str) -> dict[str, Any]:
     }
 
 
-def facts(data: "TaskData", parameters: Mapping[str, int], resumed_at_steps: list[int]) -> dict[str, Any]:
+def facts(data: TaskData, parameters: Mapping[str, int], resumed_at_steps: list[int]) -> dict[str, Any]:
     """Return what result.json says of a run once its data and its model are loaded; resumed_at_steps may still grow."""
     return {
         "train_rows": len(data.train),
@@ -314,9 +316,7 @@ def failed(about: Mapping[str, Any], error: BaseException) -> dict[str, Any]:
     }
 
 
-def completed(
-    about: Mapping[str, Any], outcome: "Outcome", setup_seconds: float, total_seconds: float
-) -> dict[str, Any]:
+def completed(about: Mapping[str, Any], outcome: Outcome, setup_seconds: float, total_seconds: float) -> dict[str, Any]:
     """Return the result of a run that trained to its end; its score is the last evaluation's, not the best one's."""
     return {
         **about,
@@ -343,7 +343,7 @@ def completed(
     }
 
 
-def predictions(dev: Mapping[str, "Split"], outcome: "Outcome") -> dict[str, np.ndarray]:
+def predictions(dev: Mapping[str, Split], outcome: Outcome) -> dict[str, np.ndarray]:
     """Return the columns of predictions.parquet: the last epoch's, and the best one's if that is another."""
     chosen = {"last": outcome.last} | ({"best": outcome.best} if outcome.best.step != outcome.last.step else {})
     parts = [(which, name, split) for which in chosen for name, split in dev.items()]

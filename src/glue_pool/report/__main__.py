@@ -7,7 +7,6 @@ from pathlib import Path
 
 from glue_pool.errors import UserError
 from glue_pool.progress import say
-from glue_pool.schema import nearest
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,19 +46,23 @@ def report(
     found = study(runs, left_out)
     tasks = list(found.tasks) if chosen is None else chosen
     for task in tasks:
-        if task not in found.tasks:
-            there = ", ".join(found.tasks)
-            raise UserError(f"--tasks {task}: no run of it{nearest(task, list(found.tasks))} (there are {there})")
-    names = sorted({name for panel in found.panels for row in panel.rows for name in (row.method, row.label)})
+        _check("--tasks", task, list(found.tasks))
     baseline = found.default_baseline() if baseline is None else baseline
-    if baseline not in names:
-        raise UserError(f"--baseline {baseline}: no run of it{nearest(baseline, names)} (there are {', '.join(names)})")
+    _check("--baseline", baseline, sorted({n for p in found.panels for row in p.rows for n in (row.method, row.label)}))
     compared = tables(found)
     terminal.show(found, compared, baseline, tasks, sys.stdout)
     written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")
     say("", sys.stdout)
     for path in written:
         say(f"  {path}", sys.stdout)
+
+
+def _check(option: str, name: str, names: Sequence[str]) -> None:
+    """Refuse a name of which there is no run."""
+    if name not in names:
+        from glue_pool.schema import nearest
+
+        raise UserError(f"{option} {name}: no run of it{nearest(name, names)} (there are {', '.join(names)})")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
