@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 
 KILLS = 12
 GRID = (
-    "experiment=offline", "encoder.num_hidden_layers=1", "data.train_rows=64", "data.dev_rows=24",
-    "train.batch_size=16", "train.max_steps=40", "train.eval_steps=10", "checkpoint.min_seconds=0",
+    "experiment=offline", "encoder.num_hidden_layers=1", "data.train_rows=16", "data.dev_rows=8",
+    "train.batch_size=4", "train.max_steps=40", "train.eval_steps=10", "checkpoint.min_seconds=0",
     "checkpoint.minutes=0.003", "pooling=mean,cls,attention", "seed=range(1,9)", "hydra.launcher.workers=2",
 )  # fmt: skip
 
