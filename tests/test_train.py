@@ -20,8 +20,9 @@ from glue_pool.train import main, run
 TINY = (
     "experiment=offline",
     "encoder.num_hidden_layers=2",
-    "data.train_rows=96",
-    "data.dev_rows=40",
+    "data.train_rows=24",  # three steps an epoch
+    "data.dev_rows=24",
+    "train.batch_size=8",
     "train.max_steps=4",
     "tracking.log_every=1",
 )
@@ -47,10 +48,10 @@ def the_result(outputs: Path) -> tuple[Path, dict[str, Any]]:
 def test_the_main_job_leaves_the_whole_contract(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_main(monkeypatch, *TINY, "pooling.k=2", "model=maxpool", "task=rte", "seed=3", "subset.size=64")
+    run_main(monkeypatch, *TINY, "pooling.k=2", "model=maxpool", "task=rte", "seed=3", "subset.size=16")
     folder, result = the_result(outputs)
     key = result["run_key"]
-    assert folder == outputs / "rte/maxpool/minilm_l6/n64-seed0" / f"seed=3-{key[:8]}"
+    assert folder == outputs / "rte/maxpool/minilm_l6/n16-seed0" / f"seed=3-{key[:8]}"
     expected = {
         "schema": 1,
         "status": "completed",
@@ -58,11 +59,11 @@ def test_the_main_job_leaves_the_whole_contract(
         "model": "maxpool",
         "pooling": "max_seq_mha",
         "encoder": "minilm_l6",
-        "subset": {"size": 64, "seed": 0},
+        "subset": {"size": 16, "seed": 0},
         "seed": 3,
-        "train_rows": 64,
+        "train_rows": 16,
         "primary_metric": "accuracy",
-        "splits": {"train": {"rows": 96, "official": False}, "validation": {"rows": 40, "official": False}},
+        "splits": {"train": {"rows": 24, "official": False}, "validation": {"rows": 24, "official": False}},
         "error": None,
     }
     assert {name: result[name] for name in expected} == expected
@@ -81,7 +82,7 @@ def test_the_main_job_leaves_the_whole_contract(
 
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["versions"]["torch"].startswith("2.")
-    assert manifest["data"]["subset"]["rows"] == 64
+    assert manifest["data"]["subset"]["rows"] == 16
     assert manifest["splits"] == result["splits"]
     assert manifest["precision"] in {"fp32", "bf16"}
     assert "seed: 3" in (folder / "config.yaml").read_text()
@@ -105,7 +106,7 @@ def test_the_score_can_be_recomputed_from_the_predictions(outputs: Path, monkeyp
         rows = table[(table["split"] == split) & (table["epoch"] == "last")]
         again = metrics.compute(["accuracy"], rows["label"].to_numpy(), np.stack(rows["logits"].to_list()))
         assert again == result["metrics"][split]
-        assert rows["idx"].tolist() == list(range(40))
+        assert rows["idx"].tolist() == list(range(24))
     assert result["score"] == result["metrics"]["validation_matched"]["accuracy"]
 
 
@@ -120,7 +121,7 @@ def test_the_wandb_file_tells_what_the_run_did(outputs: Path, monkeypatch: pytes
     assert config["optimizer"]["lr"] == 1e-4
     assert config["task"]["name"] == "mrpc"
     labels = {"task": "mrpc", "method": "mean", "encoder": "minilm_l6", "subset": "full", "kind": "fine-tuned"}
-    assert config["labels"] == labels | {"train_rows": 96}
+    assert config["labels"] == labels | {"train_rows": 24}
     rows = wandb_file.history(records)
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert len(losses) == 4
