@@ -190,7 +190,7 @@ def test_what_a_killed_writer_leaves_is_cleaned_up(using: Using, tmp_path: Path)
     command = [
         sys.executable,
         *("-m", "glue_pool.train", "experiment=offline", "encoder.freeze=true", "tracking=none", "pooling=mha"),
-        *("data.train_rows=2000", "data.dev_rows=24", "train.max_steps=1"),
+        *("data.train_rows=500", "data.dev_rows=24", "train.max_steps=1"),
         f"data.cache_dir={tmp_path / 'cache'}",
         f"output_root={tmp_path / 'outputs'}",
     ]
