@@ -16,7 +16,7 @@ train: .venv/ready ## Fine-tune the packaged MiniLM on generated data: the main 
 	@.venv/bin/python -m glue_pool.train experiment=offline $(ARGS)
 
 test: .venv/ready-dev ## Run the tests
-	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 test-cluster: .venv/ready-cluster ## Run sweeps on a real Slurm and a real Ray; needs root, skips what isn't there
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -m cluster -n 2 --dist loadfile tests/cluster $(ARGS)

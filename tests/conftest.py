@@ -16,11 +16,17 @@ from glue_pool.schema import Config, TaskConfig
 from glue_pool.train import CONF
 
 Compose = Callable[..., Config]
+LONGEST = ("test_kill.py", "test_sweeps.py", "test_train.py")
 
 
 def pytest_configure() -> None:
     """Let Ctrl-C, which tests send, be heard also where the tests were started in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take minutes: at the end one of them would keep a single worker busy."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
