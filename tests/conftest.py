@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hypothesis import settings
 from omegaconf import OmegaConf
 
 from glue_pool import schema
@@ -17,6 +18,9 @@ from glue_pool.train import CONF
 
 Compose = Callable[..., Config]
 LONGEST = ("test_kill.py", "test_sweeps.py", "test_train.py")
+
+settings.register_profile("patient", settings(deadline=None))  # a first example may import scikit-learn
+settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
