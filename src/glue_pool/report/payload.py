@@ -14,10 +14,10 @@ import yaml
 
 from glue_pool import stats
 from glue_pool.report.study import Cell, Panel, Study, environment, subset_label
-from glue_pool.report.verdicts import AVERAGE, Pair, Table
+from glue_pool.report.verdicts import AVERAGE, GAIN, Pair, Table
 from glue_pool.stats import Difference
 
-GAINS = (0.5, 1.25, 3.0)  # points that seeds are reckoned for; 1.25 is the average gain that MaxPoolBERT reports
+GAINS = (0.5, GAIN, 3.0)  # points that the seeds are reckoned for
 COMPARISON = (
     "subset", "task", "baseline", "method", "estimate", "low", "high", "p", "pairs", "missing", "seed_std",
     "example_std", "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties",
