@@ -6,9 +6,13 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from glue_pool.report.__main__ import main
 from run_folders import Drawn, grid
@@ -153,3 +157,29 @@ def test_a_folder_that_cant_be_written_is_one_line(root: Path, tmp_path: Path, c
     with pytest.raises(SystemExit):
         main([str(root), "--output", str(tmp_path / "file")])
     assert f"error: --output {tmp_path / 'file'}: can't be written" in capsys.readouterr().err
+
+
+JUNK = st.sampled_from([None, "", "x", -1, 1e300, True, [], {}, [None], {"a": 1}])
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(["result.json", "manifest.json"]), at=st.integers(0, 200), junk=JUNK)
+def test_no_value_in_a_file_stops_the_report(
+    tmp_path_factory: pytest.TempPathFactory, name: str, at: int, junk: object
+) -> None:
+    root = tmp_path_factory.mktemp("outputs")
+    folders = [run.write(root) for run in grid(("rte",), ("cls_pooler", "mean"), 2)]
+    content = json.loads((folders[0] / name).read_text())
+    places = list(nodes(content))
+    holder, key = places[at % len(places)]
+    holder[key] = junk
+    (folders[0] / name).write_text(json.dumps(content))
+    main([str(root)])
+
+
+def nodes(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Every place in nested dicts that holds a value."""
+    for key, value in content.items():
+        yield content, key
+        if isinstance(value, dict):
+            yield from nodes(value)

@@ -44,12 +44,12 @@ def report(
         failed = f"; {len(runs)} failed" if runs else ""
         raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}{what}")
     found = study(runs, left_out)
-    tasks = list(found.tasks) if chosen is None else chosen
-    for task in tasks:
+    for task in chosen or ():
         _check("--tasks", task, list(found.tasks))
+    tasks = [task for task in found.tasks if chosen is None or task in chosen]
     baseline = found.default_baseline() if baseline is None else baseline
     _check("--baseline", baseline, sorted({n for p in found.panels for row in p.rows for n in (row.method, row.label)}))
-    compared = tables(found)
+    compared = tables(found, tasks)
     terminal.show(found, compared, baseline, tasks, sys.stdout)
     written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")
     say("", sys.stdout)

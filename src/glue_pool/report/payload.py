@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from glue_pool import stats
-from glue_pool.report.study import Cell, Panel, Study, environment, subset_label
+from glue_pool.report.study import Cell, Panel, Study, subset_label
 from glue_pool.report.verdicts import AVERAGE, GAIN, Pair, Table
 from glue_pool.stats import Difference
 
@@ -154,7 +154,7 @@ def _environments(study: Study) -> list[dict[str, Any]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for run in study.runs:
         if run.completed:
-            for name, value in environment(run.manifest).items():
+            for name, value in run.environment.items():
                 counts[name][value] += 1
     return [{"name": name, "values": of.most_common()} for name, of in counts.items()]
 

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from glue_pool.metrics import METRICS
 from glue_pool.results import NOT_IN_KEY, SCHEMA
 
 THREADS = 4  # reading files waits more than it computes
 # What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
 SAID_ELSEWHERE = re.compile(
-    r"(task|subset|data|tracking|checkpoint)\.|model\.(name|pooling)$|pooling\.(name|_target_)$|seed$"
+    r"task\.name$|(subset|data|tracking|checkpoint)\.|model\.(name|pooling)$|pooling\.(name|_target_)$|seed$"
     r"|train\.(precision|batching)$|"
     + "|".join(rf"{s + '.' if s else ''}{n}$" for s in NOT_IN_KEY for n in NOT_IN_KEY[s])
 )
@@ -40,7 +41,7 @@ class Run:
 
     folder: Path
     result: Mapping[str, Any]  # result.json
-    manifest: Mapping[str, Any]  # manifest.json; a run that failed early has none: {}
+    environment: Mapping[str, str]  # what it was made with, by name; empty if it failed early
     task: Mapping[str, Any]  # the task's config
     settings: Mapping[str, Any]  # what else can change its numbers, flat: `optimizer.lr`, `precision`, `torch`, …
 
@@ -168,7 +169,7 @@ def _read(folder: Path) -> Run | LeftOut:
         if result["status"] == "failed" and not file.exists():
             return Run(folder, result, {}, task, settings)
         manifest = json.loads(file.read_bytes())
-        return Run(folder, result, manifest, task, {**settings, **_facts(manifest)})
+        return Run(folder, result, _environment(manifest), task, {**settings, **_facts(manifest)})
     except FileNotFoundError:
         return LeftOut(file, "missing: the run's settings are not known")
     except OSError as error:
@@ -177,39 +178,33 @@ def _read(folder: Path) -> Run | LeftOut:
         return LeftOut(file, f"damaged ({_line(error)})")
 
 
-NUMBER = (int, float)
-TYPES: dict[str, tuple[type, ...]] = {
-    "run_key": (str,),
-    "task": (str,),
-    "method": (str,),
-    "encoder": (str,),
-    "kind": (str,),
-    "seed": (int,),
-    "primary_metric": (str,),
-    "score": (*NUMBER, type(None)),
-    "metrics": (dict,),
-}
-OF_COMPLETED: dict[str, tuple[type, ...]] = {
-    "best": (dict,),
-    "collapsed": (bool,),
-    "parameters": (dict,),
-    "timing": (dict,),
-    "train_rows": (int,),
-    "splits": (dict,),
-}
+NUMBER, NOTHING = int | float, type(None)
+FIELDS: dict[str, Any] = {
+    "run_key": str, "task": str, "method": str, "encoder": str, "kind": str, "seed": int, "primary_metric": str,
+    "score": NUMBER | NOTHING, "metrics": dict, "subset": dict, "subset/size": int | NOTHING, "subset/seed": int,
+}  # fmt: skip
+OF_COMPLETED: dict[str, Any] = {
+    "best": dict, "collapsed": bool, "train_rows": int, "splits": dict, "parameters": dict, "parameters/total": int,
+    "parameters/pooling": int, "timing": dict, "timing/total_seconds": NUMBER, "peak_memory_bytes": NUMBER | NOTHING,
+}  # fmt: skip
 
 
 def _wrong(result: Mapping[str, Any]) -> str | None:
     """Say what is not as a result has it."""
     if result.get("status") not in ("completed", "failed"):
         return f"status is {result.get('status')!r}"
-    needed = TYPES | (OF_COMPLETED if result["status"] == "completed" else {})
-    for name, types in needed.items():
-        if not isinstance(result.get(name), types):
-            return f"{name} is {result.get(name)!r}"
-    subset = result.get("subset")
-    if not isinstance(subset, dict) or not isinstance(subset.get("size"), int | None):
-        return f"subset is {subset!r}"
+    for path, kind in (FIELDS | (OF_COMPLETED if result["status"] == "completed" else {})).items():
+        value: Any = result
+        for name in path.split("/"):
+            value = value.get(name)
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            return f"{path} is {value!r}"
+    if result["primary_metric"] not in METRICS:
+        return f"primary_metric is {result['primary_metric']!r}"
+    for group in ("metrics", "splits"):
+        for name, values in result[group].items():
+            if not isinstance(values, dict):
+                return f"{group}/{name} is {values!r}"
     return None
 
 
@@ -218,6 +213,8 @@ def _config(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the task's config and the flat settings; a sweep's configs differ in little but the seed."""
     content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     flat = dict(_flat(content))
+    if not isinstance(content["task"]["dev_splits"], list) or not content["task"]["dev_splits"]:
+        raise ValueError("task.dev_splits is not a list")
     return content["task"], {key: value for key, value in flat.items() if not SAID_ELSEWHERE.match(key)}
 
 
@@ -229,10 +226,10 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield f"{prefix}{name}", json.dumps(value) if isinstance(value, list) else value
 
 
-def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
     """Return the settings that only the manifest knows."""
     fingerprints = manifest["data"]["fingerprints"]
-    return {
+    facts = {
         "precision": manifest["precision"],
         "batching": manifest["batching"],
         "device": manifest["hardware"]["device"],
@@ -242,6 +239,25 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "data.name": manifest["data"]["source"],
         "data.fingerprint": " ".join(_short(value) for value in fingerprints.values()),
     }
+    return {name: str(value) for name, value in facts.items()}
+
+
+def _environment(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run was made with, by name."""
+    git, hardware = manifest["git"] or {}, manifest["hardware"]
+    commit = str(git.get("commit", "none"))[:10] + (" with changes" if git.get("modified") else "")
+    facts = {
+        "commit": commit,
+        "CPU": f"{hardware['cpu']}, {hardware['cores']} cores",
+        "GPU": hardware["gpu"] or "none",
+        "threads": hardware["threads"],
+        "platform": hardware["platform"],
+        "device": hardware["device"],
+        "precision": manifest["precision"],
+        "batching": manifest["batching"],
+        **manifest["versions"],
+    }
+    return {name: str(value) for name, value in facts.items()}
 
 
 def _short(identity: str) -> str:

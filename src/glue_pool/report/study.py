@@ -72,11 +72,6 @@ class Panel:
         """Return a cell, empty where no run is over."""
         return self.cells.get((row, subset, task)) or Cell()
 
-    def average_tasks(self, subset: Subset, configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-        """Return the tasks that are in the default average and have runs on a subset."""
-        there = {task for _, of, task in self.cells if of == subset}
-        return [task for task in self.tasks if task in there and configs[task].get("default_average", True)]
-
     def baseline_of(self, row: Row, baseline: str) -> Row | None:
         """Return the row that one is compared with: a row's label, or the method's row of the same settings.
 
@@ -240,7 +235,7 @@ def _mixed(panel: Panel, where: str) -> list[str]:
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     for cell in panel.cells.values():
         for run in cell.runs:
-            for name, value in environment(run.manifest).items():
+            for name, value in run.environment.items():
                 seen[name][value] += 1
     return [
         f"{where}: runs were made with different {name}: "
@@ -251,23 +246,6 @@ def _mixed(panel: Panel, where: str) -> list[str]:
 
 
 NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
-
-
-def environment(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a run was made with, by name."""
-    git, hardware = manifest.get("git") or {}, manifest["hardware"]
-    commit = str(git.get("commit", "none"))[:10] + (" with changes" if git.get("modified") else "")
-    facts = {
-        "commit": commit,
-        "CPU": f"{hardware['cpu']}, {hardware['cores']} cores",
-        "GPU": str(hardware["gpu"] or "none"),
-        "threads": str(hardware["threads"]),
-        "platform": str(hardware["platform"]),
-        "device": str(hardware["device"]),
-        "precision": str(manifest["precision"]),
-        "batching": str(manifest["batching"]),
-    }
-    return facts | {name: str(version) for name, version in manifest["versions"].items()}
 
 
 def _partial(runs: Iterable[Run]) -> list[str]:

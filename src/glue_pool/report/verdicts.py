@@ -1,10 +1,10 @@
-"""What every pair of rows of a table is worth: the verdict, and the other views that METHODS of the field ask for."""
+"""The tables with the scores on resampled dev examples, and the verdict on any two of their rows."""
 
 import math
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ AVERAGE = "average"  # the name of the column; no task is called so
 GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
 TOLERANCE = 1e-6  # between a score and what its predictions give
 OfTasks = dict[tuple[str, Row], tuple[list[int], Scores]]
+Resampled = tuple[dict[Row, tuple[list[int], Scores]], list[LeftOut]]
 
 
 @dataclass(frozen=True)
@@ -88,33 +89,37 @@ class Table:
                 (row, task): Verdict(d, float(p)) for (task, d), p in zip(of_tasks.items(), adjusted, strict=True)
             }
             if average := self.pair(AVERAGE, other, row):
-                found[row, AVERAGE] = Verdict(average.difference(), average.difference().p)
+                overall = average.difference()
+                found[row, AVERAGE] = Verdict(overall, overall.p)
         return found
 
 
-def tables(study: Study) -> list[Table]:
-    """Resample every cell's scores; what has no predictions is added to the study's list of what is left out."""
+def tables(study: Study, tasks: Sequence[str]) -> list[Table]:
+    """Resample every cell's scores on these tasks, which are those of the average, too.
+
+    Runs without usable predictions are added to the study's list of what is left out.
+    """
     places = [(panel, subset) for panel in study.panels for subset in panel.subsets]
     with ThreadPoolExecutor(THREADS) as pool:
         jobs = [
-            (panel, subset, task, pool.submit(_resampled, panel, subset, task))
+            [(task, pool.submit(_resampled, panel, subset, task)) for task in panel.tasks if task in tasks]
             for panel, subset in places
-            for task in panel.tasks
         ]
-        found: dict[tuple[int, Subset], OfTasks] = defaultdict(dict)
-        for panel, subset, task, job in jobs:
-            of_rows, left_out = job.result()
-            study.left_out += left_out
-            found[id(panel), subset] |= {(task, row): scores for row, scores in of_rows.items()}
-    return [_table(panel, subset, found[id(panel), subset], study) for panel, subset in places]
+        return [_table(*place, study, of_tasks) for place, of_tasks in zip(places, jobs, strict=True)]
 
 
-def _table(panel: Panel, subset: Subset, scores: OfTasks, study: Study) -> Table:
-    tasks = panel.average_tasks(subset, study.tasks)
+def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Resampled]]]") -> Table:
+    scores: OfTasks = {}
+    for task, job in of_tasks:
+        of_rows, left_out = job.result()
+        study.left_out += left_out
+        scores |= {(task, row): of_row for row, of_row in of_rows.items()}
+    there = {task for _, of, task in panel.cells if of == subset}
+    tasks = [task for task, _ in of_tasks if task in there and study.tasks[task].get("default_average", True)]
     return Table(panel, subset, tasks, scores | _averages(scores, panel.rows, tasks))
 
 
-def _resampled(panel: Panel, subset: Subset, task: str) -> tuple[dict[Row, tuple[list[int], Scores]], list[LeftOut]]:
+def _resampled(panel: Panel, subset: Subset, task: str) -> Resampled:
     """Return each row's seeds and scores in points, on the same resamples of the dev examples for all rows."""
     runs = [(row, run) for row in panel.rows for run in panel.cell(row, subset, task).runs if not math.isnan(run.score)]
     found = [read_predictions(run) for _, run in runs]
