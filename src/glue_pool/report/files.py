@@ -7,25 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from glue_pool.errors import UserError
-from glue_pool.report import latex
+from glue_pool.report import latex, page
+from glue_pool.report.payload import payload
 from glue_pool.report.study import Study
 from glue_pool.report.verdicts import Table
 from glue_pool.results import write_text
 
 
 def write(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], folder: Path) -> list[Path]:
-    """Write the files and return them; raises UserError if the folder can't be written."""
-    contents = {
-        "scores.csv": scores_csv(study),
-        "tables.tex": latex.tables_tex(tables, baseline, tasks),
-    }
+    """Write the files and return those to open; raises UserError if the folder can't be written."""
+    content = payload(study, tables, baseline, tasks)
+    texts = {"scores.csv": scores_csv(study), "tables.tex": latex.tables_tex(tables, baseline, tasks)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in contents.items():
+        index, *_ = page.write(folder, content)
+        for name, text in texts.items():
             write_text(folder / name, text)
     except OSError as error:
         raise UserError(f"--output {folder}: can't be written ({error.strerror})") from None
-    return [folder / name for name in contents]
+    return [index, *(folder / name for name in texts)]
 
 
 def scores_csv(study: Study) -> str:

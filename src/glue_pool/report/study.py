@@ -211,7 +211,8 @@ def _bad_runs(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
         if cell.summary.collapsed:
             notes.append((f"{row.label}: {cell.summary.collapsed} of {len(cell.runs)} runs collapsed", place))
         if cell.summary.failed:
-            notes.append((f"{row.label}: {cell.summary.failed} runs without a score", place))
+            runs = "run" if cell.summary.failed == 1 else "runs"
+            notes.append((f"{row.label}: {cell.summary.failed} {runs} without a score", place))
     return notes
 
 
