@@ -15,6 +15,7 @@ import pytest
 import wandb_file
 from conftest import Compose
 from glue_pool import metrics
+from glue_pool.report.__main__ import report
 from glue_pool.train import main, run
 
 TINY = (
@@ -216,8 +217,6 @@ def test_real_glue_rows_train_and_say_that_they_are_official(composed: Compose, 
 def test_a_probe_is_labelled_as_one_everywhere(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import table
-
     run_main(monkeypatch, *TINY, "pooling=mean", "task=rte", "encoder.freeze=true")
     folder, result = the_result(outputs)
     assert result["kind"] == "probe"
@@ -229,7 +228,9 @@ def test_a_probe_is_labelled_as_one_everywhere(
 
     run_main(monkeypatch, *TINY, "pooling=mean", "task=rte")
     capsys.readouterr()
-    table.main(str(outputs))
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split("|")[1].strip() for line in lines[2:]] == ["mean (minilm_l6)", "mean (minilm_l6, probe)"]
-    assert all(line.endswith("(1) |") for line in lines[2:])
+    report([outputs])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line for line in lines if line.startswith("minilm_l6, ")] == [
+        "minilm_l6, fine-tuned, all rows", "minilm_l6, probe, all rows",
+    ]  # fmt: skip
+    assert sum(line.startswith("mean ") and "(1" in line for line in lines) == 2

@@ -439,13 +439,20 @@ def permutation_p(baseline: np.ndarray, method: np.ndarray, *, resamples: int = 
     if n < 1:
         return math.nan
     drawn = 2**n > resamples  # and the differences as they are count as one draw more
-    if drawn:
-        flips = np.random.default_rng(seed).integers(2, size=(resamples, n))
-    else:
-        flips = np.arange(2**n)[:, None] >> np.arange(n) & 1
-    sums = np.abs((2 * flips - 1) @ paired)
+    flips = _flips(n, resamples if drawn else None, seed)
+    sums = np.abs(flips @ paired)
     as_far = int((sums >= abs(paired.sum()) - SAME * np.abs(paired).sum()).sum())
     return float((as_far + drawn) / (len(flips) + drawn))
+
+
+@lru_cache(maxsize=8)
+def _flips(n: int, resamples: int | None, seed: int) -> np.ndarray:
+    """Return signs for n differences, `(flips, n)`: all there are, or so many drawn."""
+    if resamples is None:
+        flips = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    else:
+        flips = np.random.default_rng(seed).integers(2, size=(resamples, n))
+    return 2.0 * flips - 1
 
 
 def wins_ties_losses(baseline: np.ndarray, method: np.ndarray) -> WinsTiesLosses:

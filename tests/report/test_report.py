@@ -1,6 +1,7 @@
 """`python -m glue_pool.report`: the table on the terminal, scores.csv and tables.tex, and what can go wrong."""
 
 import csv
+import io
 import json
 import re
 import statistics
@@ -14,7 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glue_pool.report import files, latex, page, terminal
 from glue_pool.report.__main__ import main
+from glue_pool.report.payload import payload
+from glue_pool.report.scan import scan
+from glue_pool.report.study import study
+from glue_pool.report.verdicts import tables
 from run_folders import Drawn, grid
 
 Printed = pytest.CaptureFixture[str]
@@ -162,19 +168,38 @@ def test_a_folder_that_cant_be_written_is_one_line(root: Path, tmp_path: Path, c
 JUNK = st.sampled_from([None, "", "x", -1, 1e300, True, [], {}, [None], {"a": 1}])
 
 
+@pytest.fixture(scope="module")
+def four_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("four")
+    for run in grid(("rte",), ("cls_pooler", "mean"), 2):
+        run.write(root)
+    return root
+
+
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(["result.json", "manifest.json"]), at=st.integers(0, 200), junk=JUNK)
-def test_no_value_in_a_file_stops_the_report(
-    tmp_path_factory: pytest.TempPathFactory, name: str, at: int, junk: object
-) -> None:
-    root = tmp_path_factory.mktemp("outputs")
-    folders = [run.write(root) for run in grid(("rte",), ("cls_pooler", "mean"), 2)]
-    content = json.loads((folders[0] / name).read_text())
+def test_no_value_in_a_file_stops_the_report(four_runs: Path, name: str, at: int, junk: object) -> None:
+    file = next(four_runs.rglob(name))
+    whole = file.read_text()
+    content = json.loads(whole)
     places = list(nodes(content))
     holder, key = places[at % len(places)]
     holder[key] = junk
-    (folders[0] / name).write_text(json.dumps(content))
-    main([str(root)])
+    file.write_text(json.dumps(content))
+    try:
+        reported(four_runs)
+    finally:
+        file.write_text(whole)
+
+
+def reported(root: Path) -> None:
+    """Everything that a report writes, not written."""
+    found = study(*scan([root]))
+    compared = tables(found, ["rte"])
+    terminal.show(found, compared, "cls_pooler", ["rte"], io.StringIO())
+    assert files.scores_csv(found)
+    assert latex.tables_tex(compared, "cls_pooler", ["rte"])
+    assert page.html(payload(found, compared, "cls_pooler", ["rte"]))
 
 
 def nodes(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

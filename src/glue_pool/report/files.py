@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                     "train_seconds": timing.get("train_seconds"),
                     "total_seconds": timing.get("total_seconds"),
                     "peak_memory_bytes": result["peak_memory_bytes"],
-                    "official": all(split["official"] for split in result["splits"].values()) or None,
+                    "official": _official(result["splits"]),
                     "error": (result["error"] or "").partition("\n")[0] or None,
                     "run_key": result["run_key"],
                     "folder": str(run.folder),
@@ -76,6 +76,11 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                         for name, value in metrics.items()
                     },
                 }
+
+
+def _official(splits: Mapping[str, Mapping[str, Any]]) -> bool | None:
+    """Whether all splits are GLUE's own; None where none was loaded."""
+    return all(split.get("official") is True for split in splits.values()) if splits else None
 
 
 def _safe(value: Any) -> Any:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +15,6 @@ import yaml
 from glue_pool.metrics import METRICS
 from glue_pool.results import NOT_IN_KEY, SCHEMA
 
-THREADS = 4  # reading files waits more than it computes
 # What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
 SAID_ELSEWHERE = re.compile(
     r"task\.name$|(subset|data|tracking|checkpoint)\.|model\.(name|pooling)$|pooling\.(name|_target_)$|seed$"
@@ -85,8 +83,7 @@ def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
     """Read every run under some folders, in the order of their names."""
     left_out: list[LeftOut] = []
     folders = [folder for root in roots for folder in _run_folders(root, left_out)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(_read, folders))
+    found = [_read(folder) for folder in folders]
     runs: dict[str, Run] = {}
     for item in found:
         if isinstance(item, LeftOut):
@@ -182,6 +179,7 @@ NUMBER, NOTHING = int | float, type(None)
 FIELDS: dict[str, Any] = {
     "run_key": str, "task": str, "method": str, "encoder": str, "kind": str, "seed": int, "primary_metric": str,
     "score": NUMBER | NOTHING, "metrics": dict, "subset": dict, "subset/size": int | NOTHING, "subset/seed": int,
+    "error": str | NOTHING,
 }  # fmt: skip
 OF_COMPLETED: dict[str, Any] = {
     "best": dict, "collapsed": bool, "train_rows": int, "splits": dict, "parameters": dict, "parameters/total": int,

@@ -72,6 +72,12 @@ class Panel:
         """Return a cell, empty where no run is over."""
         return self.cells.get((row, subset, task)) or Cell()
 
+    def runs(self, subset: Subset, task: str) -> list[tuple[Row, Run]]:
+        """Return the runs that have a score, row by row."""
+        return [
+            (row, run) for row in self.rows for run in self.cell(row, subset, task).runs if not math.isnan(run.score)
+        ]
+
     def baseline_of(self, row: Row, baseline: str) -> Row | None:
         """Return the row that one is compared with: a row's label, or the method's row of the same settings.
 

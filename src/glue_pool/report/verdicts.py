@@ -1,11 +1,13 @@
 """The tables with the scores on resampled dev examples, and the verdict on any two of their rows."""
 
 import math
+import os
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -14,7 +16,8 @@ from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
 from glue_pool.report.study import Panel, Row, Study, Subset
 from glue_pool.stats import Difference, Scores
 
-THREADS = 2
+MANY = 1000  # runs
+MOST_PROCESSES = 8
 AVERAGE = "average"  # the name of the column; no task is called so
 GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
 TOLERANCE = 1e-6  # between a score and what its predictions give
@@ -100,12 +103,19 @@ def tables(study: Study, tasks: Sequence[str]) -> list[Table]:
     Runs without usable predictions are added to the study's list of what is left out.
     """
     places = [(panel, subset) for panel in study.panels for subset in panel.subsets]
-    with ThreadPoolExecutor(THREADS) as pool:
+    with _executor(len(study.runs)) as pool:
         jobs = [
-            [(task, pool.submit(_resampled, panel, subset, task)) for task in panel.tasks if task in tasks]
+            [(task, pool.submit(_resampled, panel.runs(subset, task))) for task in panel.tasks if task in tasks]
             for panel, subset in places
         ]
         return [_table(*place, study, of_tasks) for place, of_tasks in zip(places, jobs, strict=True)]
+
+
+def _executor(runs: int) -> Executor:
+    """Return what computes: processes, where there are so many runs that starting them pays."""
+    if runs < MANY:
+        return ThreadPoolExecutor(1)
+    return ProcessPoolExecutor(min(MOST_PROCESSES, os.cpu_count() or 1), mp_context=get_context("spawn"))
 
 
 def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Resampled]]]") -> Table:
@@ -119,9 +129,8 @@ def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple
     return Table(panel, subset, tasks, scores | _averages(scores, panel.rows, tasks))
 
 
-def _resampled(panel: Panel, subset: Subset, task: str) -> Resampled:
+def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:
     """Return each row's seeds and scores in points, on the same resamples of the dev examples for all rows."""
-    runs = [(row, run) for row in panel.rows for run in panel.cell(row, subset, task).runs if not math.isnan(run.score)]
     found = [read_predictions(run) for _, run in runs]
     examples = _most_common([item for item in found if isinstance(item, Predictions)])
     left_out: list[LeftOut] = []
@@ -136,7 +145,9 @@ def _resampled(panel: Panel, subset: Subset, task: str) -> Resampled:
     if not examples:
         return {}, left_out
     outputs = np.stack([item.outputs for _, _, item in fits])
-    seed = zlib.crc32(task.encode())  # tasks are resampled independently of each other: their average needs that
+    seed = zlib.crc32(
+        fits[0][1].result["task"].encode()
+    )  # tasks are resampled independently of each other: their average needs that
     scores = stats.resample(examples.labels, outputs, fits[0][1].result["primary_metric"], seed=seed)
     of_rows: dict[Row, list[int]] = defaultdict(list)
     for index, (row, run, _) in enumerate(fits):
