@@ -165,6 +165,16 @@ def test_a_folder_that_cant_be_written_is_one_line(root: Path, tmp_path: Path, c
     assert f"error: --output {tmp_path / 'file'}: can't be written" in capsys.readouterr().err
 
 
+def test_it_starts_without_the_slow_libraries(root: Path, tmp_path: Path) -> None:
+    """Each takes as long to import as a report on a hundred runs."""
+    code = (
+        f"import sys; from glue_pool.report.__main__ import main; main([{str(root)!r}, '--output', {str(tmp_path)!r}])"
+    )
+    seen = f"{code}; print(*(m for m in ('torch', 'pandas', 'scipy.stats', 'sklearn', 'plotly') if m in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+
+
 JUNK = st.sampled_from([None, "", "x", -1, 1e300, True, [], {}, [None], {"a": 1}])
 
 
