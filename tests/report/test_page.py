@@ -17,7 +17,7 @@ from glue_pool.report import page as report_page
 from glue_pool.report.payload import payload as payload_of
 from glue_pool.report.scan import scan
 from glue_pool.report.study import study
-from glue_pool.report.verdicts import tables
+from glue_pool.report.verdicts import AVERAGE, tables
 from run_folders import Drawn, grid
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install glue-pool[dev]")
@@ -253,10 +253,10 @@ def test_the_average_leaves_wnli_out_and_has_an_interval_only_of_all_its_tasks(v
     assert heads(view, "#overview table")[-1] == "averageof 2"
     means = [cells_of(payload, "100 rows", task)["mean"]["mean"] for task in ("mrpc", "rte")]
     assert numbers(rows(view, "#overview table")["mean"][-1]) == [pytest.approx(np.mean(means), abs=0.0051)]
-    whole = view.evaluate("verdicts(view.rows.find(row => row.label === 'mean')).average")
+    whole = view.evaluate("verdicts(view.rows.find(row => row.label === 'mean'))[AVERAGE]")
     found = next(
         of for of in comparisons_of(payload, "100 rows")
-        if (of["task"], of["baseline"], of["method"]) == ("average", "cls_pooler", "mean")
+        if (of["task"], of["baseline"], of["method"]) == (AVERAGE, "cls_pooler", "mean")
     )  # fmt: skip
     assert (whole["estimate"], whole["low"], whole["adjusted"]) == (found["estimate"], found["low"], found["p"])
     view.locator("#tasks input[value=mrpc]").uncheck()
@@ -272,8 +272,8 @@ def test_fewer_tasks_of_the_average_have_a_mean_difference_alone(
     page = opened(written(changed, tmp_path), "#rows=100 rows&tasks=mrpc,rte")
     verdict = page.evaluate("verdicts(view.rows.find(row => row.label === 'mean'))")
     estimates = [verdict[task]["estimate"] for task in ("mrpc", "rte")]
-    assert verdict["average"]["estimate"] == pytest.approx(np.mean(estimates))
-    assert verdict["average"]["low"] is None
+    assert verdict[AVERAGE]["estimate"] == pytest.approx(np.mean(estimates))
+    assert verdict[AVERAGE]["low"] is None
     assert "mean difference, without an interval" in page.locator("#overview figcaption").text_content()
     page.context.close()
 
@@ -397,6 +397,16 @@ def test_hostile_text_is_shown_and_runs_nothing(opened: Open, payload: Payload, 
     page.wait_for_selector(".hovertext")
     assert page.locator(".hovertext").first.text_content().startswith(HOSTILE)
     assert page.evaluate("typeof ran") == "undefined"
+    assert page.said == []
+    page.context.close()
+
+
+def test_a_tasks_name_may_be_any_folders(opened: Open, payload: Payload, tmp_path: Path) -> None:
+    name = "ma tâche"
+    changed = json.loads(json.dumps(payload).replace('"rte"', json.dumps(name)))
+    page = opened(written(changed, tmp_path))
+    assert page.locator("nav a", has_text=name).is_visible()
+    assert page.locator("section.task figure").count() >= len(changed["tasks"])
     assert page.said == []
     page.context.close()
 

@@ -36,6 +36,9 @@ def written(name: str, content: str) -> Callable[[Path], object]:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flood of brackets": (written("result.json", "[" * 200_000), "damaged"),
+    "a number beyond all": (edited(score=10**400), "score is 1000"),
+    "no metric": (edited(primary_metric="glory"), "primary_metric is 'glory'"),
     "half-written": (written("result.json", '{"schema": 1, "run_key": "'), "damaged"),
     "empty": (written("result.json", ""), "damaged"),
     "not text": (lambda folder: (folder / "result.json").write_bytes(b"\xff\xfe\x00"), "damaged"),
@@ -86,6 +89,27 @@ def test_a_run_that_was_copied_counts_once(folder: Path, tmp_path: Path) -> None
     runs, left_out = scan([folder.parents[4]])
     assert len(runs) == 1
     assert [item.reason.split(" /")[0] for item in left_out] == ["the same run as"]
+
+
+def test_a_folder_named_twice_or_within_another_counts_once(folder: Path) -> None:
+    root = folder.parents[4]
+    runs, left_out = scan([root, root, root / "rte"])
+    assert (len(runs), left_out) == (1, [])
+
+
+def test_links_are_followed_and_a_loop_ends(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "loop").mkdir(parents=True)
+    (elsewhere / "runs").symlink_to(folder.parents[4] / "rte")
+    (elsewhere / "loop" / "up").symlink_to(elsewhere)
+    runs, left_out = scan([elsewhere])
+    assert (len(runs), left_out) == (1, [])
+
+
+@pytest.mark.parametrize("part", ["config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"])
+def test_any_part_of_a_run_without_its_result_is_named(tmp_path: Path, part: str) -> None:
+    (tmp_path / part).touch()
+    assert [item.path for item in scan([tmp_path])[1]] == [tmp_path]
 
 
 def test_two_machines_folders_are_one(tmp_path: Path) -> None:

@@ -55,6 +55,10 @@ def test_runs_that_differ_in_their_seed_alone_are_one_cell(made: Make) -> None:
             ["mean torch=2.13.0", "mean torch=2.14.0"],
         ),
         (
+            Drawn((*RTE, "pooling._target_=glue_pool.models.poolers.Max"), 2),
+            ["mean _target_=glue_pool.models.poolers.Max", "mean _target_=glue_pool.models.poolers.Mean"],
+        ),
+        (
             Drawn(RTE, 2, manifest={"data": {"source": "hub", "fingerprints": {"train": "c" * 64}}}),
             ["mean data.name=hub", "mean data.name=synthetic"],
         ),
@@ -153,6 +157,52 @@ def test_a_row_is_compared_with_the_baseline_of_its_settings(made: Make) -> None
     by_name = panel.baseline_of(panel.rows[-1], "cls optimizer.lr=1e-05")
     assert by_name is not None
     assert by_name.label == "cls optimizer.lr=1e-05"
+
+
+def test_a_stray_run_of_the_baseline_takes_no_verdict_away(made: Make) -> None:
+    stray = Drawn(("task=rte", "pooling=cls_pooler", "optimizer.lr=1e-3"))
+    of = table(made(*grid(("rte",), ("cls_pooler", "mean"), 3), stray))
+    (verdict,) = (v for (row, _), v in of.verdicts("cls_pooler", ["rte"]).items() if row.label == "mean")
+    assert verdict.difference.pairs == 3
+
+
+def test_a_row_with_two_baselines_as_near_is_compared_with_none_and_that_is_said(made: Make) -> None:
+    lrs = {"cls": (1e-3, 1e-5), "mean": (1e-4,)}
+    of = table(made(*(Drawn(("task=rte", f"pooling={p}", f"optimizer.lr={lr}")) for p, of in lrs.items() for lr in of)))
+    assert of.verdicts("cls", ["rte"]) == {}
+    (note,) = of.uncompared("cls")
+    assert "mean is compared with nothing: no single row of cls is nearest" in note
+    assert "no run of bert, so nothing is compared" in of.uncompared("bert")[0]
+
+
+def test_what_differs_between_the_tasks_of_an_average_is_said(made: Make) -> None:
+    found = made(Drawn(RTE), Drawn(("task=cola", "pooling=mean", "optimizer.lr=1e-3"), manifest={"precision": "fp32"}))
+    assert labels(found) == ["mean"]
+    assert [note.partition(": ")[2] for note in found.notes] == [
+        "optimizer.lr differs between tasks: 0.001 (cola), 2e-05 (rte)",
+        "precision differs between tasks: fp32 (cola), bf16 (rte)",
+    ]
+
+
+def test_an_older_runs_missing_setting_is_a_difference(made: Make, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        folder = Drawn(RTE, seed).write(tmp_path)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("  weight_decay: 0.01\n", ""))
+    names = ["mean optimizer.weight_decay=0.01", "mean optimizer.weight_decay=not recorded"]
+    assert labels(study(*scan([tmp_path]))) == names
+
+
+def test_draws_of_as_many_rows_are_kept_apart_and_that_is_said(made: Make) -> None:
+    found = made(*(Drawn((*RTE, "subset=n100", f"subset.seed={seed}")) for seed in (0, 1)))
+    assert found.panels[0].subsets == [(100, 0), (100, 1)]
+    assert "2 draws of 100 rows (subset.seed) are in tables of their own" in found.notes[0]
+
+
+def test_a_task_in_one_subset_alone_is_in_that_table_alone(made: Make) -> None:
+    failed = Drawn(("task=stsb", "pooling=mean"), error="ValueError: no")
+    found = made(*grid(("rte",), ("mean",), 1, ("n100",)), *grid(("rte", "cola"), ("mean",), 1), failed)
+    assert [of.tasks for of in tables(found, list(found.tasks))] == [["rte"], ["cola", "rte"]]
 
 
 def test_only_seeds_that_both_have_are_compared_and_the_others_counted(made: Make) -> None:

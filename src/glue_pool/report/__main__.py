@@ -50,6 +50,7 @@ def report(
     baseline = found.default_baseline() if baseline is None else baseline
     _check("--baseline", baseline, sorted({n for p in found.panels for row in p.rows for n in (row.method, row.label)}))
     compared = tables(found, tasks)
+    found.notes += [note for table in compared for note in table.uncompared(baseline)]
     terminal.show(found, compared, baseline, tasks, sys.stdout)
     written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")
     say("", sys.stdout)

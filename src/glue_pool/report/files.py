@@ -17,12 +17,12 @@ from glue_pool.results import write_text
 def write(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], folder: Path) -> list[Path]:
     """Write the files and return those to open; raises UserError if the folder can't be written."""
     content = payload(study, tables, baseline, tasks)
-    texts = {"scores.csv": scores_csv(study), "tables.tex": latex.tables_tex(tables, baseline, tasks)}
+    texts = {"scores.csv": scores_csv(study), "tables.tex": latex.tables_tex(tables, study.notes, baseline, tasks)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         index, *_ = page.write(folder, content)
         for name, text in texts.items():
-            write_text(folder / name, text)
+            write_text(folder / name, text.encode("utf-8", "backslashreplace").decode())  # a path may be no text
     except OSError as error:
         raise UserError(f"--output {folder}: can't be written ({error.strerror})") from None
     return [index, *(folder / name for name in texts)]

@@ -8,21 +8,23 @@ from glue_pool.report.verdicts import AVERAGE, Table, Verdict
 
 NAMES = {
     "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP",
-    "mnli": "MNLI", "qnli": "QNLI", "rte": "RTE", "wnli": "WNLI",
+    "mnli": "MNLI-m", "qnli": "QNLI", "rte": "RTE", "wnli": "WNLI",
 }  # fmt: skip
 MARKS = {1: r"\rlap{$^{\uparrow}$}", -1: r"\rlap{$^{\downarrow}$}", 0: ""}
 SPECIAL = str.maketrans({
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "[": "{[}", "*": "{*}",
     **{character: rf"\{character}" for character in "&%$#_{}"},
 })  # fmt: skip
 
 
-def tables_tex(tables: Sequence[Table], baseline: str, tasks: Sequence[str]) -> str:
-    """Return the scores and the differences of every encoder and subset."""
+def tables_tex(tables: Sequence[Table], notes: Sequence[str], baseline: str, tasks: Sequence[str]) -> str:
+    """Return the scores and the differences of every encoder and subset, and as comments what to mind."""
     parts = ["% \\usepackage{booktabs} goes into the preamble; wide tables fit with \\resizebox or table*."]
     for table in tables:
-        here = [task for task in tasks if task in table.panel.tasks]
+        here = [task for task in tasks if task in table.tasks]
         parts += [_scores(table, baseline, here), _differences(table, baseline, here)]
+    parts.append("\n".join(f"% mind: {' '.join(note.split())}" for note in notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -34,10 +36,11 @@ def escaped(text: str) -> str:
 def _scores(table: Table, baseline: str, tasks: Sequence[str]) -> str:
     verdicts = table.verdicts(baseline, tasks)
     has_average = len(table.average_tasks) > 1
-    seeds = sorted({len(table.panel.cell(row, table.subset, t).runs) for row in table.panel.rows for t in tasks} - {0})
+    cells_of = [table.panel.cell(row, table.subset, task) for row in table.panel.rows for task in tasks]
+    counts = sorted({cell.counts for cell in cells_of if cell.summary.n})
     lines = []
     for row in table.panel.rows:
-        cells = [_cell(table, row, task, verdicts.get((row, task)), seeds) for task in tasks]
+        cells = [_cell(table, row, task, verdicts.get((row, task)), counts) for task in tasks]
         if not any(cells):
             continue
         if has_average:
@@ -45,10 +48,10 @@ def _scores(table: Table, baseline: str, tasks: Sequence[str]) -> str:
         lines.append(" & ".join([escaped(row.label), *cells]))
     if not lines:
         return ""
-    n = f"{seeds[0]} seed{'s' * (seeds[0] > 1)}" if len(seeds) == 1 else "seeds in brackets"
+    n = f"{counts[0]} seed{'s' * (counts[0] != '1')}" if len(counts) == 1 else "seeds (n; c: collapsed, f: failed)"
     caption = (
         f"{_place(table)}: mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score in points over {n}. "
-        f"Arrows: better or worse than {escaped(baseline)} at 5\\,\\% after Holm's correction over tasks."
+        f"{_arrows(baseline)}"
     )
     heads = [_name(task) for task in tasks] + ([f"average of {len(table.average_tasks)}"] if has_average else [])
     return _tabular(["method", *heads], lines, caption)
@@ -57,16 +60,18 @@ def _scores(table: Table, baseline: str, tasks: Sequence[str]) -> str:
 def _differences(table: Table, baseline: str, tasks: Sequence[str]) -> str:
     verdicts = table.verdicts(baseline, tasks)
     names = [*tasks, *([AVERAGE] if any(task == AVERAGE for _, task in verdicts) else [])]
+    pairs = sorted({verdict.difference.pairs for (_, name), verdict in verdicts.items() if name in names})
     lines = [
-        " & ".join([escaped(row.label), *(_interval(verdicts.get((row, name))) for name in names)])
+        " & ".join([escaped(row.label), *(_interval(verdicts.get((row, name)), len(pairs) > 1) for name in names)])
         for row in table.panel.rows
         if any((row, name) in verdicts for name in names)
     ]
     if not lines:
         return ""
+    n = "paired seeds (n)" if len(pairs) > 1 else f"{pairs[0]} paired seed{'s' * (pairs[0] != 1)}"
     caption = (
         f"{_place(table)}: difference to {escaped(baseline)} in points, with the 95\\,\\% confidence interval for new "
-        "seeds and new dev examples (before Holm's correction)."
+        f"seeds and new dev examples, before Holm's correction, over {n}. {_arrows(baseline)}"
     )
     return _tabular(["method", *(_name(name) for name in names)], lines, caption)
 
@@ -84,12 +89,13 @@ def _lines(heads: Sequence[str], lines: Sequence[str], caption: str) -> Iterator
     yield "    \\bottomrule\n  \\end{tabular}\n\\end{table}"
 
 
-def _cell(table: Table, row: Row, task: str, verdict: Verdict | None, seeds: Sequence[int]) -> str:
-    summary = table.panel.cell(row, table.subset, task).summary
+def _cell(table: Table, row: Row, task: str, verdict: Verdict | None, counts: Sequence[str]) -> str:
+    cell = table.panel.cell(row, table.subset, task)
+    summary = cell.summary
     if not summary.n:
         return ""
     spread = "" if math.isnan(summary.std) else f" {{\\scriptsize$\\pm${summary.std:.2f}}}"
-    n = "" if len(seeds) == 1 else f" ({summary.n})"
+    n = "" if len(counts) == 1 else f" ({cell.counts})"
     return f"{summary.mean:.2f}{spread}{n}{MARKS[verdict.sign if verdict else 0]}"
 
 
@@ -99,12 +105,20 @@ def _average(table: Table, row: Row, verdict: Verdict | None) -> str:
     return f"{mean:.2f}{MARKS[verdict.sign if verdict else 0]}"
 
 
-def _interval(verdict: Verdict | None) -> str:
+def _interval(verdict: Verdict | None, with_pairs: bool) -> str:
     if verdict is None:
         return ""
     d = verdict.difference
     interval = "" if math.isnan(d.low) else f" {{\\scriptsize[{d.low:.2f}, {d.high:.2f}]}}"
-    return f"${d.estimate:+.2f}${interval}{MARKS[verdict.sign]}"
+    n = f" ({d.pairs})" if with_pairs else ""
+    return f"${d.estimate:+.2f}${interval}{n}{MARKS[verdict.sign]}"
+
+
+def _arrows(baseline: str) -> str:
+    return (
+        f"Arrows: better or worse than {escaped(baseline)} at 5\\,\\% after Holm's correction over a row's tasks "
+        "(the average: a test of its own)."
+    )
 
 
 def _place(table: Table) -> str:
@@ -112,4 +126,4 @@ def _place(table: Table) -> str:
 
 
 def _name(task: str) -> str:
-    return NAMES.get(task, escaped(task))
+    return "average" if task == AVERAGE else NAMES.get(task, escaped(task))

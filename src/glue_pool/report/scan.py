@@ -17,10 +17,12 @@ from glue_pool.results import NOT_IN_KEY, SCHEMA
 
 # What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
 SAID_ELSEWHERE = re.compile(
-    r"task\.name$|(subset|data|tracking|checkpoint)\.|model\.(name|pooling)$|pooling\.(name|_target_)$|seed$"
+    r"task\.name$|(subset|data|tracking|checkpoint)\.|model\.(name|pooling)$|pooling\.name$|seed$"
     r"|train\.(precision|batching)$|"
     + "|".join(rf"{s + '.' if s else ''}{n}$" for s in NOT_IN_KEY for n in NOT_IN_KEY[s])
 )
+PARTS = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}  # of a run beside its result
+MESSAGE = 200  # characters of one that are shown
 SEED = re.compile(r"^seed: .*$", re.MULTILINE)
 
 
@@ -82,7 +84,8 @@ class Predictions:
 def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
     """Read every run under some folders, in the order of their names."""
     left_out: list[LeftOut] = []
-    folders = [folder for root in roots for folder in _run_folders(root, left_out)]
+    seen: set[Path] = set()
+    folders = [folder for root in roots for folder in _run_folders(root, seen, left_out)]
     found = [_read(folder) for folder in folders]
     runs: dict[str, Run] = {}
     for item in found:
@@ -135,14 +138,19 @@ def _holds_only(metadata: Any, wanted: Mapping[str, str]) -> bool:
     return all((found := of.get(name)) and found.min == found.max == value for name, value in wanted.items())
 
 
-def _run_folders(root: Path, left_out: list[LeftOut]) -> Iterator[Path]:
-    """Yield the folders with a result; name those of runs that have none."""
-    for place, folders, files in os.walk(root, onerror=lambda error: left_out.append(_unreadable(error))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+def _run_folders(root: Path, seen: set[Path], left_out: list[LeftOut]) -> Iterator[Path]:
+    """Yield the folders with a result, each once, links followed; name those of runs that have none."""
+    said = lambda error: left_out.append(_unreadable(error))  # noqa: E731
+    for place, folders, files in os.walk(root, onerror=said, followlinks=True):
+        if (real := Path(place).resolve()) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         if "result.json" in files:
             yield Path(place)
-        elif "config.yaml" in files and "history.jsonl" in files:
+        elif "result.json" in folders or not PARTS.isdisjoint(files):
             left_out.append(LeftOut(Path(place), "no result yet: it runs, or was interrupted"))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
 
 
 def _unreadable(error: OSError) -> LeftOut:
@@ -171,7 +179,7 @@ def _read(folder: Path) -> Run | LeftOut:
         return LeftOut(file, "missing: the run's settings are not known")
     except OSError as error:
         return _unreadable(error)
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
         return LeftOut(file, f"damaged ({_line(error)})")
 
 
@@ -190,20 +198,24 @@ OF_COMPLETED: dict[str, Any] = {
 def _wrong(result: Mapping[str, Any]) -> str | None:
     """Say what is not as a result has it."""
     if result.get("status") not in ("completed", "failed"):
-        return f"status is {result.get('status')!r}"
+        return f"status is {result.get('status')!r}"[:MESSAGE]
     for path, kind in (FIELDS | (OF_COMPLETED if result["status"] == "completed" else {})).items():
         value: Any = result
         for name in path.split("/"):
             value = value.get(name)
-        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-            return f"{path} is {value!r}"
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)) or _huge(value):
+            return f"{path} is {value!r}"[:MESSAGE]
     if result["primary_metric"] not in METRICS:
-        return f"primary_metric is {result['primary_metric']!r}"
+        return f"primary_metric is {result['primary_metric']!r}"[:MESSAGE]
     for group in ("metrics", "splits"):
         for name, values in result[group].items():
             if not isinstance(values, dict):
-                return f"{group}/{name} is {values!r}"
+                return f"{group}/{name} is {values!r}"[:MESSAGE]
     return None
+
+
+def _huge(value: Any) -> bool:
+    return isinstance(value, int | float) and not -(2.0**53) < value < 2.0**53
 
 
 @cache
@@ -213,6 +225,8 @@ def _config(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     flat = dict(_flat(content))
     if not isinstance(content["task"]["dev_splits"], list) or not content["task"]["dev_splits"]:
         raise ValueError("task.dev_splits is not a list")
+    if content["task"]["primary_metric"] not in METRICS:
+        raise ValueError(f"task.primary_metric is {content['task']['primary_metric']!r}")
     return content["task"], {key: value for key, value in flat.items() if not SAID_ELSEWHERE.match(key)}
 
 
@@ -265,4 +279,4 @@ def _short(identity: str) -> str:
 
 def _line(error: BaseException) -> str:
     text = f"{type(error).__name__}: {error}".strip()
-    return text.splitlines()[0][:200]
+    return text.splitlines()[0][:MESSAGE]

@@ -7,7 +7,7 @@ averaged over.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -50,6 +50,12 @@ class Cell:
         """Seeds of the completed runs, rising."""
         return [run.result["seed"] for run in self.runs]
 
+    @property
+    def counts(self) -> str:
+        """How many runs the mean is of, how many of them collapsed, and how many have no score: `5, 1c, 1f`."""
+        parts = [(self.summary.n, ""), (self.summary.collapsed, "c"), (self.summary.failed, "f")]
+        return ", ".join(f"{n}{letter}" for n, letter in parts if n or not letter)
+
     @cached_property
     def summary(self) -> Summary:
         """Of the scores in points; failed runs, and those without a score, count as failed."""
@@ -67,6 +73,7 @@ class Panel:
     subsets: list[Subset]
     tasks: list[str]
     cells: dict[tuple[Row, Subset, str], Cell]
+    _distances: dict[tuple[Row, Row], int | None] = field(default_factory=dict, repr=False)
 
     def cell(self, row: Row, subset: Subset, task: str) -> Cell:
         """Return a cell, empty where no run is over."""
@@ -79,19 +86,32 @@ class Panel:
         ]
 
     def baseline_of(self, row: Row, baseline: str) -> Row | None:
-        """Return the row that one is compared with: a row's label, or the method's row of the same settings.
+        """Return the row that one is compared with: that of this label, or the method's row of the nearest settings.
 
-        Where the method has a single row it is that one; None where no row, or no single one, fits.
+        None where the method has no row on the same task and subset, or several that differ as much.
         """
         named = [other for other in self.rows if other.label == baseline]
         if named:
             return named[0]
-        rows = [other for other in self.rows if other.method == baseline]
-        mine = {key: value for key, value in row.settings if not key.startswith(OWN)}
-        same = [other for other in rows if all(mine.get(key, value) == value for key, value in other.settings)]
-        if len(same) == 1:
-            return same[0]
-        return rows[0] if len(rows) == 1 else None
+        far = {other: self._distance(row, other) for other in self.rows if other.method == baseline}
+        near = min((n for n in far.values() if n is not None), default=None)
+        nearest = [other for other, n in far.items() if n is not None and n == near]
+        return nearest[0] if len(nearest) == 1 else None
+
+    def _distance(self, row: Row, other: Row) -> int | None:
+        """Return how many settings, other than the methods' own, differ; None where no task has runs of both."""
+        if (row, other) not in self._distances:
+            both = next(
+                (
+                    (cell.runs[0], partner.runs[0])
+                    for (of, subset, task), cell in self.cells.items()
+                    if of == row and cell.runs and (partner := self.cell(other, subset, task)).runs
+                ),
+                None,
+            )
+            keys = _differing(both) if both else set()
+            self._distances[row, other] = len([k for k in keys if not k.startswith(OWN)]) if both else None
+        return self._distances[row, other]
 
 
 @dataclass
@@ -147,15 +167,14 @@ def _panel(encoder: str, kind: str, runs: list[Run], tasks: list[str], left_out:
 
 def _varying(runs: Iterable[Run]) -> dict[str, list[str]]:
     """Return the settings that tell a method's runs on one task and subset apart: the fewest, recipes' names first."""
-    seen: dict[tuple[str, Subset, str], set[tuple[tuple[str, Any], ...]]] = defaultdict(set)
+    cells: dict[tuple[str, Subset, str], dict[tuple[Any, ...], Run]] = defaultdict(dict)
     for run in runs:
-        seen[run.result["method"], run.subset, run.result["task"]].add(tuple(run.settings.items()))
+        cells[run.result["method"], run.subset, run.result["task"]][run.completed, *run.settings.items()] = run
     keys: dict[str, set[str]] = defaultdict(set)
-    variants: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for (method, _, _), settings in seen.items():
-        dicts = [dict(items) for items in settings]
-        keys[method] |= _differing(dicts)
-        variants[method] += dicts
+    variants: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for (method, _, _), different in cells.items():
+        keys[method] |= _differing(list(different.values()))
+        variants[method] += [run.settings for run in different.values()]
     return {method: _fewest(sorted(keys[method], key=_key_order), variants[method]) for method in variants}
 
 
@@ -174,20 +193,23 @@ def _key_order(key: str) -> tuple[int, str]:
     return 0 if key.endswith(".name") else 1 if key.startswith(OWN) else 2, key
 
 
-def _differing(variants: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return the keys whose values differ; a run that failed early lacks some, which is no difference."""
-    if len(variants) < 2:
+def _differing(runs: Sequence[Run]) -> set[str]:
+    """Return the settings whose values differ; what a failed run has not come to know is no difference."""
+    if len(runs) < 2:
         return set()
-    keys = {key for variant in variants for key in variant}
-    return {key for key in keys if len({variant[key] for variant in variants if key in variant}) > 1}
+    keys = {key for run in runs for key in run.settings}
+    return {key for key in keys if len({_value(run, key) for run in runs if run.completed or key in run.settings}) > 1}
+
+
+def _value(run: Run, key: str) -> Any:
+    return run.settings.get(key, "not recorded")
 
 
 def _row(run: Run, varying: list[str], cells: Iterable[tuple[Row, Subset, str]]) -> Row:
-    row = Row(run.result["method"], tuple((key, run.settings[key]) for key in varying if key in run.settings))
-    if run.completed:
-        return row
+    row = Row(run.result["method"], tuple((k, _value(run, k)) for k in varying if run.completed or k in run.settings))
     known = set(row.settings)  # it may have failed before precision and the like were known
-    return next((other for other, _, _ in cells if other.method == row.method and known <= set(other.settings)), row)
+    fits = {other for other, _, _ in cells if other.method == row.method and known <= set(other.settings)}
+    return fits.pop() if not run.completed and len(fits) == 1 else row
 
 
 def _notes(panel: Panel) -> list[str]:
@@ -199,7 +221,29 @@ def _notes(panel: Panel) -> list[str]:
             cells = {row: panel.cells[row, subset, task] for row in panel.rows if (row, subset, task) in panel.cells}
             place = f"{task}, {subset_label(subset)} ({where})"
             notes += _unequal_seeds(cells, place) + _bad_runs(cells, place) + _other_settings(cells, place)
-    return _merged(notes) + _mixed(panel, where)
+    return _merged(notes) + _merged(_between_tasks(panel, where)) + _draws(panel, where) + _mixed(panel, where)
+
+
+def _between_tasks(panel: Panel, where: str) -> Iterator[tuple[str, str]]:
+    """Name what differs between the tasks of a row: an average of them mixes it."""
+    for row, subset in dict.fromkeys((row, subset) for row, subset, _ in panel.cells):
+        runs = {task: cell.runs[0] for task in panel.tasks if (cell := panel.cell(row, subset, task)).runs}
+        for key in sorted(_differing(list(runs.values()))):
+            if not key.startswith(("task.", "data.fingerprint")):
+                tasks_of: dict[str, list[str]] = defaultdict(list)
+                for task, run in runs.items():
+                    tasks_of[_plain(_value(run, key))].append(task)
+                values = ", ".join(f"{value} ({_some(tasks)})" for value, tasks in tasks_of.items())
+                yield f"{key} differs between tasks: {values}", f"{row.label}, {subset_label(subset)} ({where})"
+
+
+def _draws(panel: Panel, where: str) -> list[str]:
+    sizes = Counter(size for size, _ in panel.subsets)
+    return [
+        f"{where}: {n} draws of {size} rows (subset.seed) are in tables of their own, and never averaged"
+        for size, n in sizes.items()
+        if n > 1
+    ]
 
 
 def _unequal_seeds(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
@@ -224,14 +268,13 @@ def _bad_runs(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
 
 def _other_settings(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
     """Name what differs between methods, other than the methods: a comparison of them compares that, too."""
-    of_rows = {row: cell.runs[0].settings for row, cell in cells.items() if cell.runs}
+    of_rows = {row: cell.runs[0] for row, cell in cells.items() if cell.runs}
     differing = sorted(key for key in _differing(list(of_rows.values())) if not key.startswith(OWN))
     notes = []
     for key in differing:
         rows_of: dict[str, list[str]] = defaultdict(list)
-        for row, settings in of_rows.items():
-            if key in settings:
-                rows_of[_plain(settings[key])].append(row.label)
+        for row, run in of_rows.items():
+            rows_of[_plain(_value(run, key))].append(row.label)
         values = ", ".join(f"{value} ({_some(rows)})" for value, rows in rows_of.items())
         notes.append((f"{key} differs between methods: {values}", place))
     return notes

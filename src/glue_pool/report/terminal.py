@@ -22,51 +22,53 @@ ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v"})  # for a terminal th
 
 def show(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], file: TextIO) -> None:
     """Print a table for every encoder and subset, the notes and what was left out."""
-    for table in tables:
-        _show(table, baseline, [task for task in tasks if task in table.panel.tasks], file)
-    legend = (
-        "  mean ± standard deviation in points (n seeds; c: collapsed, f: failed)\n"
-        f"  {MARKS[1]} better, {MARKS[-1]} worse than {baseline} for new seeds and new dev examples, "
-        "at 5 %\n  after Holm's correction over a row's tasks\n"
-        "  the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and the paired "
-        f"seeds\n  that a gain of {GAIN:g} points would take (never: there are too few dev examples)"
-    )
+    powerful = [
+        _show(table, baseline, [task for task in tasks if task in table.tasks], study, file) for table in tables
+    ]
+    legend = "  mean ± standard deviation in points (n seeds; c: collapsed, f: failed)"
+    if any(powerful):
+        legend += (
+            f"\n  {MARKS[1]} better, {MARKS[-1]} worse than {baseline} for new seeds and new dev examples, "
+            "at 5 %\n  after Holm's correction over a row's tasks (the average: a test of its own)\n"
+            "  the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and the "
+            f"paired\n  seeds that a gain of {GAIN:g} points would take (never: there are too few dev examples)"
+        )
     say(_signs(legend, file), file)
     _list("mind", study.notes, file)
     _list("left out", [f"{item.path}: {item.reason}" for item in study.left_out], file)
 
 
-def _show(table: Table, baseline: str, tasks: Sequence[str], file: TextIO) -> None:
-    """Print one table, in as many parts as the width takes."""
+def _show(table: Table, baseline: str, tasks: Sequence[str], study: Study, file: TextIO) -> bool:
+    """Print one table and return whether it has the power of a comparison."""
     verdicts = table.verdicts(baseline, tasks)
-    average = [AVERAGE] if len(table.average_tasks) > 1 else []
     rows = [row for row in table.panel.rows if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
     rows.sort(key=lambda row: row.method != baseline)
-    columns = [
-        (_head(table, task), [_signs(text, file) for text in _column(table, rows, task, verdicts)])
-        for task in [*tasks, *average]
-    ]
-    title = f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}"
-    power = ["gain found at 80 %", f"seeds for {GAIN:g} points"] if verdicts else []
-    names = [*(row.label for row in rows), *power]
+    shown = [*tasks, *([AVERAGE] if len(table.average_tasks) > 1 else [])]
+    columns = {_head(table, task, study): [_text(table, row, task, verdicts) for row in rows] for task in shown}
+    names = [row.label for row in rows]
+    powerful = any(verdict.difference.seed_std > 0 for verdict in verdicts.values())
+    if powerful:
+        names += ["gain found at 80 %", f"seeds for {GAIN:g} points"]
+        for task, column in zip(shown, columns.values(), strict=True):
+            column += _power(verdicts, task)
+    say(f"\n  {table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}\n", file)
+    _print(names, columns, file)
+    return powerful
+
+
+def _print(names: Sequence[str], columns: Mapping[str, Sequence[str]], file: TextIO) -> None:
+    """Print columns, heads to cells, in as many parts as the width takes."""
+    left = [[_signs(text, file) for text in (head, *cells)] for head, cells in columns.items()]
     labels = max(len(name) for name in ["method", *names])
     width = shutil.get_terminal_size().columns if is_terminal(file) else WIDTH
-    say(f"\n  {title}\n", file)
-    while columns:
-        part = [columns.pop(0)]
-        while columns and labels + sum(_width(column) + GAP for column in [*part, columns[0]]) <= width - 2:
-            part.append(columns.pop(0))
-        lines = [["method", *(head for head, _ in part)]]
-        lines += [[name, *(cells[index] for _, cells in part)] for index, name in enumerate(names)]
-        for label, *cells in lines:
-            aligned = (f"{cell:>{_width(column) + GAP}}" for cell, column in zip(cells, part, strict=True))
+    while left:
+        part = [left.pop(0)]
+        while left and labels + sum(max(map(len, column)) + GAP for column in [*part, left[0]]) <= width - 2:
+            part.append(left.pop(0))
+        for label, *cells in zip(["method", *names], *part, strict=True):
+            aligned = (f"{cell:>{max(map(len, column)) + GAP}}" for cell, column in zip(cells, part, strict=True))
             say(f"  {label:{labels}}{''.join(aligned)}".rstrip(), file)
         say("", file)
-
-
-def _column(table: Table, rows: Sequence[Row], task: str, verdicts: Mapping[tuple[Row, str], Verdict]) -> list[str]:
-    """Return the cells of a task, and what its seeds can find where there is anything to compare."""
-    return [_text(table, row, task, verdicts) for row in rows] + (_power(verdicts, task) if verdicts else [])
 
 
 def _power(verdicts: Mapping[tuple[Row, str], Verdict], task: str) -> list[str]:
@@ -84,41 +86,32 @@ def _spread(of: Difference) -> tuple[int, float, float]:
     return of.pairs, of.seed_std, of.example_std
 
 
-def _head(table: Table, task: str) -> str:
+def _head(table: Table, task: str, study: Study) -> str:
     if task == AVERAGE:
         return f"average of {len(table.average_tasks)}"
-    cells = [table.panel.cell(row, table.subset, task) for row in table.panel.rows]
-    return f"{task} ({next(cell.runs[0].result['primary_metric'] for cell in cells if cell.runs)})"
+    return f"{task} ({study.tasks[task]['primary_metric']})"
 
 
 def _text(table: Table, row: Row, task: str, verdicts: Mapping[tuple[Row, str], Verdict]) -> str:
     verdict = verdicts.get((row, task))
     mark = MARKS[verdict.sign] if verdict else ""
     if task == AVERAGE:
-        return "" if (mean := table.average_of(row)) is None else f"{mean:.2f}{mark}"
-    return cell_text(table.panel.cell(row, table.subset, task), mark)
+        return "" if (mean := table.average_of(row)) is None else f"{mean:.2f} ({table.pairs_of(row)}){mark}"
+    return _cell(table.panel.cell(row, table.subset, task), mark)
 
 
-def cell_text(cell: Cell, mark: str = "") -> str:
+def _cell(cell: Cell, mark: str) -> str:
     """Return `57.40 ± 0.96 (5)`, with collapsed and failed runs behind n."""
     summary = cell.summary
     if not summary.n and not summary.failed:
         return ""
-    counts = [str(summary.n)]
-    counts += [f"{summary.collapsed}c"] if summary.collapsed else []
-    counts += [f"{summary.failed}f"] if summary.failed else []
     spread = f" ± {summary.std:.2f}" if summary.n > 1 else ""
     mean = f"{summary.mean:.2f}{spread} " if summary.n else ""
-    return f"{mean}({', '.join(counts)}){mark}"
+    return f"{mean}({cell.counts}){mark}"
 
 
 def _signs(text: str, file: TextIO) -> str:
     return text if printable(text, file) == text else text.translate(ASCII)
-
-
-def _width(column: tuple[str, list[str]]) -> int:
-    head, cells = column
-    return max(len(text) for text in [head, *cells])
 
 
 def _list(title: str, lines: Sequence[str], file: TextIO) -> None:

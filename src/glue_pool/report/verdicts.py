@@ -13,12 +13,12 @@ import numpy as np
 
 from glue_pool import stats
 from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
-from glue_pool.report.study import Panel, Row, Study, Subset
+from glue_pool.report.study import Panel, Row, Study, Subset, subset_label
 from glue_pool.stats import Difference, Scores
 
 MANY = 1000  # runs
 MOST_PROCESSES = 8
-AVERAGE = "average"  # the name of the column; no task is called so
+AVERAGE = "/average"  # the name of the column; no task, which is a folder, can be called so
 GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
 TOLERANCE = 1e-6  # between a score and what its predictions give
 OfTasks = dict[tuple[str, Row], tuple[list[int], Scores]]
@@ -58,6 +58,7 @@ class Table:
 
     panel: Panel
     subset: Subset
+    tasks: list[str]  # with a run that is over
     average_tasks: list[str]
     scores: OfTasks  # seeds with predictions, and their scores in points
 
@@ -65,6 +66,20 @@ class Table:
         """Return the mean over tasks of a row's mean scores; None where a task has none."""
         means = [self.panel.cell(row, self.subset, task).summary.mean for task in self.average_tasks]
         return sum(means) / len(means) if len(means) > 1 and not math.isnan(sum(means)) else None
+
+    def pairs_of(self, row: Row) -> int:
+        """Return how many seeds the average of a row is of in comparisons: those with predictions on all its tasks."""
+        return len(self.scores[AVERAGE, row][0]) if (AVERAGE, row) in self.scores else 0
+
+    def uncompared(self, baseline: str) -> list[str]:
+        """Say which rows are compared with nothing, since no single row of the baseline is nearest."""
+        where = f"{self.panel.encoder}, {self.panel.kind}, {subset_label(self.subset)}"
+        here = {row for (row, of, _), cell in self.panel.cells.items() if of == self.subset and cell.runs}
+        if not any(row.method == baseline or row.label == baseline for row in here):
+            return [f"{where}: no run of {baseline}, so nothing is compared"]
+        alone = [row.label for row in self.panel.rows if row in here and self.panel.baseline_of(row, baseline) is None]
+        reason = f"no single row of {baseline} is nearest to its settings"
+        return [f"{where}: {label} is compared with nothing: {reason}" for label in alone]
 
     def pair(self, task: str, baseline: Row, method: Row) -> "Pair | None":
         """Return both rows' scores of the seeds that both have; None where they have none."""
@@ -124,9 +139,10 @@ def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple
         of_rows, left_out = job.result()
         study.left_out += left_out
         scores |= {(task, row): of_row for row, of_row in of_rows.items()}
-    there = {task for _, of, task in panel.cells if of == subset}
-    tasks = [task for task, _ in of_tasks if task in there and study.tasks[task].get("default_average", True)]
-    return Table(panel, subset, tasks, scores | _averages(scores, panel.rows, tasks))
+    there = {task for (_, of, task), cell in panel.cells.items() if of == subset and cell.runs}
+    tasks = [task for task, _ in of_tasks if task in there]
+    averaged = [task for task in tasks if study.tasks[task].get("default_average", True)]
+    return Table(panel, subset, tasks, averaged, scores | _averages(scores, panel.rows, averaged))
 
 
 def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:

@@ -4,7 +4,7 @@
 
 const data = JSON.parse(document.getElementById("payload").textContent);
 const main = document.getElementById("main");
-const AVERAGE = "average"; // the name of a column; no task is called so
+const AVERAGE = "/average"; // the name of a column; no task, which is a folder, can be called so
 const METRICS = {
   matthews_correlation: "Matthews correlation",
   acc_and_f1: "mean of accuracy and F1",
@@ -275,7 +275,7 @@ function overview() {
     { rowClass: (i) => (view.rows[i].isBase ? "baseline" : "") },
   );
   const compared = view.rows.filter((row) => Object.keys(verdicts(row)).length);
-  if (!compared.length) return [table, note("There is no other method with seeds in common to compare with.")];
+  if (!compared.length) return [table, note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.")];
   return [table, figure(
     `Differences to ${state.baseline} by method, for ${view.columns.join(", ")}`,
     `Δ: method − ${state.baseline}, with the 95 % interval for new seeds and new dev examples (one interval, not ` +
@@ -361,7 +361,7 @@ const DIFFERENCES = {
 
 function differencesTable(rows, task) {
   const compared = rows.filter((row) => verdicts(row)[task]);
-  if (!compared.length) return note("No other method has seeds in common with the baseline.");
+  if (!compared.length) return note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.");
   const head = ["method", "baseline", ...Object.keys(DIFFERENCES),
     ...data.gains.map((gain) => `seeds for ${gain} points`)];
   return tabled(`${task}: differences to the baseline, in points`, head, compared.map((row) => {
