@@ -565,14 +565,16 @@ def seeds_needed(
     gain, seed_std, example_std = _broadcast(gain, seed_std, example_std)
     if (gain <= 0).any():
         raise ValueError(f"gain is {gain.min():g}; it has to be positive")
-    too_few, fewest = np.ones(gain.shape, int), np.full(gain.shape, MOST_SEEDS)
-    possible = power(gain, fewest, seed_std, example_std, alpha=alpha) >= chance
+    needed = np.where(np.isnan(gain + seed_std + example_std), np.nan, np.inf)
+    possible = power(gain, float(MOST_SEEDS), seed_std, example_std, alpha=alpha) >= chance
+    spreads = gain[possible], seed_std[possible], example_std[possible]
+    too_few, fewest = np.ones(len(spreads[0]), int), np.full(len(spreads[0]), MOST_SEEDS)
     while (fewest - too_few > 1).any():
         middle = (too_few + fewest) // 2
-        enough = power(gain, middle, seed_std, example_std, alpha=alpha) >= chance
+        enough = power(spreads[0], middle, *spreads[1:], alpha=alpha) >= chance
         too_few, fewest = np.where(enough, too_few, middle), np.where(enough, middle, fewest)
-    unknown = np.isnan(gain + seed_std + example_std)
-    return np.where(unknown, np.nan, np.where(possible, fewest, np.inf))
+    needed[possible] = fewest
+    return needed
 
 
 def detectable_gain(
