@@ -2,27 +2,19 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from importlib.resources import files
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import yaml
 
 from glue_pool import stats
-from glue_pool.report.study import Cell, Panel, Study, subset_label
-from glue_pool.report.verdicts import AVERAGE, GAIN, Pair, Table
-from glue_pool.stats import Difference
-
-GAINS = (0.5, GAIN, 3.0)  # points that the seeds are reckoned for
-COMPARISON = (
-    "subset", "task", "baseline", "method", "estimate", "low", "high", "p", "pairs", "missing", "seed_std",
-    "example_std", "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties",
-    "losses", "improvement", "violation", "violation_std", "detectable", "seeds_needed",
-)  # fmt: skip
+from glue_pool.report.comparisons import COLUMNS, GAINS
+from glue_pool.report.study import Cell, Panel, Row, Study, subset_label
+from glue_pool.report.verdicts import Table
 
 
 def payload(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str]) -> dict[str, Any]:
@@ -39,7 +31,7 @@ def payload(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequenc
             "normal_quantiles": _normal_quantiles(len(shown)),
             "tasks": [_task(study, task) for task in shown],
             "panels": [_panel(panel, [t for t in tables if t.panel is panel], shown) for panel in study.panels],
-            "comparison": COMPARISON,
+            "comparison": ["subset", "task", "baseline", "method", *COLUMNS],
             "published": yaml.safe_load(files("glue_pool.report").joinpath("published.yaml").read_text()),
             "environments": _environments(study),
             "notes": study.notes,
@@ -89,9 +81,7 @@ def _panel(panel: Panel, tables: Sequence[Table], tasks: Sequence[str]) -> dict[
             for (row, subset, task), cell in panel.cells.items()
             if task in tasks
         ],
-        "comparisons": [
-            [subset, *found] for subset, table in enumerate(tables) for found in _comparisons(table, tasks)
-        ],
+        "comparisons": [[subset, *found] for subset, table in enumerate(tables) for found in _comparisons(table, at)],
     }
 
 
@@ -111,42 +101,11 @@ def _cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _comparisons(table: Table, tasks: Sequence[str]) -> Iterator[list[Any]]:
-    """Yield every pair of rows on every task, and on the average; the page turns them round where it has to."""
-    found = []
-    for task in [*tasks, AVERAGE]:
-        rows = [(index, row) for index, row in enumerate(table.panel.rows) if (task, row) in table.scores]
-        order = stats.almost_stochastic_order([table.scores[task, row][1].actual for _, row in rows])
-        found += [
-            ((task, i, j), pair, pair.difference(), (order.violation[m, n], order.std[m, n]))
-            for (m, (i, baseline)), (n, (j, method)) in combinations(enumerate(rows), 2)
-            if (pair := table.pair(task, baseline, method))
-        ]
-    power = _power([verdict for _, _, verdict, _ in found])
-    for (place, pair, verdict, order_of), power_of in zip(found, power, strict=True):
-        yield [*place, *_comparison(pair, verdict), *order_of, *power_of]
-
-
-def _comparison(pair: Pair, verdict: Difference) -> list[Any]:
-    low, high = pair.baseline.actual, pair.method.actual
-    by_seeds, bootstrap = stats.difference_over_seeds(low, high), stats.multi_bootstrap(pair.baseline, pair.method)
-    counts = stats.wins_ties_losses(low, high)
-    return [
-        verdict.estimate, verdict.low, verdict.high, verdict.p, verdict.pairs, verdict.missing,
-        verdict.seed_std, verdict.example_std, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high,
-        stats.permutation_p(low, high), counts.wins, counts.ties, counts.losses,
-        (1 + np.sign(high[:, None] - low[None]).mean()) / 2,
-    ]  # fmt: skip
-
-
-def _power(verdicts: Sequence[Difference]) -> list[tuple[float, list[float]]]:
-    """Return the gain that each comparison's seeds detect, and the seeds that each of GAINS needs."""
-    of_seeds = np.array([verdict.seed_std or math.nan for verdict in verdicts])  # no spread says nothing of new seeds
-    of_examples = np.array([verdict.example_std for verdict in verdicts])
-    pairs = np.array([verdict.pairs for verdict in verdicts])
-    detectable = stats.detectable_gain(pairs, of_seeds, of_examples)
-    needed = stats.seeds_needed(np.array(GAINS), of_seeds[:, None], of_examples[:, None])
-    return list(zip(detectable.tolist(), needed.tolist(), strict=True))
+def _comparisons(table: Table, at: Mapping[Row, int]) -> Iterator[list[Any]]:
+    """Yield the table's pairs, a row being its index."""
+    for task, pairs in table.comparisons.items():
+        for baseline, method, values in pairs:
+            yield [task, at[baseline], at[method], *values]
 
 
 def _environments(study: Study) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ import numpy as np
 
 from glue_pool import stats
 from glue_pool.progress import is_terminal, printable, say
+from glue_pool.report.comparisons import GAIN
 from glue_pool.report.study import Cell, Row, Study, subset_label
-from glue_pool.report.verdicts import AVERAGE, GAIN, Table, Verdict
+from glue_pool.report.verdicts import AVERAGE, Table, Verdict
 from glue_pool.stats import Difference
 
 WIDTH = 120  # where nobody says how wide a terminal is

@@ -12,17 +12,17 @@ from multiprocessing import get_context
 import numpy as np
 
 from glue_pool import stats
+from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, all_pairs, pair
 from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
 from glue_pool.report.study import Panel, Row, Study, Subset, subset_label
-from glue_pool.stats import Difference, Scores
+from glue_pool.stats import Difference
 
 MANY = 1000  # runs
 MOST_PROCESSES = 8
 AVERAGE = "/average"  # the name of the column; no task, which is a folder, can be called so
-GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
 TOLERANCE = 1e-6  # between a score and what its predictions give
-OfTasks = dict[tuple[str, Row], tuple[list[int], Scores]]
-Resampled = tuple[dict[Row, tuple[list[int], Scores]], list[LeftOut]]
+OfTasks = dict[tuple[str, Row], OfSeeds]
+Resampled = tuple[dict[Row, OfSeeds], list[Comparison], list[LeftOut]]
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,6 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A baseline's and a method's scores, in points, of the same seeds."""
-
-    baseline: Scores
-    method: Scores
-    lacking: int  # seeds that only one of them has
-
-    def difference(self) -> Difference:
-        """Return the verdict: method minus baseline."""
-        difference = stats.compare(self.baseline, self.method)
-        return replace(difference, missing=difference.missing + self.lacking)
-
-
-@dataclass(frozen=True)
 class Table:
     """The comparisons of one panel and subset, by task; AVERAGE is the mean over the tasks of the default average."""
 
@@ -61,6 +47,7 @@ class Table:
     tasks: list[str]  # with a run that is over
     average_tasks: list[str]
     scores: OfTasks  # seeds with predictions, and their scores in points
+    comparisons: dict[str, list[Comparison]]  # all pairs, by task
 
     def average_of(self, row: Row) -> float | None:
         """Return the mean over tasks of a row's mean scores; None where a task has none."""
@@ -81,18 +68,10 @@ class Table:
         reason = f"no single row of {baseline} is nearest to its settings"
         return [f"{where}: {label} is compared with nothing: {reason}" for label in alone]
 
-    def pair(self, task: str, baseline: Row, method: Row) -> "Pair | None":
+    def pair(self, task: str, baseline: Row, method: Row) -> Pair | None:
         """Return both rows' scores of the seeds that both have; None where they have none."""
-        if (task, baseline) not in self.scores or (task, method) not in self.scores:
-            return None
-        (seeds, low), (others, high) = self.scores[task, baseline], self.scores[task, method]
-        if seeds == others:
-            return Pair(low, high, 0)
-        common = sorted(set(seeds) & set(others))
-        if not common:
-            return None
-        low, high = (of.of([at.index(seed) for seed in common]) for at, of in ((seeds, low), (others, high)))
-        return Pair(low, high, len(set(seeds) ^ set(others)))
+        both = [self.scores[task, row] for row in (baseline, method) if (task, row) in self.scores]
+        return pair(*both) if len(both) == 2 else None
 
     def verdicts(self, baseline: str, tasks: Sequence[str]) -> dict[tuple[Row, str], Verdict]:
         """Return every row's verdict on each task, Holm's correction being over the tasks, and on the average."""
@@ -135,14 +114,18 @@ def _executor(runs: int) -> Executor:
 
 def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Resampled]]]") -> Table:
     scores: OfTasks = {}
+    comparisons = {}
     for task, job in of_tasks:
-        of_rows, left_out = job.result()
+        of_rows, comparisons[task], left_out = job.result()
         study.left_out += left_out
         scores |= {(task, row): of_row for row, of_row in of_rows.items()}
     there = {task for (_, of, task), cell in panel.cells.items() if of == subset and cell.runs}
     tasks = [task for task, _ in of_tasks if task in there]
     averaged = [task for task in tasks if study.tasks[task].get("default_average", True)]
-    return Table(panel, subset, tasks, averaged, scores | _averages(scores, panel.rows, averaged))
+    averages = _averages(scores, panel.rows, averaged)
+    comparisons[AVERAGE] = all_pairs(averages)
+    scores |= {(AVERAGE, row): of_row for row, of_row in averages.items()}
+    return Table(panel, subset, tasks, averaged, scores, comparisons)
 
 
 def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:
@@ -159,7 +142,7 @@ def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:
         else:
             fits.append((row, run, item))
     if not examples:
-        return {}, left_out
+        return {}, [], left_out
     outputs = np.stack([item.outputs for _, _, item in fits])
     seed = zlib.crc32(
         fits[0][1].result["task"].encode()
@@ -173,7 +156,9 @@ def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:
             reason = f"they give a score of {scores.actual[index]:.4f}, result.json says {run.score:.4f}"
             left_out.append(_no_comparison(run, reason))
     points = replace(scores, actual=100 * scores.actual, resampled=100 * scores.resampled)
-    return {row: ([fits[i][1].result["seed"] for i in at], points.of(at)) for row, at in of_rows.items()}, left_out
+    seeds = [run.result["seed"] for _, run, _ in fits]
+    scored = {row: ([seeds[i] for i in at], points.of(at)) for row, at in of_rows.items()}
+    return scored, all_pairs(scored), left_out
 
 
 def _most_common(found: Sequence[Predictions]) -> Predictions | None:
@@ -192,7 +177,7 @@ def _no_comparison(run: Run, reason: str) -> LeftOut:
     return LeftOut(run.folder / "predictions.parquet", reason, "scores, but no comparison")
 
 
-def _averages(of_tasks: OfTasks, rows: Sequence[Row], tasks: Sequence[str]) -> OfTasks:
+def _averages(of_tasks: OfTasks, rows: Sequence[Row], tasks: Sequence[str]) -> dict[Row, OfSeeds]:
     """Return the mean over tasks of the seeds that a row has on all of them."""
     averages = {}
     for row in rows:
@@ -202,5 +187,5 @@ def _averages(of_tasks: OfTasks, rows: Sequence[Row], tasks: Sequence[str]) -> O
         seeds = sorted(set.intersection(*(set(seeds) for seeds, _ in found)))
         if seeds:
             aligned = [scores.of([of.index(seed) for seed in seeds]) for of, scores in found]
-            averages[AVERAGE, row] = seeds, stats.average(aligned)
+            averages[row] = seeds, stats.average(aligned)
     return averages

@@ -1,0 +1,88 @@
+"""Every pair of rows on one task: the verdict, and the other ways to look at a difference."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from glue_pool import stats
+from glue_pool.report.study import Row
+from glue_pool.stats import Difference, Scores
+
+GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
+GAINS = (0.5, GAIN, 3.0)  # points that the seeds are reckoned for
+COLUMNS = (
+    "estimate", "low", "high", "p", "pairs", "missing", "seed_std",
+    "example_std", "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties",
+    "losses", "improvement", "violation", "violation_std", "detectable", "seeds_needed",
+)  # fmt: skip
+
+
+OfSeeds = tuple[list[int], Scores]  # seeds, rising, and their scores in points
+Comparison = tuple[Row, Row, list[Any]]  # baseline, method, and a value for each of COLUMNS
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A baseline's and a method's scores, in points, of the same seeds."""
+
+    baseline: Scores
+    method: Scores
+    lacking: int  # seeds that only one of them has
+
+    def difference(self) -> Difference:
+        """Return the verdict: method minus baseline."""
+        difference = stats.compare(self.baseline, self.method)
+        return replace(difference, missing=difference.missing + self.lacking)
+
+
+def pair(baseline: OfSeeds, method: OfSeeds) -> Pair | None:
+    """Return both rows' scores of the seeds that both have; None where they have none."""
+    (seeds, low), (others, high) = baseline, method
+    if seeds == others:
+        return Pair(low, high, 0)
+    common = sorted(set(seeds) & set(others))
+    if not common:
+        return None
+    low, high = (of.of([at.index(seed) for seed in common]) for at, of in (baseline, method))
+    return Pair(low, high, len(set(seeds) ^ set(others)))
+
+
+def all_pairs(of_rows: Mapping[Row, OfSeeds]) -> list[Comparison]:
+    """Compare every two rows, the first being the baseline: what reads this turns them round where it has to."""
+    order = stats.almost_stochastic_order([scores.actual for _, scores in of_rows.values()])
+    found = [
+        ((baseline, method), both, both.difference(), (order.violation[m, n], order.std[m, n]))
+        for (m, baseline), (n, method) in combinations(enumerate(of_rows), 2)
+        if (both := pair(of_rows[baseline], of_rows[method]))
+    ]
+    power = _power([verdict for _, _, verdict, _ in found])
+    return [
+        (*rows, [*_values(both, verdict), *order_of, *power_of])
+        for (rows, both, verdict, order_of), power_of in zip(found, power, strict=True)
+    ]
+
+
+def _values(pair: Pair, verdict: Difference) -> list[Any]:
+    low, high = pair.baseline.actual, pair.method.actual
+    by_seeds, bootstrap = stats.difference_over_seeds(low, high), stats.multi_bootstrap(pair.baseline, pair.method)
+    counts = stats.wins_ties_losses(low, high)
+    return [
+        verdict.estimate, verdict.low, verdict.high, verdict.p, verdict.pairs, verdict.missing,
+        verdict.seed_std, verdict.example_std, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high,
+        stats.permutation_p(low, high), counts.wins, counts.ties, counts.losses,
+        (1 + np.sign(high[:, None] - low[None]).mean()) / 2,
+    ]  # fmt: skip
+
+
+def _power(verdicts: Sequence[Difference]) -> list[tuple[float, list[float]]]:
+    """Return the gain that each comparison's seeds detect, and the seeds that each of GAINS needs."""
+    of_seeds = np.array([verdict.seed_std or math.nan for verdict in verdicts])  # no spread says nothing of new seeds
+    of_examples = np.array([verdict.example_std for verdict in verdicts])
+    pairs = np.array([verdict.pairs for verdict in verdicts])
+    detectable = stats.detectable_gain(pairs, of_seeds, of_examples)
+    needed = stats.seeds_needed(np.array(GAINS), of_seeds[:, None], of_examples[:, None])
+    return list(zip(detectable.tolist(), needed.tolist(), strict=True))
