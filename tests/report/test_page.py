@@ -253,6 +253,7 @@ def test_the_average_leaves_wnli_out_and_has_an_interval_only_of_all_its_tasks(v
     assert heads(view, "#overview table")[-1] == "averageof 2"
     means = [cells_of(payload, "100 rows", task)["mean"]["mean"] for task in ("mrpc", "rte")]
     assert numbers(rows(view, "#overview table")["mean"][-1]) == [pytest.approx(np.mean(means), abs=0.0051)]
+    assert "/average" not in view.locator("main").text_content()
     whole = view.evaluate("verdicts(view.rows.find(row => row.label === 'mean'))[AVERAGE]")
     found = next(
         of for of in comparisons_of(payload, "100 rows")

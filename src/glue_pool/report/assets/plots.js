@@ -19,7 +19,7 @@ const VERDICTS = [
 ];
 
 function forest(width, rows) {
-  const { layout, axes } = rowPlot(width, rows, view.columns, {
+  const { layout, axes } = rowPlot(width, rows, view.columns.map(columnName), {
     xTitle: () => "Δ (points)", legend: verdictNames(rows, view.columns),
   });
   layout.shapes = axes.map((of) => upright(of, 0));

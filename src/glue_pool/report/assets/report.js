@@ -269,7 +269,8 @@ function overview() {
   ]);
   const table = tabled(
     "Mean ± standard deviation over seeds, in points (runs; c collapsed, f failed). ▲ better, ▼ worse than " +
-      `${state.baseline} for new seeds and new dev examples, ${level()} over the tasks of a row.`,
+      `${state.baseline} for new seeds and new dev examples, ${level()} over the tasks of a row` +
+      (average.length ? " (the average: a test of its own)." : "."),
     ["method", ...view.tasks.map(taskHead), ...average],
     rows,
     { rowClass: (i) => (view.rows[i].isBase ? "baseline" : "") },
@@ -277,7 +278,7 @@ function overview() {
   const compared = view.rows.filter((row) => Object.keys(verdicts(row)).length);
   if (!compared.length) return [table, note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.")];
   return [table, figure(
-    `Differences to ${state.baseline} by method, for ${view.columns.join(", ")}`,
+    `Differences to ${state.baseline} by method, for ${view.columns.map(columnName).join(", ")}`,
     `Δ: method − ${state.baseline}, with the 95 % interval for new seeds and new dev examples (one interval, not ` +
       "corrected); none where there is one seed in common, or no spread. " +
       `Filled: significant after Holm’s correction; hollow: not.${partOfAverage()}`,
