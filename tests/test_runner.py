@@ -104,7 +104,7 @@ def plain_bert_losses(cfg: Config, model: Classifier, split: Tokens, steps: int)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return losses
 
 
