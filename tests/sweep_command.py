@@ -17,8 +17,8 @@ from glue_pool import locks
 from test_train import TINY
 
 SECONDS = 240
-RUN = (*TINY, "pooling=mean", "tracking=none", "data.train_rows=96", "train.batch_size=32", "train.max_steps=18")
-# six epochs: some seconds
+RUN = (*TINY, "pooling=mean", "tracking=none", "data.train_rows=96", "train.batch_size=32", "train.max_steps=60")
+# twenty epochs: some seconds, for a test on a busy machine to find it at work after the first
 
 
 @dataclass
