@@ -1,7 +1,7 @@
 """tables.tex: booktabs tables, ready to paste."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from glue_pool.report.study import Row, subset_label
 from glue_pool.report.verdicts import AVERAGE, Table, Verdict
@@ -10,6 +10,7 @@ NAMES = {
     "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP",
     "mnli": "MNLI-m", "qnli": "QNLI", "rte": "RTE", "wnli": "WNLI",
 }  # fmt: skip
+Verdicts = Mapping[tuple[Row, str], Verdict]
 MARKS = {1: r"\rlap{$^{\uparrow}$}", -1: r"\rlap{$^{\downarrow}$}", 0: ""}
 SPECIAL = str.maketrans({
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
@@ -23,7 +24,8 @@ def tables_tex(tables: Sequence[Table], notes: Sequence[str], baseline: str, tas
     parts = ["% \\usepackage{booktabs} goes into the preamble; wide tables fit with \\resizebox or table*."]
     for table in tables:
         here = [task for task in tasks if task in table.tasks]
-        parts += [_scores(table, baseline, here), _differences(table, baseline, here)]
+        verdicts = table.verdicts(baseline, here)
+        parts += [_scores(table, baseline, here, verdicts), _differences(table, baseline, here, verdicts)]
     parts.append("\n".join(f"% mind: {' '.join(note.split())}" for note in notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -33,8 +35,7 @@ def escaped(text: str) -> str:
     return text.translate(SPECIAL)
 
 
-def _scores(table: Table, baseline: str, tasks: Sequence[str]) -> str:
-    verdicts = table.verdicts(baseline, tasks)
+def _scores(table: Table, baseline: str, tasks: Sequence[str], verdicts: Verdicts) -> str:
     has_average = len(table.average_tasks) > 1
     cells_of = [table.panel.cell(row, table.subset, task) for row in table.panel.rows for task in tasks]
     counts = sorted({cell.counts for cell in cells_of if cell.summary.n})
@@ -57,8 +58,7 @@ def _scores(table: Table, baseline: str, tasks: Sequence[str]) -> str:
     return _tabular(["method", *heads], lines, caption)
 
 
-def _differences(table: Table, baseline: str, tasks: Sequence[str]) -> str:
-    verdicts = table.verdicts(baseline, tasks)
+def _differences(table: Table, baseline: str, tasks: Sequence[str], verdicts: Verdicts) -> str:
     names = [*tasks, *([AVERAGE] if any(task == AVERAGE for _, task in verdicts) else [])]
     pairs = sorted({verdict.difference.pairs for (_, name), verdict in verdicts.items() if name in names})
     lines = [

@@ -140,8 +140,8 @@ def _holds_only(metadata: Any, wanted: Mapping[str, str]) -> bool:
 
 def _run_folders(root: Path, seen: set[Path], left_out: list[LeftOut]) -> Iterator[Path]:
     """Yield the folders with a result, each once, links followed; name those of runs that have none."""
-    said = lambda error: left_out.append(_unreadable(error))  # noqa: E731
-    for place, folders, files in os.walk(root, onerror=said, followlinks=True):
+    errors: list[OSError] = []
+    for place, folders, files in os.walk(root, onerror=errors.append, followlinks=True):
         if (real := Path(place).resolve()) in seen:
             folders.clear()
             continue
@@ -151,6 +151,7 @@ def _run_folders(root: Path, seen: set[Path], left_out: list[LeftOut]) -> Iterat
         elif "result.json" in folders or not PARTS.isdisjoint(files):
             left_out.append(LeftOut(Path(place), "no result yet: it runs, or was interrupted"))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+    left_out += map(_unreadable, errors)
 
 
 def _unreadable(error: OSError) -> LeftOut:

@@ -21,6 +21,8 @@ from glue_pool.stats import Summary
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 BASELINES = ("cls_pooler", "bert", "cls")  # the first of these that there is, unless the user says
 Subset = tuple[int | None, int]
+# rows are named by these, and notes name what differs in them between tasks
+NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
 OWN = ("pooling.", "model.")  # what a method is made of: no reason not to compare it
 
 
@@ -293,9 +295,6 @@ def _mixed(panel: Panel, where: str) -> list[str]:
         for name, counts in seen.items()
         if len(counts) > 1 and name not in NAMED_BY_ROWS
     ]
-
-
-NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
 
 
 def _partial(runs: Iterable[Run]) -> list[str]:

@@ -144,10 +144,9 @@ def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:
     if not examples:
         return {}, [], left_out
     outputs = np.stack([item.outputs for _, _, item in fits])
-    seed = zlib.crc32(
-        fits[0][1].result["task"].encode()
-    )  # tasks are resampled independently of each other: their average needs that
-    scores = stats.resample(examples.labels, outputs, fits[0][1].result["primary_metric"], seed=seed)
+    of_task = fits[0][1].result
+    seed = zlib.crc32(of_task["task"].encode())  # each task is resampled by its own: their average needs that
+    scores = stats.resample(examples.labels, outputs, of_task["primary_metric"], seed=seed)
     of_rows: dict[Row, list[int]] = defaultdict(list)
     for index, (row, run, _) in enumerate(fits):
         if abs(scores.actual[index] - run.score) < TOLERANCE:
