@@ -249,7 +249,7 @@ def first_step(job: Job) -> dict[str, Any]:
 
 def second_run(job: Job) -> dict[str, Any]:
     """The second of two runs of 100 rows in one process: its seconds beyond training steps and evaluations."""
-    from glue_pool.train import run
+    from glue_pool.pipeline import run
 
     for seed in (job.seed, job.seed + 1000):
         cfg = _config(job, "rte", f"seed={seed}", "subset.size=100", "force=true", "train.epochs=1")

@@ -15,8 +15,9 @@ import pytest
 import wandb_file
 from conftest import Compose
 from glue_pool import metrics
+from glue_pool.pipeline import run
 from glue_pool.report.__main__ import report
-from glue_pool.train import main, run
+from glue_pool.train import main
 
 TINY = (
     "experiment=offline",

@@ -17,7 +17,7 @@ import wandb_file
 import wandb_server
 from conftest import Compose, unshare
 from glue_pool.errors import TrainingFailed
-from glue_pool.train import run
+from glue_pool.pipeline import run
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts/wandb_dashboard.py"

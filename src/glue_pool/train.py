@@ -1,17 +1,12 @@
-"""The main job: config -> run key -> finished already? -> data -> model -> fit -> result.
+"""The door of the main job: what Hydra composes from the command line is checked and run.
 
 python -m glue_pool.train model=maxpool task=rte seed=3
 """
 
-import gc
 import math
 import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,15 +15,9 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from glue_pool import commandline, locks, results, schema, sweeps
-from glue_pool.errors import Held, Interrupted, NotWritten, TrainingFailed, UserError
-from glue_pool.results import RunFolder
+from glue_pool import commandline, pipeline, results, schema, sweeps
+from glue_pool.errors import Held, Interrupted, TrainingFailed, UserError
 from glue_pool.schema import Config
-
-if TYPE_CHECKING:
-    from glue_pool.progress import Progress
-    from glue_pool.runner import Evaluation, Step
-    from glue_pool.tracking import Tracker
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel; in a checkout conf/ stands at the top
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -68,7 +57,7 @@ def job(composed: DictConfig) -> float:
         cfg = schema.check(composed)
         if cfg.dry_run:
             return _dry_run(cfg)
-        score = run(cfg)["score"]
+        score = pipeline.run(cfg)["score"]
     except (UserError, TrainingFailed, Held) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # the other jobs go on; Hydra prints this without a traceback
             raise CompactHydraException(f"error: {error}") from error
@@ -84,210 +73,6 @@ def _dry_run(cfg: Config) -> float:
     run = Planned(cfg, results.find(cfg), f"{cfg.task.name} {cfg.method} seed={cfg.seed}")
     dry_run([run], Estimate.from_folder(Path(cfg.output_root)))
     return math.nan
-
-
-def run(cfg: Config) -> dict[str, Any]:
-    """Carry one config to its result on disk, and return that result.
-
-    Raises `UserError` before any long work, and before anything is written, if something the user gave can't be
-    used, and `Held` where another process works on this run. Any other failure is written down as the run's result,
-    and raised. Goes on from the run's checkpoint, if an earlier attempt left one, and raises `Interrupted` when a
-    signal stops it.
-    """
-    started = time.perf_counter()
-    folder = results.find(cfg)
-    if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:
-        return _there_already(cfg, folder, done)
-    results.check_output_root(cfg, folder)
-    with locks.hold(folder.lock) as lease:
-        if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:  # its holder was just done
-            return _there_already(cfg, folder, done)
-        about = results.describe(cfg, folder.key)
-        try:
-            result = _train(cfg, folder, about, lease, started)
-        except (UserError, Held):
-            raise
-        except Exception as error:
-            if not isinstance(error, NotWritten):  # what is mended before the next attempt may change the training
-                folder.drop_checkpoint()
-            with suppress(TrainingFailed):  # a full disk; without a result the run counts as unfinished
-                folder.record_failure(cfg, results.failed(about, error))
-            raise
-    report(cfg, folder, result)
-    return result
-
-
-def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.Lease, started: float) -> dict[str, Any]:
-    """Train what isn't there yet, and fill in what is known about it as soon as it is."""
-    with _without_collector():
-        from glue_pool.tracking import import_wandb
-
-        if cfg.tracking.mode != "none":
-            import_wandb()
-        from glue_pool.checkpoints import Checkpoint
-        from glue_pool.data.load import load
-        from glue_pool.manifest import manifest
-        from glue_pool.models import factory, frozen, saved
-        from glue_pool.progress import Progress
-        from glue_pool.runner import fit, pick_device, state_bytes, use_threads
-        from glue_pool.signals import Signals
-
-    use_threads(cfg.train)
-    pick_device(cfg.train)
-    blueprint = factory.plan(cfg)
-    data = load(cfg, blueprint.folder)
-    model = factory.build(cfg, blueprint)
-    if cfg.encoder.freeze:
-        data = frozen.with_features(model, data, cfg, blueprint)
-    model_bytes = saved.size(model) if cfg.save_model else 0
-    results.check_output_root(cfg, folder, state_bytes(model, data.train, data.dev), model_bytes)
-
-    with (
-        Signals() as signals,
-        _tracked(cfg, folder.key, len(data.train)) as tracker,
-        Progress(cfg.train.steps(len(data.train)), _name(cfg)) as progress,
-    ):
-        made_with = manifest(cfg, folder.key, blueprint, data)
-        folder.create(cfg, made_with)
-        again = "the same command without force=true" if cfg.force else "the same command"
-        checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, lease, again)
-        about |= results.facts(data, model.parameter_counts(), checkpoint.resumed_at)
-        try:
-            outcome = fit(
-                model,
-                data.train,
-                data.dev,
-                task=cfg.task,
-                cfg=cfg.train,
-                optimizer=cfg.optimizer,
-                seed=cfg.seed,
-                observer=_Watch(folder, lease, tracker, progress),
-                log_every=cfg.tracking.log_every,
-                keeper=checkpoint,
-            )
-            lease.check()
-            if cfg.save_model:
-                with results.writing(folder.model):
-                    saved.save(model, cfg, blueprint.folder, folder.model)
-            folder.write_predictions(results.predictions(data.dev, outcome))
-            result = results.completed(about, outcome, checkpoint.seconds["setup"], checkpoint.seconds["total"])
-            folder.write_result(result)
-            folder.drop_checkpoint()
-        except Exception as error:
-            tracker.summary(results.failed(about, error))
-            raise
-        tracker.summary(result)
-    return result
-
-
-def _tracked(cfg: Config, key: str, train_rows: int) -> AbstractContextManager["Tracker"]:
-    """Open the run's W&B mirror, with what W&B sorts runs by beside the config.
-
-    These labels get a key of their own: in a W&B sweep over a group, `task` in W&B's config is only the group's choice.
-    """
-    from glue_pool.tracking import track
-
-    labels = {
-        "task": cfg.task.name,
-        "method": cfg.method,
-        "encoder": results.encoder_name(cfg),
-        "subset": results.subset_name(cfg),
-        "kind": results.kind(cfg),
-    }
-    return track(
-        cfg.tracking,
-        run_key=key,
-        name=_name(cfg),
-        group=f"{cfg.task.name}/{_method(cfg)}",
-        tags=list(labels.values()),
-        config=results.plain(cfg) | {"labels": labels | {"train_rows": train_rows}},
-    )
-
-
-def _name(cfg: Config) -> str:
-    return f"{cfg.task.name} {_method(cfg)} seed={cfg.seed}"
-
-
-def _method(cfg: Config) -> str:
-    return f"{cfg.method} probe" if results.kind(cfg) == "probe" else cfg.method
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Import a new process's libraries without the garbage collector, which would go through them again and again.
-
-    They stay, so it takes no notice of them later either.
-    """
-    if "torch" in sys.modules or not gc.isenabled():  # what has been running may have left garbage
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
-class _Watch:
-    """Hears of the training, and tells the history file, W&B and the person watching."""
-
-    def __init__(self, folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: "Progress") -> None:
-        self.folder, self.lease, self.tracker, self.progress = folder, lease, tracker, progress
-
-    def on_step(self, step: "Step") -> None:
-        self.tracker.step(**vars(step))
-        self.progress.step(step.step, step.loss, step.examples_per_second)
-
-    def on_evaluation(self, evaluation: "Evaluation") -> None:
-        record = evaluation.record()
-        self.lease.check()
-        self.folder.append_history(record)
-        self.tracker.evaluation(record)
-        self.progress.evaluation(evaluation.epoch, evaluation.metrics)
-
-    def on_resume(self, step: int, past: "Sequence[Step | Evaluation]") -> None:
-        for said in past:
-            if (record := getattr(said, "record", None)) is None:
-                self.tracker.step(**vars(said))
-            else:
-                self.folder.append_history(record())
-                self.tracker.evaluation(record())
-        self.progress.resumed(step)
-
-
-def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict[str, Any]:
-    from glue_pool.tracking import in_sweep
-
-    folder.drop_checkpoint()
-    if in_sweep():
-        with _tracked(cfg, folder.key, done["train_rows"]) as tracker:
-            tracker.summary(done)
-    report(cfg, folder, done, "this result was there already; force=true runs it anew")
-    return done
-
-
-def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | None = None) -> None:
-    """Print the small table that a run ends with."""
-    from glue_pool.progress import print_table
-
-    score = result["score"]
-    official = result["splits"][cfg.task.dev_splits[0]]["official"]
-    score_text = "NaN" if score is None else f"{score:.4f}"
-    rows = [
-        ("task", f"{cfg.task.name} ({cfg.data.name} data, {result['train_rows']} train rows)"),
-        ("method", f"{cfg.method} on {results.encoder_name(cfg)}, {result['kind']}, seed {cfg.seed}"),
-        ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
-        ("results", str(folder.path)),
-        ("try next", "the same command with model=bert (BERT's own classifier), pooling=mean or seed=1"),
-    ]
-    if note:
-        rows.insert(0, ("note", note))
-    if not official:
-        rows.append(("mind", "these are not GLUE's official dev rows: no GLUE score"))
-    if result["collapsed"]:
-        rows.append(("mind", "collapsed: every prediction is the same"))
-    print_table(rows)
 
 
 def _exit(error: Exception | str, code: int) -> None:

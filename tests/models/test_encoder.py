@@ -27,9 +27,9 @@ from glue_pool.models import factory, identity, packing
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.packing import Layout, layout
+from glue_pool.pipeline import run
 from glue_pool.results import run_folder
 from glue_pool.schema import Config, EncoderConfig
-from glue_pool.train import run
 
 Save = Callable[..., Path]
 MOST = 38  # tokens that each of these encoders takes: 40 positions, of which RoBERTa's kin use two otherwise

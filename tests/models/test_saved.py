@@ -20,9 +20,10 @@ import local_data
 from conftest import Compose
 from glue_pool.errors import UserError
 from glue_pool.models import identity
+from glue_pool.pipeline import run
 from glue_pool.results import run_folder
 from glue_pool.schema import Config, EncoderConfig
-from glue_pool.train import main, run
+from glue_pool.train import main
 
 MINILM = identity.locate(EncoderConfig(name="minilm_l6"))
 KEYS = (

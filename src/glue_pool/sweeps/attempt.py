@@ -1,4 +1,4 @@
-"""What every launcher lets a process do: take a run's config through `glue_pool.train.run` and say how it ended."""
+"""What every launcher lets a process do: take a run's config through `glue_pool.pipeline.run` and say how it ended."""
 
 import logging
 import sys
@@ -28,7 +28,7 @@ class Ending:
 
 def attempt(config: Mapping[str, Any]) -> Ending:
     """Carry out a run, given its config as plain data; whatever it prints goes to stdout."""
-    from glue_pool.train import run
+    from glue_pool.pipeline import run
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
