@@ -131,7 +131,7 @@ def cls(job: Job) -> dict[str, Any]:
     return _glue_pool(job, "model=bert")
 
 
-def max_seq_mha(job: Job) -> dict[str, Any]:
+def maxpool(job: Job) -> dict[str, Any]:
     """glue_pool with MaxPoolBERT's head."""
     return _glue_pool(job, "model=maxpool")
 
@@ -260,7 +260,7 @@ def second_run(job: Job) -> dict[str, Any]:
 
 
 CONTENDERS: Mapping[str, Callable[[Job], dict[str, Any]]] = {
-    f.__name__: f for f in (trainer, tuned_trainer, cls, max_seq_mha, gemm, first_step, second_run)
+    f.__name__: f for f in (trainer, tuned_trainer, cls, maxpool, gemm, first_step, second_run)
 }
 
 
@@ -409,16 +409,16 @@ def figures(measured: Mapping[str, list[dict[str, Any]]], tasks: Sequence[str]) 
     def share(task: str, run: dict[str, Any], limit: dict[str, Any]) -> float:
         return float(100 * run["train"][task] * limit["needed"][task] / limit["rate"][task])
 
-    for name in ("trainer", "tuned_trainer", "cls", "max_seq_mha"):
+    for name in ("trainer", "tuned_trainer", "cls", "maxpool"):
         by_task(f"{name}: training examples/s", 1, lambda task, a: float(a["train"][task]), name)
     for other in ("trainer", "tuned_trainer"):
         by_task(f"cls v {other}", 2, ratio("train"), "cls", other)
-    by_task("max_seq_mha step v cls step", 3, ratio("train"), "cls", "max_seq_mha")
+    by_task("maxpool step v cls step", 3, ratio("train"), "cls", "maxpool")
     by_task("dev evaluation v tuned_trainer", 2, ratio("evaluate"), "cls", "tuned_trainer")
     by_task("bf16 GEMM rate, GFLOP/s", 0, lambda task, a: float(a["rate"][task] / 1e9), "gemm")
-    for name in ("cls", "max_seq_mha"):
+    for name in ("cls", "maxpool"):
         by_task(f"{name}: % of that rate", 0, share, name, "gemm")
-    for name in ("trainer", "tuned_trainer", "cls", "max_seq_mha"):
+    for name in ("trainer", "tuned_trainer", "cls", "maxpool"):
         once(f"{name}: peak memory, MB", 0, lambda a: a["peak_memory_bytes"] / 1e6, name)
     once("new process to first step, s", 2, lambda a: a["seconds"], "first_step")
     once("second run of 100 rows, beside its training and evaluation, s", 2, lambda a: a["seconds"], "second_run")

@@ -19,6 +19,12 @@ from glue_pool.train import CONF
 Compose = Callable[..., Config]
 LONGEST = ("test_kill.py", "test_sweeps.py", "test_train.py")
 
+
+def choices(group: str) -> list[str]:
+    """The choices of a group that are no other name of another one."""
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml") if "\nname: " in f"\n{file.read_text()}")
+
+
 settings.register_profile("patient", settings(deadline=None))  # a first example may import scikit-learn
 settings.load_profile("patient")
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from glue_pool import metrics, results, schema
+from glue_pool import keys, metrics, results, schema
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
 from glue_pool.train import CONF
@@ -40,7 +40,7 @@ class Drawn:
     def write(self, root: Path) -> Path:
         """Write the run's folder and return it."""
         cfg = replace(config(self.overrides), seed=self.seed, output_root=str(root))
-        key = results.run_key(cfg, data_id="drawn", encoder_id=cfg.encoder.name)
+        key = keys.run_key(cfg, data_id="drawn", encoder_id=cfg.encoder.name)
         folder = results.run_folder(cfg, key)
         about = results.describe(cfg, key)
         if self.error:
@@ -147,7 +147,7 @@ def _manifest(key: str, cfg: Config, splits: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-GAINS = {"cls_pooler": 0.0, "mean": 0.1, "max_cls": -0.05, "mha": 0.05, "max_seq_mha": 0.3, "mlp_control": 0.0}
+GAINS = {"bert": 0.0, "mean": 0.1, "max_cls": -0.05, "mha": 0.05, "maxpool": 0.3, "mlp_control": 0.0}
 
 
 def grid(
@@ -170,7 +170,7 @@ def example() -> Iterator[Drawn]:
         yield Drawn(("task=rte", "pooling=mha", f"pooling.num_heads={heads}", "subset=n500"), seed, 0.9)
     for seed in range(1, 6):
         yield Drawn(("task=rte", "pooling=mean", "encoder.freeze=true"), seed, 0.5)
-        yield Drawn(("task=rte", "pooling=cls_pooler", "encoder.freeze=true"), seed, 0.3)
+        yield Drawn(("task=rte", "pooling=bert", "encoder.freeze=true"), seed, 0.3)
     yield Drawn(("task=cola", "pooling=mean"), 6, collapsed=True)
     yield Drawn(("task=cola", "pooling=mha"), 6, nan=True)
     yield Drawn(("task=mrpc", "pooling=mha"), 6, error="<b>RuntimeError</b>: out of memory & more")
@@ -180,7 +180,7 @@ def example() -> Iterator[Drawn]:
 def many(runs: int) -> list[Drawn]:
     """Return so many runs, 10,098 at most, of all tasks: up to 1,000 of one subset and 5 seeds, else of 5 and 10."""
     poolings = sorted(file.stem for file in (CONF / "pooling").glob("*.yaml"))
-    methods = ("cls_pooler", *(name for name in poolings if name != "cls_pooler"))
+    methods = ("bert", *(name for name in poolings if name != "bert"))
     if runs <= 1000:
         return list(grid(tuple(DEV_ROWS), methods[: -(-runs // 45)], 5, ("n500",)))[:runs]
     every = list(grid(tuple(DEV_ROWS), methods, 10, ("n100", "n250", "n500", "n1000", "full")))

@@ -21,7 +21,7 @@ import torch
 
 import wandb_file
 from conftest import Compose
-from glue_pool.models.identity import identity, locate
+from glue_pool.models.identity import locate, weights
 from glue_pool.results import RunFolder
 from glue_pool.schema import EncoderConfig
 from glue_pool.train import main
@@ -156,14 +156,14 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("encoder.num_hidden_layers=7", "encoder.num_hidden_layers=7: this encoder has 6 layers"),
         ("encoder.name=", "encoder.name=: is empty"),
         ("encoder.name=/nowhere", "encoder.name=/nowhere: there is no such folder"),
-        ("pooling._target_=no.such", "pooling._target_=no.such: can't be imported (No module named 'no')"),
+        ("pooling._target_=no.such", "pooling._target_=no.such: can't be imported (there is no module 'no')"),
         ("pooling._target_=json.JSONDecoder", "not a glue_pool.models.poolers.Pooler"),
         ("seed=1,2", "seed=1,2: several values are a sweep; put -m before them"),
         ("-m seed=1,abc", "seed=abc: Value 'abc'"),
         ("-m optimizer.lr=1e-5,-1", "optimizer.lr=-1.0: has to be above 0"),
         ("-m task=rte,rtee", "task=rtee: no such task; did you mean 'rte'?"),
         ("-m seed=1,2 tsak=rte", "tsak: no such key"),
-        ("-m pooling=glob(zz*)", "pooling=glob(zz*): matches none of adapool, attention, cls"),
+        ("-m pooling=glob(zz*)", "pooling=glob(zz*): matches none of adapool, attention, bert, cls"),
         ("-m seed=glob(*)", "seed=glob(*): glob() is for groups"),
     ],
 )
@@ -331,8 +331,8 @@ def test_other_config_or_tokenizer_files_are_another_encoder(job: Job, composed:
         encoder_folder(job.folder / "b", **{"config.json": json.dumps(CONFIG | {"layer_norm_eps": 1e-5})}),
         encoder_folder(job.folder / "c", **{"tokenizer_config.json": '{"do_lower_case": false}'}),
     ]
-    assert len({identity(replace(cfg, name=str(folder))) for folder in folders}) == 3
-    assert identity(replace(cfg, name=str(encoder_folder(job.folder / "d")))) == identity(
+    assert len({weights(replace(cfg, name=str(folder))) for folder in folders}) == 3
+    assert weights(replace(cfg, name=str(encoder_folder(job.folder / "d")))) == weights(
         replace(cfg, name=str(folders[0]))
     )
 
@@ -427,9 +427,10 @@ neighbour = disk / "neighbour"
 def fill(leave):
     with open(neighbour, "wb", buffering=0) as file:
         with contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(4096))
-        file.truncate(file.tell() - leave)
+            while True:  # at once: a training may be under way
+                free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+                os.posix_fallocate(file.fileno(), file.seek(0, 2), max(free, 4096))
+        file.truncate(file.seek(0, 2) - leave)
 
 def fill_during_training():
     while not list(disk.rglob("history.jsonl")):
@@ -550,7 +551,7 @@ def test_only_a_whole_completed_result_of_this_very_run_stands_for_it(job: Job) 
     run = RunFolder(file.parent, first["run_key"])
     assert run.read() == first
     for content in (b"", whole[: len(whole) // 2], b"[]", b"\xff", *(json.dumps(first | other).encode() for other in (
-        {"run_key": "0" * 64}, {"schema": 2}
+        {"run_key": "0" * 64}, {"schema": 1}, {"schema": 3}
     ))):  # fmt: skip
         file.write_bytes(content)
         assert run.read() is None

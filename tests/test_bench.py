@@ -20,14 +20,14 @@ def test_the_table_compares_contenders_round_by_round() -> None:
         "trainer": [speeds(10, 1), speeds(5, 1), speeds(20, 1)],
         "tuned_trainer": [speeds(30, 100), speeds(15, 50), speeds(60, 200)],
         "cls": [speeds(50, 200), speeds(25, 100), speeds(90, 400)],
-        "max_seq_mha": [speeds(40, 200), speeds(20, 100), speeds(90, 400)],
+        "maxpool": [speeds(40, 200), speeds(20, 100), speeds(90, 400)],
         "gemm": [{"rate": {"rte": 4e11}, "needed": {"rte": 4e9}, "peak_memory_bytes": 1} for _ in range(3)],
         "second_run": [{"seconds": s, "peak_memory_bytes": 1} for s in (0.5, 0.1, 0.2)],
     }
     lines = bench.table(bench.figures(measured, ["rte"]), ["rte"]).splitlines()
     assert "| cls: training examples/s | 50.0 (25.0 to 90.0) |" in lines
     assert "| cls v trainer | 5.00 (4.50 to 5.00) |" in lines
-    assert "| max_seq_mha step v cls step | 1.250 (1.000 to 1.250) |" in lines
+    assert "| maxpool step v cls step | 1.250 (1.000 to 1.250) |" in lines
     assert "| dev evaluation v tuned_trainer | 2.00 (2.00 to 2.00) |" in lines
     assert "| cls: % of that rate | 50 (25 to 90) |" in lines
     assert "- cls: peak memory, MB: 2000 (2000 to 2000)" in lines

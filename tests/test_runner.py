@@ -24,7 +24,7 @@ from glue_pool.runner import Evaluation, Outcome, Step
 from glue_pool.schema import Config, OptimizerConfig
 from glue_pool.train import CONF
 
-SMALL = ("encoder=minilm_l6", "encoder.num_hidden_layers=2", "pooling=cls_pooler", "train.precision=fp32")
+SMALL = ("encoder=minilm_l6", "encoder.num_hidden_layers=2", "pooling=bert", "train.precision=fp32")
 WORDS = "a few plain words of rather different lengths that make sentences for a test of the loop".split()
 
 
@@ -109,9 +109,7 @@ def plain_bert_losses(cfg: Config, model: Classifier, split: Tokens, steps: int)
 
 
 @pytest.mark.parametrize("batching", ["packed", "padded"])
-def test_cls_pooler_follows_plain_bert_for_sequence_classification_step_by_step(
-    composed: Compose, batching: str
-) -> None:
+def test_bert_follows_plain_bert_for_sequence_classification_step_by_step(composed: Compose, batching: str) -> None:
     cfg = composed(
         *SMALL,
         "encoder.dropout=0",
@@ -132,13 +130,13 @@ def test_cls_pooler_follows_plain_bert_for_sequence_classification_step_by_step(
     assert expected[-1] < expected[0]  # the loop learns, so that following it means something
 
 
-@pytest.mark.parametrize("pooling", ["max_seq_mha", "mean", "scalar_mix"])
+@pytest.mark.parametrize("pooling", ["maxpool", "mean", "scalar_mix"])
 def test_packed_and_padded_batches_train_alike(composed: Compose, pooling: str) -> None:
     losses: list[list[float]] = []
     for batching in ("packed", "padded"):
         heard = Heard()
         options = [f"pooling={pooling}", f"train.batching={batching}", "encoder.dropout=0", "model.dropout=0"]
-        if pooling == "max_seq_mha":
+        if pooling == "maxpool":
             options.append("pooling.k=2")
         train(
             composed(*SMALL[:2], *options, "train.precision=fp32", "train.epochs=1", "train.batch_size=8"),

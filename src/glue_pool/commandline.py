@@ -86,7 +86,7 @@ def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str,
     for folder in folders:
         for file in folder.glob("*/*.yaml"):
             options.setdefault(file.parent.name, []).append(file.stem)
-    needed = {section.name for section in fields(Config)}
+    needed = {section.name for section in fields(Config)} - {"model"}  # a shorthand
     for override in overrides:
         group = override.key_or_group
         files = sorted(options.get(group, ()))

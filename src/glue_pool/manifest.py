@@ -42,6 +42,7 @@ def manifest(cfg: Config, key: str, blueprint: Blueprint, data: TaskData) -> dic
         "batching": "packed" if blueprint.packed else "padded",
         "encoder": {
             "name": cfg.encoder.name,
+            "weights": blueprint.weights,
             "identity": blueprint.identity,
             "model_type": blueprint.encoder_config.model_type,
         },

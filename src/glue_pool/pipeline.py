@@ -211,10 +211,14 @@ def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | N
         ("method", f"{cfg.method} on {results.encoder_name(cfg)}, {result['kind']}, seed {cfg.seed}"),
         ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
         ("results", str(folder.path)),
-        ("try next", "the same command with model=bert (BERT's own classifier), pooling=mean or seed=1"),
+        ("try next", "the same command with pooling=bert (BERT's own classifier), pooling=mean or seed=1"),
     ]
     if note:
         rows.insert(0, ("note", note))
+    if cfg.model.name not in (None, cfg.pooling["name"]):
+        rows.append(
+            ("mind", f"pooling={cfg.pooling['name']} took the place of model={cfg.model.name}, and names the run")
+        )
     if not official:
         rows.append(("mind", "these are not GLUE's official dev rows: no GLUE score"))
     if result["collapsed"]:

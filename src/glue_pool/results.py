@@ -7,7 +7,6 @@ checkpoint.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -24,6 +23,7 @@ import numpy as np
 
 from glue_pool.disk import check_room
 from glue_pool.errors import NotWritten, UserError
+from glue_pool.keys import SCHEMA, run_key
 
 if TYPE_CHECKING:
     from glue_pool.data.load import TaskData
@@ -31,31 +31,12 @@ if TYPE_CHECKING:
     from glue_pool.runner import Outcome
     from glue_pool.schema import Config
 
-SCHEMA = 1
 RESULT_BYTES = 4_000_000  # room for predictions, history and W&B's file
-# what cannot change the numbers, and so is not in a run's key
-NOT_IN_KEY = {
-    "": ("checkpoint", "tracking", "output_root", "force", "save_model", "dry_run"),
-    "data": ("dir", "cache_dir"),
-    "train": ("threads", "device"),
-    "encoder": ("name", "revision", "cache_layers"),  # the identity stands for the first two
-}
 
 
 def plain(cfg: Config) -> dict[str, Any]:
     """Return the resolved config as plain data."""
     return asdict(cfg)
-
-
-def run_key(cfg: Config, *, data_id: str, encoder_id: str) -> str:
-    """Return the hash of everything that can change a run's numbers: the config, the data, the encoder's weights."""
-    content = plain(cfg)
-    for section, names in NOT_IN_KEY.items():
-        for name in names:
-            (content[section] if section else content).pop(name)
-    content["data"]["identity"] = data_id
-    content["encoder"]["identity"] = encoder_id
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def subset_name(cfg: Config) -> str:
@@ -210,7 +191,7 @@ def find(cfg: Config) -> RunFolder:
     from glue_pool.models import identity
 
     data_id = sources.content_id(cfg.data, cfg.task)
-    return run_folder(cfg, run_key(cfg, data_id=data_id, encoder_id=identity.identity(cfg.encoder)))
+    return run_folder(cfg, run_key(cfg, data_id=data_id, encoder_id=identity.identity(cfg)))
 
 
 def run_folder(cfg: Config, key: str) -> RunFolder:
@@ -273,7 +254,6 @@ def describe(cfg: Config, key: str) -> dict[str, Any]:
         "run_key": key,
         "status": None,
         "task": cfg.task.name,
-        "model": cfg.model.name,
         "pooling": cfg.pooling["name"],
         "method": cfg.method,
         "encoder": encoder_name(cfg),

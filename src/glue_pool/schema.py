@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import math
 import operator
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,17 +19,27 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glue_pool.errors import UserError
 
+NOT_GIVEN: Any = object()
+NAME = re.compile(r"\w[\w.-]*")  # of a component: method names join several by +
+
 
 def key(
     default: Any = MISSING,
     *,
+    in_key: bool = True,
+    neutral: Any = NOT_GIVEN,
     choices: Sequence[str] | None = None,
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """A config key with its default and the values it may take; null is allowed where the type allows it."""
+    """A config key with its default and the values it may take; null is allowed where the type allows it.
+
+    in_key: whether the value can change a run's numbers, and so is in the run's key. neutral: of a key that came after
+    results were written without it, the value that changes nothing: it is in no run's key, and results without it have
+    it. The default is another thing, and may change.
+    """
     limits = {
         "choices": choices,
         "at_least": at_least,
@@ -36,7 +47,9 @@ def key(
         "at_most": at_most,
         "below": below,
     }
-    metadata = {name: limit for name, limit in limits.items() if limit is not None}
+    metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None} | {"in_key": in_key}
+    if neutral is not NOT_GIVEN:
+        metadata["neutral"] = neutral
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -46,7 +59,7 @@ def key(
 class TaskConfig:
     """One GLUE task: what its rows look like and how it is scored."""
 
-    name: str = key()
+    name: str = key(in_key=False)  # the data's identity has what depends on it
     """The task's name: that of its folder, its hub configuration and its results."""
     columns: list[str] = key([])
     """The text columns: one for single sentences, two for pairs."""
@@ -62,13 +75,13 @@ class TaskConfig:
     """The split to train on."""
     dev_splits: list[str] = key([])
     """The splits to evaluate; the first carries the score."""
-    test_splits: list[str] = key([])
+    test_splits: list[str] = key([], in_key=False)
     """The splits whose labels GLUE's server keeps."""
-    official_rows: dict[str, int] = key({})
+    official_rows: dict[str, int] = key({}, in_key=False)
     """Rows of every official split: a split of another size is reported as not official."""
-    submission: dict[str, str] = key({})
+    submission: dict[str, str] = key({}, in_key=False)
     """The file name that GLUE's server wants for each test split."""
-    default_average: bool = key(True)
+    default_average: bool = key(True, in_key=False)
     """Whether the task counts in the average over tasks (WNLI does not: GLUE FAQ 12)."""
 
     @property
@@ -81,28 +94,28 @@ class TaskConfig:
 class EncoderConfig:
     """The pre-trained encoder whose hidden states are pooled."""
 
-    name: str = key()
+    name: str = key(in_key=False)
     """A Hub name, a local folder (config.json, safetensors, tokenizer) or `minilm_l6`, the packaged encoder."""
-    revision: str | None = key(None)
+    revision: str | None = key(None, in_key=False)
     """Branch, tag or commit of a Hub name; null is the default branch."""
     num_hidden_layers: int | None = key(None, at_least=1)
     """Keep only the lowest layers; null keeps all."""
     dropout: float | None = key(None, at_least=0, below=1)
     """Dropout on hidden states and attention weights; null keeps the encoder's own."""
+    reinit_layers: int = key(0, at_least=0)
+    """How many top layers (and the encoder's pooler) are drawn anew from N(0, 0.02) (Zhang et al. 2021)."""
     freeze: bool = key(False)
     """Train only what comes after the encoder, from a cache of its hidden states: a probe."""
-    cache_layers: int = key(3, at_least=0)
+    cache_layers: int = key(3, at_least=0, in_key=False)
     """A probe's cache holds the tokens of so many top layers, and of those that a pooler reads beside them."""
 
 
 @dataclass
 class ModelConfig:
-    """The method: a pooler together with the classifier that follows it."""
+    """What follows the pooler, and the shorthand that picked one (`model=bert` is `pooling=bert`)."""
 
-    name: str = key()
-    """The method's name in folders and results, as long as its own pooler is used."""
-    pooling: str = key()
-    """The pooler that this name stands for; with another one the run goes by the pooler's name."""
+    name: str | None = key(None, in_key=False)
+    """The pooler that `model=…` picked; `pooling=…` on the command line wins, and names the run."""
     dropout: float = key(0.1, at_least=0, below=1)
     """Dropout between the pooled vector and the linear classifier."""
 
@@ -119,23 +132,23 @@ class SubsetConfig:
 
 @dataclass
 class DataConfig:
-    """Where the rows come from."""
+    """Where the rows come from; what they are is in a run's key (`data.sources.content_id`)."""
 
-    name: str = key(choices=["hub", "local", "synthetic"])
+    name: str = key(choices=["hub", "local", "synthetic"], in_key=False)
     """`hub` downloads, `local` reads a folder, `synthetic` generates."""
-    path: str = key("nyu-mll/glue")
+    path: str = key("nyu-mll/glue", in_key=False)
     """The hub data set."""
-    revision: str | None = key(None)
+    revision: str | None = key(None, in_key=False)
     """Branch, tag or commit of the hub data set; null is the default branch."""
-    dir: str | None = key(None)
+    dir: str | None = key(None, in_key=False)
     """The local folder, laid out as <task>/<split>.parquet."""
-    cache_dir: str = key()
+    cache_dir: str = key(in_key=False)
     """Where tokenised splits are kept, keyed by content; processes may share it."""
-    train_rows: int = key(2000, at_least=1)
+    train_rows: int = key(2000, at_least=1, in_key=False)
     """Synthetic train rows."""
-    dev_rows: int = key(400, at_least=1)
+    dev_rows: int = key(400, at_least=1, in_key=False)
     """Synthetic rows of each dev split."""
-    seed: int = key(0, at_least=0)
+    seed: int = key(0, at_least=0, in_key=False)
     """Which synthetic rows."""
 
 
@@ -143,8 +156,8 @@ class DataConfig:
 class OptimizerConfig:
     """AdamW (with bias correction) and its schedule."""
 
-    name: str = key()
-    """The recipe's name."""
+    name: str = key(in_key=False)
+    """The settings' name."""
     lr: float = key(2e-5, above=0)
     """Peak learning rate."""
     weight_decay: float = key(0.01, at_least=0)
@@ -163,8 +176,6 @@ class OptimizerConfig:
     """Gradients are clipped to this global norm; null leaves them."""
     layer_decay: float = key(1.0, above=0, at_most=1)
     """Learning-rate factor a layer, from the head down (Zhang et al. 2021 use 0.95); 1 is the same rate for all."""
-    reinit_layers: int = key(0, at_least=0)
-    """How many top layers (and the encoder's pooler) are drawn anew from N(0, 0.02) (Zhang et al. 2021)."""
 
 
 @dataclass
@@ -193,9 +204,9 @@ class TrainConfig:
     """Where padded batches are padded."""
     shuffle: bool = key(True)
     """Draw the order of the train rows anew each epoch; false keeps theirs."""
-    device: str = key("auto", choices=["auto", "cpu", "cuda"])
+    device: str = key("auto", choices=["auto", "cpu", "cuda"], in_key=False)
     """auto is cuda where there is one."""
-    threads: int | None = key(None, at_least=1)
+    threads: int | None = key(None, at_least=1, in_key=False)
     """CPU threads; null leaves it to torch."""
 
     def steps(self, rows: int) -> int:
@@ -217,9 +228,9 @@ class TrainConfig:
 class CheckpointConfig:
     """How much work a run may lose if it is killed; SIGTERM, SIGUSR2 and Ctrl-C lose none."""
 
-    minutes: float | None = key(5.0, above=0)
+    minutes: float | None = key(5.0, above=0, in_key=False)
     """One is written after so many minutes without; null leaves it to the ends of epochs and evaluations."""
-    min_seconds: float = key(20.0, at_least=0)
+    min_seconds: float = key(20.0, at_least=0, in_key=False)
     """The end of an epoch or an evaluation leaves one unless less work than this would be lost without it."""
 
 
@@ -227,17 +238,17 @@ class CheckpointConfig:
 class TrackingConfig:
     """The W&B mirror of a run."""
 
-    mode: str = key("offline", choices=["offline", "online", "none"])
+    mode: str = key("offline", choices=["offline", "online", "none"], in_key=False)
     """offline writes files that `wandb sync` can upload later."""
-    project: str = key("glue_pool")
+    project: str = key("glue_pool", in_key=False)
     """The W&B project; a W&B sweep has its own."""
-    entity: str | None = key(None)
+    entity: str | None = key(None, in_key=False)
     """The W&B user or team; null is one's default; a W&B sweep has its own."""
-    dir: str = key()
+    dir: str = key(in_key=False)
     """The folder in which W&B makes its own `wandb` folder."""
-    tags: list[str] = key([])
+    tags: list[str] = key([], in_key=False)
     """Tags beside the run's own (task, method, encoder, subset)."""
-    log_every: int = key(10, at_least=1)
+    log_every: int = key(10, at_least=1, in_key=False)
     """Optimizer steps between two logged training losses."""
 
 
@@ -258,20 +269,19 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = key(0, at_least=0)
     """The training seed: initialisation, data order and dropout each get a stream of their own from it."""
-    output_root: str = key()
+    output_root: str = key(in_key=False)
     """Where results go."""
-    force: bool = key(False)
+    force: bool = key(False, in_key=False)
     """Run anew even if the result is there."""
-    dry_run: bool = key(False)
+    dry_run: bool = key(False, in_key=False)
     """Say what would run, what is there already and how long it would take; run nothing."""
-    save_model: bool = key(False)
+    save_model: bool = key(False, in_key=False)
     """Keep the trained model beside the result."""
 
     @property
     def method(self) -> str:
-        """What a run is called: its model, or its pooler where the model's own was replaced."""
-        pooling = str(self.pooling["name"])
-        return self.model.name if pooling == self.model.pooling else pooling
+        """What a run is called, in folders, tables and W&B: its pooler."""
+        return str(self.pooling["name"])
 
 
 def nearest(word: str, words: Sequence[str]) -> str:
@@ -292,6 +302,8 @@ def check(composed: DictConfig) -> Config:
     for required in ("name", "_target_", "tanh"):
         if not config.pooling.get(required):
             raise UserError(f"pooling.{required} is missing or empty: a pooling file has name, _target_ and tanh")
+    if not NAME.fullmatch(name := str(config.pooling["name"])):
+        raise UserError(f"pooling.name={name}: names folders and methods; it takes letters, digits, `_`, `-` and `.`")
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
     return config
 

@@ -144,7 +144,7 @@ def logits_and_gradients(model: Classifier, arranged: Layout) -> tuple[Tensor, d
 
 
 @packed_families
-@pytest.mark.parametrize("pooling", ["max_seq_mha", "layer_attention"])  # reads tokens; reads [CLS], every layer
+@pytest.mark.parametrize("pooling", ["maxpool", "layer_attention"])  # reads tokens; reads [CLS], every layer
 def test_packed_equals_padded_on_either_side(using: Compose, save: Save, family: str, pooling: str) -> None:
     results = []
     for batching in ("packed", "padded"):
@@ -299,7 +299,7 @@ def changed(cfg: Config, other: Config) -> set[str]:
 
 def test_reinitialising_changes_the_top_layers_and_the_pooler_only(composed: Compose) -> None:
     minilm = ["encoder=minilm_l6", "encoder.num_hidden_layers=3", "model=bert"]
-    plain, anew = composed(*minilm), composed(*minilm, "optimizer.reinit_layers=2")
+    plain, anew = composed(*minilm), composed(*minilm, "encoder.reinit_layers=2")
     model = build(anew)
     tops = ("encoder.backbone.encoder.layer.1.", "encoder.backbone.encoder.layer.2.", "tanh.")
     redrawn = {name for name, _ in model.named_parameters() if name.startswith(tops)}
@@ -312,13 +312,13 @@ def test_reinitialising_changes_the_top_layers_and_the_pooler_only(composed: Com
         else:
             assert (parameter == ("LayerNorm.weight" in name)).all(), name
     assert changed(anew, anew) == set()
-    another_seed = composed(*minilm, "optimizer.reinit_layers=2", "seed=1")
+    another_seed = composed(*minilm, "encoder.reinit_layers=2", "seed=1")
     assert changed(anew, another_seed) == {
         name for name in redrawn if name.endswith("weight") and "Norm" not in name
     } | {"output.weight"}
 
 
-@pytest.mark.parametrize("key", ["optimizer.reinit_layers=1", "optimizer.layer_decay=0.9"])
+@pytest.mark.parametrize("key", ["encoder.reinit_layers=1", "optimizer.layer_decay=0.9"])
 def test_layers_that_share_their_weights_take_no_edit_of_their_own(using: Compose, save: Save, key: str) -> None:
     with pytest.raises(UserError, match="the layers of this albert encoder can't be told apart"):
         factory.plan(using(save("albert"), key))

@@ -5,7 +5,6 @@ import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,15 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from conftest import choices
 from glue_pool.errors import UserError
 from glue_pool.models import poolers
 from glue_pool.models.poolers import Pooler
+from glue_pool.train import CONF
 
 Options = dict[str, Any]
-YAMLS = {
-    path.stem: dict(OmegaConf.load(path))
-    for path in sorted((Path(__file__).parents[2] / "conf" / "pooling").glob("*.yaml"))
-}
-MHA_FAMILY = ["mha", "max_seq_mha", "mean_seq_mha", "sum_seq_mha"]
+YAMLS = {name: dict(OmegaConf.load(CONF / "pooling" / f"{name}.yaml")) for name in choices("pooling")}
+MHA_FAMILY = ["mha", "maxpool", "mean_seq_mha", "sum_seq_mha"]
 
 
 def pooler_class(name: str) -> type[Pooler]:
@@ -225,7 +223,7 @@ def total(vectors: list[Array]) -> Array:
 
 FORMULAS: dict[str, Callable[[Parameters, Layers, Options], Array]] = {
     "cls": lambda w, x, o: x[-1][0],
-    "cls_pooler": lambda w, x, o: x[-1][0],
+    "bert": lambda w, x, o: x[-1][0],
     "mean": lambda w, x, o: average(x[-1]),
     "max": lambda w, x, o: largest(x[-1]),
     "mean_max": lambda w, x, o: np.concatenate([average(x[-1]), largest(x[-1])]),
@@ -240,7 +238,7 @@ FORMULAS: dict[str, Callable[[Parameters, Layers, Options], Array]] = {
     "layer_attention": layer_attention,
     "max_cls": lambda w, x, o: largest([layer[0] for layer in x[-o["k"] :]]),
     "mha": lambda w, x, o: seq_mha(largest, w, x, o),
-    "max_seq_mha": lambda w, x, o: seq_mha(largest, w, x, o),
+    "maxpool": lambda w, x, o: seq_mha(largest, w, x, o),
     "mean_seq_mha": lambda w, x, o: seq_mha(average, w, x, o),
     "sum_seq_mha": lambda w, x, o: seq_mha(total, w, x, o),
     "max_seq_mean": lambda w, x, o: average(each_token(largest, x[-o["k"] :])),
@@ -308,7 +306,7 @@ def test_gradients_reach_every_parameter(name: str, seed: int) -> None:
 
 def test_poolers_of_cls_vectors_say_so() -> None:
     layers = {"max_cls", "mean_cls", "concat_cls", "scalar_mix", "layer_lstm", "layer_attention"}
-    assert {"cls", "cls_pooler", "mlp_control"} | layers <= set(CLS_READERS)
+    assert {"cls", "bert", "mlp_control"} | layers <= set(CLS_READERS)
 
 
 @pytest.mark.parametrize("name", CLS_READERS)
@@ -329,7 +327,7 @@ def test_poolers_that_read_cls_need_nothing_else(name: str) -> None:
 def test_yaml_holds_exactly_the_keywords_of_the_class_at_their_defaults(name: str) -> None:
     config = dict(YAMLS[name])
     assert config.pop("name") == name
-    assert config.pop("tanh") == ("pretrained" if name == "cls_pooler" else "none")
+    assert config.pop("tanh") == ("pretrained" if name == "bert" else "none")
     del config["_target_"]
     assert config == keywords(name)
     assert {k: type(v) for k, v in config.items()} == {k: type(v) for k, v in keywords(name).items()}
@@ -444,7 +442,7 @@ def test_single_query_attention_is_multihead_attention(bias: bool, dropout: floa
     check()
 
 
-@pytest.mark.parametrize("name", ["max_seq_mha", "mean_seq_mha", "sum_seq_mha"])
+@pytest.mark.parametrize("name", ["maxpool", "mean_seq_mha", "sum_seq_mha"])
 def test_seq_mha_over_one_layer_is_mha(name: str) -> None:
     mha, seq = build("mha", 16, 4), build(name, 16, 4, k=1)
     seq.load_state_dict(mha.state_dict())

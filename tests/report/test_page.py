@@ -35,11 +35,11 @@ def made(root: Path, drawn: Iterator[Drawn]) -> Payload:
     for run in drawn:
         run.write(root)
     found = study(*scan([root]))
-    return payload_of(found, tables(found, list(found.tasks)), "cls_pooler", list(found.tasks))
+    return payload_of(found, tables(found, list(found.tasks)), "bert", list(found.tasks))
 
 
 def example() -> Iterator[Drawn]:
-    yield from grid(("mrpc", "rte", "wnli"), ("cls_pooler", "max_seq_mha", "mean"), 3, ("n100", "full"))
+    yield from grid(("mrpc", "rte", "wnli"), ("bert", "maxpool", "mean"), 3, ("n100", "full"))
     for k in (1, 2, 4):
         yield from (Drawn(("task=rte", "pooling=max_cls", f"pooling.k={k}"), seed, 0.9 + k / 10) for seed in (1, 2))
     for heads in (1, 8):
@@ -185,7 +185,7 @@ def test_means_are_the_payloads_in_every_subset(view: Page, payload: Payload) ->
         shown = rows(view, "#overview table")
         columns = heads(view, "#overview table")
         for label, cell in cells_of(payload, subset, "mrpc").items():
-            name = f"{label}baseline" if label == "cls_pooler" else label
+            name = f"{label}baseline" if label == "bert" else label
             text = shown[name][next(i for i, head in enumerate(columns) if head.startswith("mrpc"))]
             assert numbers(text)[:3] == [round(cell["mean"], 2), round(cell["std"], 2), cell["n"]]
     assert "1c" in shown["mean"][0]
@@ -206,7 +206,7 @@ def test_a_comparison_the_other_way_is_turned_round(view: Page, payload: Payload
     table = "#task-rte .body details .scroll:nth-of-type(2) table"
     shown, columns = rows(view, table), heads(view, table)
     found = [of for of in comparisons_of(payload, "all rows") if of["task"] == "rte" and of["method"] == "mean"]
-    assert any(of["baseline"] == "cls_pooler" for of in found)
+    assert any(of["baseline"] == "bert" for of in found)
     for of in found:
         cells = dict(zip(columns, shown[of["baseline"]], strict=True))
         assert numbers(cells["difference"]) == [round(-of["estimate"], 2)]
@@ -230,7 +230,7 @@ def test_p_is_corrected_for_the_tasks_that_are_shown(view: Page, payload: Payloa
         found = {
             of["task"]: of["p"]
             for of in comparisons_of(payload, "all rows")
-            if (of["baseline"], of["method"]) == ("cls_pooler", "maxpool") and of["task"] in tasks
+            if (of["baseline"], of["method"]) == ("bert", "maxpool") and of["task"] in tasks
         }
         assert list(found) == tasks
         for task, p in zip(found, stats.holm(np.array(list(found.values()))), strict=True):
@@ -257,7 +257,7 @@ def test_the_average_leaves_wnli_out_and_has_an_interval_only_of_all_its_tasks(v
     whole = view.evaluate("verdicts(view.rows.find(row => row.label === 'mean'))[AVERAGE]")
     found = next(
         of for of in comparisons_of(payload, "100 rows")
-        if (of["task"], of["baseline"], of["method"]) == (AVERAGE, "cls_pooler", "mean")
+        if (of["task"], of["baseline"], of["method"]) == (AVERAGE, "bert", "mean")
     )  # fmt: skip
     assert (whole["estimate"], whole["low"], whole["adjusted"]) == (found["estimate"], found["low"], found["p"])
     view.locator("#tasks input[value=mrpc]").uncheck()

@@ -25,7 +25,7 @@ from glue_pool.report.verdicts import tables
 from run_folders import Drawn, grid
 
 Printed = pytest.CaptureFixture[str]
-METHODS = ("cls_pooler", "mean", "max_seq_mha")
+METHODS = ("bert", "mean", "maxpool")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def points(root: Path, task: str, method: str) -> list[float]:
     return [100 * float(str(r["score"])) for r in of]
 
 
-@pytest.mark.parametrize(("task", "method"), [("rte", "cls_pooler"), ("rte", "mean"), ("stsb", "maxpool")])
+@pytest.mark.parametrize(("task", "method"), [("rte", "bert"), ("rte", "mean"), ("stsb", "maxpool")])
 def test_the_terminal_shows_mean_and_spread_of_the_results(root: Path, capsys: Printed, task: str, method: str) -> None:
     main([str(root), "--tasks", task])
     scores = points(root, task, method)
@@ -68,14 +68,14 @@ def test_a_clear_gain_is_marked_and_the_notes_say_what_to_mind(root: Path, capsy
     assert re.search(r"maxpool .*▲", printed)
     assert "average of 2" in printed  # without WNLI
     assert "mean: 1 of 6 runs collapsed" in printed
-    assert "cls_pooler lacks seed 6" in printed
+    assert "bert lacks seed 6" in printed
     assert "failed: RuntimeError: 100 % & more_of_it" in printed
 
 
 def test_another_baseline_turns_the_marks_round(root: Path, capsys: Printed) -> None:
     main([str(root), "--baseline", "maxpool", "--tasks", "stsb"])
     printed = capsys.readouterr().out
-    assert re.search(r"cls_pooler .*▼", printed)
+    assert re.search(r"bert .*▼", printed)
     assert "worse than maxpool" in printed
 
 
@@ -110,18 +110,17 @@ def test_the_tex_is_booktabs_with_as_many_cells_in_every_line(report: Path) -> N
         lines = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert {len(re.split(r"(?<!\\)&", line)) for line in lines} == {len(columns)}
         assert all(rule in body for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
-    assert r"cls\_pooler" in text
     assert not re.search(r"(?<!\\)[_#]|(?<!\\)%", re.sub(r"^% .*", "", text, flags=re.MULTILINE))
     assert "% mind: rte, all rows (minilm_l6, fine-tuned): mean: 1 of 6 runs collapsed" in text
 
 
 def test_the_tex_counts_only_runs_with_a_score(tmp_path: Path) -> None:
-    for run in [*grid(("cola",), ("cls_pooler",), 3), *grid(("cola",), ("mean",), 2)]:
+    for run in [*grid(("cola",), ("bert",), 3), *grid(("cola",), ("mean",), 2)]:
         run.write(tmp_path)
     Drawn(("task=cola", "pooling=mean"), 3, nan=True).write(tmp_path)
     main([str(tmp_path)])
     scores, differences = (tmp_path / "report" / "tables.tex").read_text().split(r"\begin{table}")[1:]
-    assert re.search(r"cls\\_pooler & .* \(3\)", scores)
+    assert re.search(r"bert & .* \(3\)", scores)
     assert re.search(r"mean & .* \(2, 1f\)", scores)
     assert "over 2 paired seeds" in differences
 
@@ -202,7 +201,7 @@ JUNK = st.sampled_from([None, "", "x", -1, 1e300, True, [], {}, [None], {"a": 1}
 @pytest.fixture(scope="module")
 def four_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("four")
-    for run in grid(("rte",), ("cls_pooler", "mean"), 2):
+    for run in grid(("rte",), ("bert", "mean"), 2):
         run.write(root)
     return root
 
@@ -227,10 +226,10 @@ def reported(root: Path) -> None:
     """Everything that a report writes, not written."""
     found = study(*scan([root]))
     compared = tables(found, ["rte"])
-    terminal.show(found, compared, "cls_pooler", ["rte"], io.StringIO())
+    terminal.show(found, compared, "bert", ["rte"], io.StringIO())
     assert files.scores_csv(found)
-    assert latex.tables_tex(compared, found.notes, "cls_pooler", ["rte"])
-    assert page.html(payload(found, compared, "cls_pooler", ["rte"]))
+    assert latex.tables_tex(compared, found.notes, "bert", ["rte"])
+    assert page.html(payload(found, compared, "bert", ["rte"]))
 
 
 def nodes(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

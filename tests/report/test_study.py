@@ -56,7 +56,7 @@ def test_runs_that_differ_in_their_seed_alone_are_one_cell(made: Make) -> None:
         ),
         (
             Drawn((*RTE, "pooling._target_=glue_pool.models.poolers.Max"), 2),
-            ["mean _target_=glue_pool.models.poolers.Max", "mean _target_=glue_pool.models.poolers.Mean"],
+            ["mean _target_=Max", "mean _target_=Mean"],
         ),
         (
             Drawn(RTE, 2, manifest={"data": {"source": "hub", "fingerprints": {"train": "c" * 64}}}),
@@ -105,7 +105,7 @@ def test_what_a_reader_has_to_mind_is_said(made: Make, run: Drawn, said: str) ->
 
 
 def test_nothing_is_said_of_sound_runs(made: Make) -> None:
-    found = made(*grid(("rte", "cola"), ("cls_pooler", "mean"), 2))
+    found = made(*grid(("rte", "cola"), ("bert", "mean"), 2))
     assert (found.notes, found.left_out) == ([], [])
 
 
@@ -115,10 +115,10 @@ def table(found: Study) -> Table:
 
 
 def test_a_verdict_is_that_of_the_statistics_on_the_stored_predictions(made: Make) -> None:
-    found = made(*grid(("rte", "mrpc"), ("cls_pooler", "max_seq_mha"), 5))
+    found = made(*grid(("rte", "mrpc"), ("bert", "maxpool"), 5))
     of = table(found)
     baseline, maxpool = of.panel.rows
-    verdicts = of.verdicts("cls_pooler", ["mrpc", "rte"])
+    verdicts = of.verdicts("bert", ["mrpc", "rte"])
     assert {task for row, task in verdicts} == {"mrpc", "rte", AVERAGE}
     raw = np.array([verdicts[maxpool, task].difference.p for task in ("mrpc", "rte")])
     assert [verdicts[maxpool, task].adjusted_p for task in ("mrpc", "rte")] == pytest.approx(stats.holm(raw))
@@ -144,8 +144,8 @@ def test_wnli_is_outside_the_average(made: Make) -> None:
 
 
 def test_a_method_that_lacks_a_task_has_no_average(made: Make) -> None:
-    of = table(made(*grid(("rte", "cola"), ("mean",), 2), *grid(("rte",), ("cls_pooler",), 2)))
-    assert {row.label: of.average_of(row) is None for row in of.panel.rows} == {"cls_pooler": True, "mean": False}
+    of = table(made(*grid(("rte", "cola"), ("mean",), 2), *grid(("rte",), ("bert",), 2)))
+    assert {row.label: of.average_of(row) is None for row in of.panel.rows} == {"bert": True, "mean": False}
 
 
 def test_a_row_is_compared_with_the_baseline_of_its_settings(made: Make) -> None:
@@ -160,9 +160,9 @@ def test_a_row_is_compared_with_the_baseline_of_its_settings(made: Make) -> None
 
 
 def test_a_stray_run_of_the_baseline_takes_no_verdict_away(made: Make) -> None:
-    stray = Drawn(("task=rte", "pooling=cls_pooler", "optimizer.lr=1e-3"))
-    of = table(made(*grid(("rte",), ("cls_pooler", "mean"), 3), stray))
-    (verdict,) = (v for (row, _), v in of.verdicts("cls_pooler", ["rte"]).items() if row.label == "mean")
+    stray = Drawn(("task=rte", "pooling=bert", "optimizer.lr=1e-3"))
+    of = table(made(*grid(("rte",), ("bert", "mean"), 3), stray))
+    (verdict,) = (v for (row, _), v in of.verdicts("bert", ["rte"]).items() if row.label == "mean")
     assert verdict.difference.pairs == 3
 
 

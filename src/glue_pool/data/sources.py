@@ -36,13 +36,13 @@ def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
 def content_id(data: DataConfig, task: TaskConfig) -> str:
     """Identify what `read` would return without reading the rows: part of a run's key.
 
-    A local folder goes by its files' bytes (not by its path), the hub by the revision asked for,
-    generated rows by their sizes and seed.
+    A local folder goes by its files' bytes (not by its path), the hub by the task's name and the revision asked for,
+    generated rows by the task's name, their sizes and seed.
     """
     if data.name == "synthetic":
-        return f"synthetic train_rows={data.train_rows} dev_rows={data.dev_rows} seed={data.seed}"
+        return f"synthetic {task.name} train_rows={data.train_rows} dev_rows={data.dev_rows} seed={data.seed}"
     if data.name == "hub":
-        return f"{data.path}@{data.revision}"
+        return f"{data.path}/{task.name}@{data.revision}"
     digest = hashlib.sha256()
     for files in _local_files(data, task).values():
         digest.update(len(files).to_bytes(8, "little"))

@@ -1,8 +1,6 @@
 """From config to classifier: every module draws its start from a stream of its own."""
 
-import importlib
-import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from glue_pool import components
 from glue_pool.errors import UserError
 from glue_pool.models import encoder as encoders
 from glue_pool.models import identity
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.poolers import Pooler
-from glue_pool.schema import Config, nearest
+from glue_pool.schema import Config
 from glue_pool.seeds import drawing_from
-
-NOT_OPTIONS = ("name", "_target_", "tanh")
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,10 @@ class Blueprint:
 
     folder: Path
     """The encoder's folder."""
+    weights: str
+    """What says which weights these are."""
     identity: str
-    """What says which weights it has."""
+    """What says which encoder this is: its weights, and what is changed in them before training."""
     encoder_config: Any
     """Its transformers config, edits applied."""
     packed: bool
@@ -42,8 +41,8 @@ def plan(cfg: Config) -> Blueprint:
     identity.verify(cfg.encoder, folder)
     config = encoders.read_config(cfg.encoder, folder)
     layers = encoders.num_layers(config)
-    if cfg.optimizer.reinit_layers > layers:
-        raise UserError(f"optimizer.reinit_layers={cfg.optimizer.reinit_layers}: this encoder has {layers} layers")
+    if cfg.encoder.reinit_layers > layers:
+        raise UserError(f"encoder.reinit_layers={cfg.encoder.reinit_layers}: this encoder has {layers} layers")
     packed = encoders.packs(config, cfg.train.batching)
     with torch.device("meta"):
         pooler = build_pooler(cfg.pooling, encoders.width(config), layers)
@@ -52,7 +51,7 @@ def plan(cfg: Config) -> Blueprint:
         raise UserError(
             f"train.max_length={cfg.train.max_length}: this encoder takes at most {encoder.max_tokens} tokens"
         )
-    if cfg.optimizer.reinit_layers or cfg.optimizer.layer_decay < 1:
+    if cfg.encoder.reinit_layers or cfg.optimizer.layer_decay < 1:
         encoder_layers(encoder)
     if cfg.pooling["tanh"] == "pretrained" and encoders.take_pooler(encoder.backbone) is None:
         raise _no_pretrained_pooler(encoder)
@@ -61,15 +60,15 @@ def plan(cfg: Config) -> Blueprint:
             f"pooling.tanh=pretrained: the encoder's pooler takes d={encoders.width(config)}, "
             f"{cfg.pooling['name']} gives {pooler.out_dim}; use none or new"
         )
-    return Blueprint(folder, identity.identity(cfg.encoder), config, packed)
+    return Blueprint(folder, identity.weights(cfg.encoder), identity.identity(cfg), config, packed)
 
 
 def build(cfg: Config, blueprint: Blueprint) -> Classifier:
     """Load the encoder and put a pooler and a classifier on it, drawn from the training seed's own streams."""
     encoder, dense = encoders.load(cfg.encoder, blueprint.folder, blueprint.encoder_config, blueprint.packed)
-    if cfg.optimizer.reinit_layers:
+    if cfg.encoder.reinit_layers:
         with drawing_from(cfg.seed, "reinit"):
-            reinitialise(encoder, cfg.optimizer.reinit_layers, dense)
+            reinitialise(encoder, cfg.encoder.reinit_layers, dense)
     with drawing_from(cfg.seed, "pooler"):
         pooler = build_pooler(cfg.pooling, encoder.d, encoder.num_layers)
         tanh = _tanh_layer(str(cfg.pooling["tanh"]), dense, pooler.out_dim, encoder)
@@ -82,54 +81,10 @@ def build(cfg: Config, blueprint: Blueprint) -> Classifier:
     return model
 
 
-def build_pooler(pooling: Mapping[str, Any], d: int, layers: int) -> Pooler:
-    """Build the pooler that a pooling config names, for an encoder of width d with so many layers.
-
-    Keys that the class does not take, and values of another type than its own, are refused.
-    """
-    cls = _pooler_class(str(pooling["_target_"]))
-    options = {name: value for name, value in pooling.items() if name not in NOT_OPTIONS}
-    accepted = {
-        name: parameter
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    for name, value in options.items():
-        if name not in accepted:
-            keys = list(accepted)
-            raise UserError(
-                f"pooling.{name}: {cls.__name__} has no such key{nearest(name, keys)} "
-                f"(it takes {', '.join(keys) or 'none'})"
-            )
-        options[name] = _typed(f"pooling.{name}", value, accepted[name].annotation)
-    return cls(d, layers, **options)
-
-
-def _pooler_class(target: str) -> type[Pooler]:
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"pooling._target_={target}: can't be imported ({error})") from None
-    if not (isinstance(found, type) and issubclass(found, Pooler)):
-        raise UserError(f"pooling._target_={target}: not a glue_pool.models.poolers.Pooler")
-    return found
-
-
-def _typed(name: str, value: Any, annotation: Any) -> Any:
-    """Return the value as the annotated type takes it: an int may stand for a float, nothing else is converted."""
-    allowed = getattr(annotation, "__args__", (annotation,))
-    if annotation is inspect.Parameter.empty or any(
-        isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-        for kind in allowed
-    ):
-        return value
-    if value in allowed:  # Literal["cls", "mean"]
-        return value
-    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    wanted = " or ".join(getattr(kind, "__name__", str(kind)) for kind in allowed)
-    raise UserError(f"{name}={value}: has to be {wanted}")
+def build_pooler(pooling: Mapping[str, Any], d: int, layers: int, classes: Iterable[type] | None = None) -> Pooler:
+    """Build the pooler that a pooling config names, for an encoder of width d with so many layers."""
+    base: type[Pooler] = Pooler  # type: ignore[type-abstract]
+    return components.build(pooling, base, "pooling", d, layers, beside=("tanh",), classes=classes)
 
 
 def _tanh_layer(tanh: str, dense: nn.Linear | None, d: int, encoder: Encoder) -> nn.Linear | None:
@@ -172,4 +127,6 @@ def encoder_layers(encoder: Encoder) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == encoder.num_layers:
             return module
     kind = encoder.config.model_type
-    raise UserError(f"optimizer.reinit_layers, layer_decay: the layers of this {kind} encoder can't be told apart")
+    raise UserError(
+        f"encoder.reinit_layers, optimizer.layer_decay: the layers of this {kind} encoder can't be told apart"
+    )

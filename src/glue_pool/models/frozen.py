@@ -25,7 +25,7 @@ from glue_pool.schema import Config
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 
 
 def with_features(model: Classifier, data: TaskData, cfg: Config, blueprint: Blueprint) -> TaskData:
@@ -59,8 +59,6 @@ class _Maker:
             blueprint.identity,
             blueprint.folder.name,  # of a Hub encoder: the commit
             blueprint.packed,
-            model.encoder.num_layers,
-            (cfg.optimizer.reinit_layers, cfg.seed) if cfg.optimizer.reinit_layers else None,
             self.precision,
             self.device.type,
             (cfg.train.eval_batch_size, cfg.train.padding_side),  # they may change the last bits

@@ -10,7 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from glue_pool.errors import UserError
-from glue_pool.schema import EncoderConfig
+from glue_pool.keys import keyed
+from glue_pool.schema import Config, EncoderConfig
 
 # encoders that come as a Python package: (package, folder in it, sha256 of its model.safetensors)
 PACKAGED = {
@@ -81,8 +82,26 @@ def _conversion(name: str) -> str | None:
     return next((offer.git_reference for offer in offers), None)
 
 
-def identity(cfg: EncoderConfig) -> str:
-    """Return what says which encoder this is: a checksum for local files, name and revision for the Hub."""
+def identity(cfg: Config) -> str:
+    """Return what says which encoder a run has: its weights, and all that is changed in them before training.
+
+    It stands for the encoder in the run's key, in the cache of hidden states and in a saved model.
+    """
+    return identity_of(cfg, weights(cfg.encoder))
+
+
+def identity_of(cfg: Config, weights_id: str) -> str:
+    """Return the identity of an encoder whose weights are known."""
+    changes = keyed(cfg.encoder)
+    del changes["freeze"]  # how it is trained
+    if cfg.encoder.reinit_layers:
+        changes["seed"] = cfg.seed
+    content = {"weights": weights_id, **changes}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def weights(cfg: EncoderConfig) -> str:
+    """Return what says which weights these are: a checksum for local files, name and revision for the Hub."""
     if cfg.name in PACKAGED:
         return PACKAGED[cfg.name][2]
     folder = Path(cfg.name).expanduser()

@@ -308,7 +308,7 @@ class ScalarMix(Pooler):
 class MaxSeqMean(Pooler):
     """z = masked mean over tokens of M, M_t[j] = max over l = L-k+1..L of H^l_t[j].
 
-    `max_seq_mha` without its MHA: an ablation.
+    `maxpool` without its MHA: an ablation.
     """
 
     def __init__(self, d: int, num_layers: int, *, k: int = 3) -> None:
@@ -372,14 +372,14 @@ class MaxSeqMHA(_SeqMHA):
 
 
 class MeanSeqMHA(_SeqMHA):
-    """`max_seq_mha` with M_t = mean over l = L-k+1..L of H^l_t: an ablation."""
+    """`maxpool` with M_t = mean over l = L-k+1..L of H^l_t: an ablation."""
 
     def fold(self, hidden_states: Sequence[Tensor]) -> Sequence[Tensor]:
         return [reduce(torch.add, hidden_states) / len(hidden_states)]
 
 
 class SumSeqMHA(_SeqMHA):
-    """`max_seq_mha` with M_t = sum over l = L-k+1..L of H^l_t: an ablation."""
+    """`maxpool` with M_t = sum over l = L-k+1..L of H^l_t: an ablation."""
 
     def fold(self, hidden_states: Sequence[Tensor]) -> Sequence[Tensor]:
         return [reduce(torch.add, hidden_states)]

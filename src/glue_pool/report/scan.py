@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from glue_pool.keys import SCHEMA, unkeyed
 from glue_pool.metrics import METRICS
-from glue_pool.results import NOT_IN_KEY, SCHEMA
+from glue_pool.report import earlier
 
 # What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
 SAID_ELSEWHERE = re.compile(
-    r"task\.name$|(subset|data|tracking|checkpoint)\.|model\.(name|pooling)$|pooling\.name$|seed$"
-    r"|train\.(precision|batching)$|"
-    + "|".join(rf"{s + '.' if s else ''}{n}$" for s in NOT_IN_KEY for n in NOT_IN_KEY[s])
+    r"(subset|data)\.|(pooling|recipe|edit)\.name$|seed$|train\.(precision|batching)$|"
+    + "|".join(rf"{re.escape(name)}$" for name in unkeyed() if name != "optimizer.name")
 )
 PARTS = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}  # of a run beside its result
 MESSAGE = 200  # characters of one that are shown
@@ -164,13 +164,15 @@ def _read(folder: Path) -> Run | LeftOut:
         result = json.loads(file.read_bytes())
         if not isinstance(result, dict) or "run_key" not in result:
             return LeftOut(file, "not a result of glue_pool")
-        if result.get("schema") != SCHEMA:
-            return LeftOut(file, f"schema {result.get('schema')}; this version reads {SCHEMA}")
+        schema = result.get("schema")
+        if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+            return LeftOut(file, f"schema {schema}; this version reads 1 to {SCHEMA}")
+        result = earlier.result(result, schema)
         wrong = _wrong(result)
         if wrong:
             return LeftOut(file, f"damaged ({wrong})")
         file = folder / "config.yaml"
-        task, settings = _config(SEED.sub("", file.read_text()))
+        task, settings = _config(SEED.sub("", file.read_text()), schema)
         file = folder / "manifest.json"
         if result["status"] == "failed" and not file.exists():
             return Run(folder, result, {}, task, settings)
@@ -220,9 +222,9 @@ def _huge(value: Any) -> bool:
 
 
 @cache
-def _config(text: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+def _config(text: str, schema: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the task's config and the flat settings; a sweep's configs differ in little but the seed."""
-    content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    content = earlier.config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), schema)
     flat = dict(_flat(content))
     if not isinstance(content["task"]["dev_splits"], list) or not content["task"]["dev_splits"]:
         raise ValueError("task.dev_splits is not a list")
@@ -248,7 +250,7 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
         "device": manifest["hardware"]["device"],
         "torch": manifest["versions"]["torch"],
         "transformers": manifest["versions"]["transformers"],
-        "weights": _short(manifest["encoder"]["identity"]),
+        "weights": _short(manifest["encoder"].get("weights", manifest["encoder"]["identity"])),  # schema 1: no edits
         "data.name": manifest["data"]["source"],
         "data.fingerprint": " ".join(_short(value) for value in fingerprints.values()),
     }

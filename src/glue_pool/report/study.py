@@ -19,11 +19,11 @@ from glue_pool.report.scan import LeftOut, Run
 from glue_pool.stats import Summary
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
-BASELINES = ("cls_pooler", "bert", "cls")  # the first of these that there is, unless the user says
+BASELINES = ("bert", "cls")  # the first of these that there is, unless the user says
 Subset = tuple[int | None, int]
 # rows are named by these, and notes name what differs in them between tasks
 NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
-OWN = ("pooling.", "model.")  # what a method is made of: no reason not to compare it
+OWN = ("pooling.", "model.", "recipe.", "edit.")  # what a method is made of: no reason not to compare it
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,19 @@ def _varying(runs: Iterable[Run]) -> dict[str, list[str]]:
     for (method, _, _), different in cells.items():
         keys[method] |= _differing(list(different.values()))
         variants[method] += [run.settings for run in different.values()]
-    return {method: _fewest(sorted(keys[method], key=_key_order), variants[method]) for method in variants}
+    return {method: _fewest(_telling(keys[method], variants[method]), variants[method]) for method in variants}
+
+
+def _telling(keys: Iterable[str], variants: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Order the keys by how much they tell; a name counts only where what it stands for says the same."""
+    names = {key for key in keys if key.endswith(".name")}
+    rest = [key for key in keys if key not in names]
+    of_rest: dict[str, dict[tuple[Any, ...], set[Any]]] = {name: defaultdict(set) for name in names}
+    for variant in variants:
+        for name, values in of_rest.items():
+            values[tuple(variant.get(key) for key in rest)].add(variant.get(name))
+    telling = [name for name, values in of_rest.items() if all(len(found) == 1 for found in values.values())]
+    return sorted([*telling, *rest], key=_key_order)
 
 
 def _fewest(keys: Sequence[str], variants: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -53,7 +53,7 @@ def carry_out(
     `glue_pool.sweeps.failures`. Raises UserError, before anything runs, if any job's config can't be used.
     """
     runs = plan(loader, config, jobs)
-    unique = list({run.folder.key: run for run in runs}.values())
+    unique = list({run.folder.path: run for run in runs}.values())
     estimate = Estimate.from_folder(Path(config.output_root))
     if config.dry_run:
         dry_run(unique, estimate, launcher.parallel)

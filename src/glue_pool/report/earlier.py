@@ -1,0 +1,68 @@
+"""Configs and results that an earlier version wrote, as this one would have written them.
+
+So runs of one method stay one row of the report, whichever version made them. What came later and is not there has the
+value that changes nothing (`schema.key(neutral=…)`, a component's `added`).
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from glue_pool import components
+from glue_pool.errors import UserError
+from glue_pool.schema import Config
+
+# keys of schema 1 (glue_pool 0.1) that moved, or are gone (None)
+MOVED: dict[str, str | None] = {
+    "optimizer.reinit_layers": "encoder.reinit_layers",
+    "model.name": None,  # it named runs, which go by their pooler now
+    "model.pooling": None,
+}
+RENAMED = {"cls_pooler": "bert", "max_seq_mha": "maxpool"}  # poolers
+
+
+def config(content: dict[str, Any], schema: int) -> dict[str, Any]:
+    """Return a run's config.yaml with today's keys, its components by class."""
+    if schema == 1:
+        content = {name: dict(value) if isinstance(value, dict) else value for name, value in content.items()}
+        for old, new in MOVED.items():
+            section, _, name = old.partition(".")
+            value = content[section].pop(name, None)
+            if new:
+                of, _, name = new.partition(".")
+                content[of][name] = value
+        content["pooling"]["name"] = RENAMED.get(content["pooling"]["name"], content["pooling"]["name"])
+    return _completed(content, Config)
+
+
+def result(content: dict[str, Any], schema: int) -> dict[str, Any]:
+    """Return a run's result.json with today's names."""
+    if schema == 1:
+        names: dict[str, Any] = {
+            name: RENAMED.get(content[name], content[name]) for name in ("pooling", "method") if name in content
+        }
+        return {**content, **names, "recipe": "plain", "edit": "none"}
+    return content
+
+
+def _completed(content: Mapping[str, Any], section: Any) -> dict[str, Any]:
+    found = dict(content)
+    for item in dataclasses.fields(section):
+        if isinstance(item.type, type) and dataclasses.is_dataclass(item.type):
+            found[item.name] = _completed(found.get(item.name, {}), item.type)
+        elif item.name not in found and "neutral" in item.metadata:
+            found[item.name] = item.metadata["neutral"]
+        value = found.get(item.name)
+        if isinstance(value, Mapping) and "_target_" in value:
+            found[item.name] = _component(value, item.name)
+    return found
+
+
+def _component(section: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a component with what was added to it later, its class as a run's key has it."""
+    try:
+        section = components.complete(section, name)
+        target = components.keyed(section, name)["class"]
+    except UserError:  # somebody's own, which is not there any more
+        target = section["_target_"]
+    return {**section, "_target_": target}
