@@ -142,17 +142,7 @@ def _glue_pool(job: Job, *overrides: str) -> dict[str, Any]:
     import numpy as np
 
     from glue_pool.models import factory
-    from glue_pool.runner import fit
-
-    class Nobody:
-        def on_step(self, step: Any) -> None:
-            pass
-
-        def on_evaluation(self, evaluation: Any) -> None:
-            pass
-
-        def on_resume(self, step: int, past: Any) -> None:
-            pass
+    from glue_pool.training.loop import fit
 
     speed: dict[str, Any] = {"train": {}, "evaluate": {}}
     for task in job.tasks:
@@ -160,17 +150,8 @@ def _glue_pool(job: Job, *overrides: str) -> dict[str, Any]:
         train, dev = _rows(job, cfg)
         model = factory.build(cfg, factory.plan(cfg))
         for rows in (train.select(np.arange(WARM_UP)), train):
-            settings = replace(cfg.train, epochs=1)
-            outcome = fit(
-                model,
-                rows,
-                {cfg.task.dev_splits[0]: dev},
-                task=cfg.task,
-                cfg=settings,
-                optimizer=cfg.optimizer,
-                seed=job.seed,
-                observer=Nobody(),
-            )
+            once = replace(cfg, seed=job.seed, train=replace(cfg.train, epochs=1))
+            outcome = fit(model, rows, {cfg.task.dev_splits[0]: dev}, once)
         speed["train"][task] = len(train) / outcome.cost.train_seconds
         speed["evaluate"][task] = len(dev) / outcome.cost.eval_seconds
     return speed
@@ -184,8 +165,8 @@ def gemm(job: Job) -> dict[str, Any]:
     import numpy as np
     import torch
 
+    from glue_pool.hardware import pick_device
     from glue_pool.models import factory
-    from glue_pool.runner import pick_device
 
     found: dict[str, Any] = {"rate": {}, "needed": {}}
     for task in job.tasks:
@@ -230,16 +211,16 @@ def first_step(job: Job) -> dict[str, Any]:
     from glue_pool import train
 
     def watch() -> None:  # from a thread, so that the job imports what it needs when it needs it
-        while (runner := sys.modules.get("glue_pool.runner")) is None or not hasattr(runner, "Stepper"):
+        while (of := sys.modules.get("glue_pool.training.optimizer")) is None or not hasattr(of, "Stepper"):
             time.sleep(0.02)
-        step = runner.Stepper.__call__
+        step = of.Stepper.__call__
 
-        def timed(self: Any, batch: Any) -> None:
-            step(self, batch)
+        def timed(self: Any, batches: Any) -> None:
+            step(self, batches)
             print(json.dumps({"seconds": time.time() - job.started}), flush=True)
             os._exit(0)
 
-        runner.Stepper.__call__ = timed
+        of.Stepper.__call__ = timed
 
     threading.Thread(target=watch, daemon=True).start()
     sys.argv = ["train", *_overrides(job, "rte"), f"seed={job.seed}", "force=true"]

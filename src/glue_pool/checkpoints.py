@@ -21,7 +21,7 @@ from glue_pool.locks import Lease
 from glue_pool.results import RunFolder, write_atomically
 from glue_pool.schema import CheckpointConfig
 from glue_pool.signals import Signals
-from glue_pool.state import State
+from glue_pool.training.state import State
 
 log = logging.getLogger(__name__)
 

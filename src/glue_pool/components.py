@@ -24,6 +24,7 @@ from glue_pool.errors import UserError
 from glue_pool.schema import nearest
 
 OWN = "glue_pool."  # where the package's own classes are
+BASES = ("glue_pool.models.poolers.Pooler", "glue_pool.models.edit.Edit", "glue_pool.training.recipe.Recipe")
 T = TypeVar("T")
 
 
@@ -104,7 +105,7 @@ def complete(section: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Declared:
-    """What a class says of itself: the keywords that were added later, and the methods that it defines."""
+    """What a class says of itself: the keywords that were added later, and the methods beside those of its base."""
 
     added: dict[str, Any] = field(default_factory=dict)
     methods: frozenset[str] = frozenset()
@@ -140,7 +141,8 @@ def _in_source(file: Path, _mtime: int, module: str, name: str) -> Declared:
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
     if found is None:
         raise _Untold
-    methods = {node.name for node in found.body if isinstance(node, ast.FunctionDef)}
+    is_base = f"{module}.{name}" in BASES
+    methods = {node.name for node in found.body if isinstance(node, ast.FunctionDef) and not is_base}
     added = next(_values(found), None)
     for base in found.bases:
         of_base = _of_base(base, tree, file, _mtime, module)
@@ -175,7 +177,7 @@ def _of_base(base: ast.expr, tree: ast.Module, file: Path, mtime: int, module: s
 
 
 def _of_class(cls: Any) -> Declared:
-    methods = {name for of in getattr(cls, "__mro__", ()) for name in vars(of) if of is not object}
+    methods = {name for of in getattr(cls, "__mro__", ()) if full_name(of) not in BASES for name in vars(of)}
     return Declared(dict(getattr(cls, "added", {})), frozenset(methods))
 
 

@@ -16,14 +16,18 @@ from glue_pool.schema import Config
 SCHEMA = 2
 
 
-def run_key(cfg: Config, *, data_id: str, encoder_id: str) -> str:
+def run_key(cfg: Config, *, data_id: str, encoder_id: str, recipe_id: str | None = None) -> str:
     """Return the hash of everything that can change a run's numbers: the config, the data and the encoder.
 
-    data_id: `data.sources.content_id`; encoder_id: `models.identity.identity`.
+    data_id: `data.sources.content_id`; encoder_id: `models.identity.identity`, in which the edit is; recipe_id: what
+    outside the config the recipe rests on (`training.recipe.Recipe.identity`).
     """
     content = keyed(cfg)
+    content.pop("edit", None)
     content["encoder"] = {"identity": encoder_id, "freeze": cfg.encoder.freeze}
     content["data"] = data_id
+    if recipe_id is not None:
+        content["recipe_id"] = recipe_id
     return hashlib.sha256(json.dumps({"schema": SCHEMA, **content}, sort_keys=True).encode()).hexdigest()
 
 

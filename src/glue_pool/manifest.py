@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from glue_pool.data.load import TaskData
+from glue_pool.hardware import pick_device, pick_precision
 from glue_pool.models.factory import Blueprint
-from glue_pool.runner import pick_device, pick_precision
 from glue_pool.schema import Config
 
 PACKAGES = (

@@ -14,8 +14,9 @@ from glue_pool.schema import Config
 
 if TYPE_CHECKING:
     from glue_pool.progress import Progress
-    from glue_pool.runner import Evaluation, Step
     from glue_pool.tracking import Tracker
+    from glue_pool.training.evaluation import Evaluation
+    from glue_pool.training.loop import Observer, Step
 
 
 def run(cfg: Config) -> dict[str, Any]:
@@ -56,21 +57,24 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
 
         if cfg.tracking.mode != "none":
             import_wandb()
+        from glue_pool import hardware
         from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
         from glue_pool.manifest import manifest
-        from glue_pool.models import factory, frozen, saved
+        from glue_pool.models import factory, saved
         from glue_pool.progress import Progress
-        from glue_pool.runner import fit, pick_device, state_bytes, use_threads
         from glue_pool.signals import Signals
+        from glue_pool.training import probe, recipe
+        from glue_pool.training.loop import fit, state_bytes
 
-    use_threads(cfg.train)
-    pick_device(cfg.train)
+    hardware.use_threads(cfg.train)
+    hardware.pick_device(cfg.train)
     blueprint = factory.plan(cfg)
+    chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
     data = load(cfg, blueprint.folder)
     model = factory.build(cfg, blueprint)
     if cfg.encoder.freeze:
-        data = frozen.with_features(model, data, cfg, blueprint)
+        data = probe.with_features(model, data, cfg, blueprint)
     model_bytes = saved.size(model) if cfg.save_model else 0
     results.check_output_root(cfg, folder, state_bytes(model, data.train, data.dev), model_bytes)
 
@@ -85,22 +89,12 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
         checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, lease, again)
         about |= results.facts(data, model.parameter_counts(), checkpoint.resumed_at)
         try:
-            outcome = fit(
-                model,
-                data.train,
-                data.dev,
-                task=cfg.task,
-                cfg=cfg.train,
-                optimizer=cfg.optimizer,
-                seed=cfg.seed,
-                observer=_Watch(folder, lease, tracker, progress),
-                log_every=cfg.tracking.log_every,
-                keeper=checkpoint,
-            )
+            watch = _watch(folder, lease, tracker, progress)
+            outcome = fit(model, data.train, data.dev, cfg, recipe=chosen, observer=watch, keeper=checkpoint)
             lease.check()
             if cfg.save_model:
                 with results.writing(folder.model):
-                    saved.save(model, cfg, blueprint.folder, folder.model)
+                    saved.save(model, cfg, blueprint, folder.model)
             folder.write_predictions(results.predictions(data.dev, outcome))
             result = results.completed(about, outcome, checkpoint.seconds["setup"], checkpoint.seconds["total"])
             folder.write_result(result)
@@ -161,31 +155,35 @@ def _without_collector() -> Iterator[None]:
         gc.enable()
 
 
-class _Watch:
-    """Hears of the training, and tells the history file, W&B and the person watching."""
+def _watch(folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: "Progress") -> "Observer":
+    """Return what hears of the training, and tells the history file, W&B and the person watching."""
+    from glue_pool.training.loop import Observer
 
-    def __init__(self, folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: "Progress") -> None:
-        self.folder, self.lease, self.tracker, self.progress = folder, lease, tracker, progress
+    class Watch(Observer):
+        def on_start(self, steps: int) -> None:
+            progress.expect(steps)
 
-    def on_step(self, step: "Step") -> None:
-        self.tracker.step(**vars(step))
-        self.progress.step(step.step, step.loss, step.examples_per_second)
+        def on_step(self, step: "Step") -> None:
+            tracker.step(**vars(step))
+            progress.step(step.step, step.loss, step.examples_per_second)
 
-    def on_evaluation(self, evaluation: "Evaluation") -> None:
-        record = evaluation.record()
-        self.lease.check()
-        self.folder.append_history(record)
-        self.tracker.evaluation(record)
-        self.progress.evaluation(evaluation.epoch, evaluation.metrics)
+        def on_evaluation(self, evaluation: "Evaluation") -> None:
+            record = evaluation.record()
+            lease.check()
+            folder.append_history(record)
+            tracker.evaluation(record)
+            progress.evaluation(evaluation.epoch, evaluation.metrics)
 
-    def on_resume(self, step: int, past: "Sequence[Step | Evaluation]") -> None:
-        for said in past:
-            if (record := getattr(said, "record", None)) is None:
-                self.tracker.step(**vars(said))
-            else:
-                self.folder.append_history(record())
-                self.tracker.evaluation(record())
-        self.progress.resumed(step)
+        def on_resume(self, step: int, past: "Sequence[Step | Evaluation]") -> None:
+            for said in past:
+                if (record := getattr(said, "record", None)) is None:
+                    tracker.step(**vars(said))
+                else:
+                    folder.append_history(record())
+                    tracker.evaluation(record())
+            progress.resumed(step)
+
+    return Watch()
 
 
 def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict[str, Any]:

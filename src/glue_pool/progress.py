@@ -48,6 +48,12 @@ class Progress:
         if self._bar:
             self._bar.stop()
 
+    def expect(self, steps: int) -> None:
+        """Show that so many steps are to be taken, at most."""
+        self._total = max(steps, 1)
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], total=self._total)
+
     def resumed(self, step: int) -> None:
         """Show that the training goes on after a step; the time left is reckoned from what follows."""
         self._first, self._shown, self._started = step, step * LINES // self._total, time.perf_counter()

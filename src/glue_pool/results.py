@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glue_pool import components
 from glue_pool.disk import check_room
 from glue_pool.errors import NotWritten, UserError
 from glue_pool.keys import SCHEMA, run_key
@@ -28,8 +29,8 @@ from glue_pool.keys import SCHEMA, run_key
 if TYPE_CHECKING:
     from glue_pool.data.load import TaskData
     from glue_pool.data.tokens import Split
-    from glue_pool.runner import Outcome
     from glue_pool.schema import Config
+    from glue_pool.training.loop import Outcome
 
 RESULT_BYTES = 4_000_000  # room for predictions, history and W&B's file
 
@@ -190,8 +191,22 @@ def find(cfg: Config) -> RunFolder:
     from glue_pool.data import sources
     from glue_pool.models import identity
 
-    data_id = sources.content_id(cfg.data, cfg.task)
-    return run_folder(cfg, run_key(cfg, data_id=data_id, encoder_id=identity.identity(cfg)))
+    key = run_key(
+        cfg,
+        data_id=sources.content_id(cfg.data, cfg.task),
+        encoder_id=identity.identity(cfg),
+        recipe_id=_recipe_id(cfg),
+    )
+    return run_folder(cfg, key)
+
+
+def _recipe_id(cfg: Config) -> str | None:
+    """Return what outside the config the recipe rests on; one that says nothing of that is not imported."""
+    if "identity" not in components.declared(str(cfg.recipe["_target_"]), "recipe").methods:
+        return None
+    from glue_pool.training.recipe import build_recipe
+
+    return build_recipe(cfg.recipe).identity()
 
 
 def run_folder(cfg: Config, key: str) -> RunFolder:
@@ -255,6 +270,8 @@ def describe(cfg: Config, key: str) -> dict[str, Any]:
         "status": None,
         "task": cfg.task.name,
         "pooling": cfg.pooling["name"],
+        "edit": cfg.edit["name"],
+        "recipe": cfg.recipe["name"],
         "method": cfg.method,
         "encoder": encoder_name(cfg),
         "kind": kind(cfg),

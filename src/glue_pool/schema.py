@@ -20,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from glue_pool.errors import UserError
 
 NOT_GIVEN: Any = object()
+COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
+NO_PART = ("none", "plain")  # the edit and the recipe that do nothing, of a method's name
 NAME = re.compile(r"\w[\w.-]*")  # of a component: method names join several by +
 
 
@@ -192,6 +194,8 @@ class TrainConfig:
     """Steps between two evaluations of the dev splits; null evaluates after each pass. The last step always counts."""
     batch_size: int = key(32, at_least=1)
     """Rows a step."""
+    accumulate: int = key(1, at_least=1, neutral=1)
+    """A step's rows go through the model in so many passes, for less memory; the step is the same."""
     eval_batch_size: int = key(64, at_least=1)
     """Rows a batch when evaluating."""
     max_length: int = key(128, at_least=4)
@@ -260,6 +264,10 @@ class Config:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pooling: dict[str, Any] = key({})
     """`name`, `_target_` (the class), `tanh` (none | pretrained | new) and the class's own keyword arguments."""
+    edit: dict[str, Any] = key({}, neutral={"name": "none", "_target_": "glue_pool.models.edit.Edit"})
+    """`name`, `_target_` (the class) and the class's own keyword arguments: a change to the encoder before training."""
+    recipe: dict[str, Any] = key({}, neutral={"name": "plain", "_target_": "glue_pool.training.recipe.Recipe"})
+    """`name`, `_target_` (the class) and the class's own keyword arguments: what training does beside its loss."""
     model: ModelConfig = field(default_factory=ModelConfig)
     subset: SubsetConfig = field(default_factory=SubsetConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -280,8 +288,9 @@ class Config:
 
     @property
     def method(self) -> str:
-        """What a run is called, in folders, tables and W&B: its pooler."""
-        return str(self.pooling["name"])
+        """What a run is called, in folders, tables and W&B: its pooler, its edit and its recipe, as `mean+mixout`."""
+        parts = [self.pooling["name"], *(of["name"] for of in (self.edit, self.recipe) if of["name"] not in NO_PART)]
+        return "+".join(map(str, parts))
 
 
 def nearest(word: str, words: Sequence[str]) -> str:
@@ -299,11 +308,15 @@ def check(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     for name, value, limits in _keys(config):
         _check_value(name, value, limits)
-    for required in ("name", "_target_", "tanh"):
-        if not config.pooling.get(required):
-            raise UserError(f"pooling.{required} is missing or empty: a pooling file has name, _target_ and tanh")
-    if not NAME.fullmatch(name := str(config.pooling["name"])):
-        raise UserError(f"pooling.name={name}: names folders and methods; it takes letters, digits, `_`, `-` and `.`")
+    for section, keys in COMPONENTS.items():
+        content = getattr(config, section)
+        for required in keys:
+            if not content.get(required):
+                there = f"a {section} file has {', '.join(keys[:-1])} and {keys[-1]}"
+                raise UserError(f"{section}.{required} is missing or empty: {there}")
+        if not NAME.fullmatch(name := str(content["name"])):
+            wanted = "it names folders and methods, and takes letters, digits, `_`, `-` and `.`"
+            raise UserError(f"{section}.name={name}: {wanted}")
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
     return config
 

@@ -44,15 +44,9 @@ class Tracker:
         self._broken = False
         self._failed = False
 
-    def step(self, *, step: int, epoch: float, loss: float, learning_rate: float, examples_per_second: float) -> None:
-        """Log one optimizer step."""
-        row = {
-            "step": step,
-            "epoch": epoch,
-            "train/loss": loss,
-            "train/learning_rate": learning_rate,
-            "train/examples_per_second": examples_per_second,
-        }
+    def step(self, *, step: int, epoch: float, phase: str = "train", **values: float) -> None:
+        """Log one optimizer step: its loss, learning_rate and examples_per_second, under the phase's name."""
+        row = {"step": step, "epoch": epoch, **{f"{phase}/{name}": value for name, value in values.items()}}
         self._tell(lambda run: run.log(row))
 
     def evaluation(self, record: Mapping[str, object]) -> None:

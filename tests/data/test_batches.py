@@ -1,7 +1,6 @@
 """Batches: every row once an epoch, in an order that no method changes, with its own tokens (about 4 s)."""
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from glue_pool.data.batches import Batch, batches, collate, epoch_order
 from glue_pool.data.load import load
 from glue_pool.data.tokens import Tokenizer, Tokens
 from glue_pool.models import factory
-from glue_pool.runner import Evaluation, Step, fit
 from glue_pool.schema import Config
+from glue_pool.training.loop import fit
 
 SIDES = st.sampled_from(["right", "left"])
 
@@ -129,19 +128,6 @@ def test_every_order_is_equally_likely() -> None:
     assert max(abs(count - 500) for count in counts.values()) < 100  # 5 standard deviations
 
 
-class Deaf:
-    """An observer that keeps nothing."""
-
-    def on_step(self, step: Step) -> None:
-        pass
-
-    def on_evaluation(self, evaluation: Evaluation) -> None:
-        pass
-
-    def on_resume(self, step: int, past: Sequence[Step | Evaluation]) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def small(composed: Compose, tmp_path_factory: pytest.TempPathFactory) -> Compose:
     """`small("pooling=mean")` is a config of two short epochs on local data."""
@@ -177,16 +163,7 @@ def seen_in_training(cfg: Config) -> list[list[int]]:
             seen.append(inputs[0].input_ids.tolist())
 
     model.register_forward_pre_hook(look)
-    fit(
-        model,
-        data.train,
-        data.dev,
-        task=cfg.task,
-        cfg=cfg.train,
-        optimizer=cfg.optimizer,
-        seed=cfg.seed,
-        observer=Deaf(),
-    )
+    fit(model, data.train, data.dev, cfg)
     return seen
 
 

@@ -21,12 +21,12 @@ from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokeni
 import local_data
 from conftest import Compose
 from glue_pool.data.batches import Batch
+from glue_pool.data.layout import Layout, layout
 from glue_pool.errors import UserError
 from glue_pool.models import encoder as encoders
 from glue_pool.models import factory, identity, packing
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
-from glue_pool.models.packing import Layout, layout
 from glue_pool.pipeline import run
 from glue_pool.results import run_folder
 from glue_pool.schema import Config, EncoderConfig
@@ -131,6 +131,14 @@ def batch(lengths: list[int], arranged: Layout) -> Batch:
     return Batch(*tokens(lengths), arranged, torch.zeros(len(lengths), dtype=torch.long), np.arange(len(lengths)))
 
 
+def padded(
+    encoder: Encoder, ids: Tensor, types: Tensor | None, arranged: Layout, layers: tuple[int, ...]
+) -> tuple[list[Tensor], Tensor]:
+    """Some layers' hidden states in their padded form, and its mask."""
+    hidden = encoder(ids, types, arranged, layers)
+    return [hidden.pad(hidden.states[layer]) for layer in layers], hidden.mask
+
+
 def build(cfg: Config) -> Classifier:
     return factory.build(cfg, factory.plan(cfg))
 
@@ -138,7 +146,7 @@ def build(cfg: Config) -> Classifier:
 def logits_and_gradients(model: Classifier, arranged: Layout) -> tuple[Tensor, dict[str, Tensor]]:
     model.zero_grad()
     labels = torch.arange(len(LENGTHS)) % 2
-    logits = model.train()(batch(LENGTHS, arranged))
+    logits = model.train()(batch(LENGTHS, arranged)).logits
     F.cross_entropy(logits, labels).backward()
     return logits.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -188,11 +196,11 @@ def test_hidden_states_are_those_of_each_text_alone_in_plain_transformers(save: 
     ids, types = tokens(LENGTHS)
     with_types = getattr(plain.config, "type_vocab_size", 0) > 1
     arranged = layout(LENGTHS, side)
-    states, mask = encoder(ids, types, arranged, (1, 2, 3), "tokens")
-    cls, only = encoder(ids, types, arranged, (1, 2, 3), "cls")
-    (top,), _ = encoder(ids, types, arranged, (3,), "tokens")
+    states, mask = padded(encoder, ids, types, arranged, (1, 2, 3))
+    hidden = encoder(ids, types, arranged, (1, 2, 3))
+    (top,), _ = padded(encoder, ids, types, arranged, (3,))
 
-    assert only.shape == (len(LENGTHS), 1)
+    assert hidden.tokens(2).shape == (sum(LENGTHS), 32)
     assert [int(row.sum()) for row in mask] == LENGTHS
     for i, (text, type_ids) in enumerate(zip(ids.split(LENGTHS), types.split(LENGTHS), strict=True)):
         extra = {"token_type_ids": type_ids[None]} if with_types else {}
@@ -201,7 +209,7 @@ def test_hidden_states_are_those_of_each_text_alone_in_plain_transformers(save: 
         wanted = [*expected.hidden_states[1:3], expected.last_hidden_state]  # ModernBERT's ends in its final norm
         for layer in range(3):
             torch.testing.assert_close(states[layer][i][mask[i]], wanted[layer][0], atol=1e-5, rtol=1e-5)
-            torch.testing.assert_close(cls[layer][i, 0], wanted[layer][0, 0], atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(hidden.cls(layer + 1)[i], wanted[layer][0, 0], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(top[i][mask[i]], wanted[2][0], atol=1e-5, rtol=1e-5)
 
 
@@ -211,8 +219,8 @@ def test_texts_without_token_types_are_all_of_type_0(save: Save) -> None:
         encoder, _ = load(save("bert"), batching)
         ids, types = tokens(LENGTHS)
         arranged = layout(LENGTHS)
-        (without,), mask = encoder(ids, None, arranged, (3,), "tokens")
-        (zeros,), _ = encoder(ids, torch.zeros_like(types), arranged, (3,), "tokens")
+        (without,), mask = padded(encoder, ids, None, arranged, (3,))
+        (zeros,), _ = padded(encoder, ids, torch.zeros_like(types), arranged, (3,))
         assert torch.equal(without[mask], zeros[mask])
 
 
@@ -230,14 +238,14 @@ def test_the_lowest_layers_are_kept_with_their_weights(save: Save, family: str) 
     cut, _ = load(save(family), num_hidden_layers=2)
     assert cut.num_layers == 2
     if family != "albert":  # which runs one layer over and over
-        assert len(factory.encoder_layers(cut)) == 2
+        assert len(cut.own_layers("a key")) == len(cut.blocks) == 2
     kept, weights = cut.backbone.state_dict(), whole.backbone.state_dict()
     assert all(torch.equal(kept[name], weights[name]) for name in kept)
     ids, types = tokens(LENGTHS)
     layers = (1,) if family == "modernbert" else (1, 2)  # its last layer is followed by the final norm
     with torch.no_grad():
-        states, mask = cut(ids, types, layout(LENGTHS), layers, "tokens")
-        expected, _ = whole(ids, types, layout(LENGTHS), layers, "tokens")
+        states, mask = padded(cut, ids, types, layout(LENGTHS), layers)
+        expected, _ = padded(whole, ids, types, layout(LENGTHS), layers)
     assert all(torch.equal(a[mask], b[mask]) for a, b in zip(states, expected, strict=True))
 
 
@@ -264,9 +272,9 @@ def test_encoder_dropout_sets_every_dropout_of_the_family(save: Save, family: st
     assert {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)} <= {0.0}
     ids, types = tokens(LENGTHS)
     with torch.no_grad():
-        (first,), mask = encoder.train()(ids, types, layout(LENGTHS), (3,), "tokens")
-        (second,), _ = encoder(ids, types, layout(LENGTHS), (3,), "tokens")
-        (evaluated,), _ = encoder.eval()(ids, types, layout(LENGTHS), (3,), "tokens")
+        (first,), mask = padded(encoder.train(), ids, types, layout(LENGTHS), (3,))
+        (second,), _ = padded(encoder, ids, types, layout(LENGTHS), (3,))
+        (evaluated,), _ = padded(encoder.eval(), ids, types, layout(LENGTHS), (3,))
     assert torch.equal(first[mask], second[mask])  # nor is there one outside a module
     assert torch.equal(first[mask], evaluated[mask])
 
@@ -287,8 +295,8 @@ def test_attention_weights_are_dropped_in_training(save: Save, batching: str) ->
     encoder, _ = load(folder, batching)
     ids, types = tokens(LENGTHS)
     with torch.no_grad():
-        (first,), mask = encoder.train()(ids, types, layout(LENGTHS), (3,), "tokens")
-        (second,), _ = encoder(ids, types, layout(LENGTHS), (3,), "tokens")
+        (first,), mask = padded(encoder.train(), ids, types, layout(LENGTHS), (3,))
+        (second,), _ = padded(encoder, ids, types, layout(LENGTHS), (3,))
     assert (first[mask] - second[mask]).abs().amax(-1)[1:].min() > 0  # a text of one token has one weight
 
 
@@ -320,7 +328,7 @@ def test_reinitialising_changes_the_top_layers_and_the_pooler_only(composed: Com
 
 @pytest.mark.parametrize("key", ["encoder.reinit_layers=1", "optimizer.layer_decay=0.9"])
 def test_layers_that_share_their_weights_take_no_edit_of_their_own(using: Compose, save: Save, key: str) -> None:
-    with pytest.raises(UserError, match="the layers of this albert encoder can't be told apart"):
+    with pytest.raises(UserError, match=rf"{key.partition('=')[0]}: this albert encoder shares its layers"):
         factory.plan(using(save("albert"), key))
 
 
@@ -363,7 +371,7 @@ def test_texts_as_long_as_the_encoder_allows_run_and_longer_ones_are_refused(
 ) -> None:
     cfg = using(save(family), "pooling=cls")
     model = build(replace(cfg, train=replace(cfg.train, max_length=most))).eval()
-    assert np.isfinite(model(batch([most], layout([most]))).detach().numpy()).all()
+    assert np.isfinite(model(batch([most], layout([most]))).logits.detach().numpy()).all()
     with pytest.raises(UserError, match=rf"train\.max_length={most + 1}: this encoder takes at most {most} tokens"):
         factory.plan(replace(cfg, train=replace(cfg.train, max_length=most + 1)))
 

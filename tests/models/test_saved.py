@@ -1,5 +1,6 @@
 """Saved models: the run's own logits again, from safetensors alone; poolers from outside the package (about 12 s)."""
 
+import importlib
 import json
 import os
 import pickle
@@ -191,14 +192,18 @@ def test_pickles_and_code_in_an_encoders_folder_are_never_run(composed: Compose,
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("torch.nn.Linear", r"not a glue_pool\.models\.poolers\.Pooler"),
-        ("os.mkdir", r"not a glue_pool\.models\.poolers\.Pooler"),
+        ("glue_pool.models.encoder.Encoder", r"not a glue_pool\.models\.poolers\.Pooler"),
         ("glue_pool.models.poolers.Nothing", "can't be imported"),
-        ("no_such_module.Nothing", "can't be imported"),
-        ("Nothing", "can't be imported"),
+        ("os.mkdir", r"no class of this package; hand it in: classes=\[…\]"),
+        ("a_trap.Pooler", r"no class of this package; hand it in: classes=\[…\]"),
+        ("Nothing", r"no class of this package; hand it in: classes=\[…\]"),
     ],
 )
-def test_a_folder_that_names_no_pooler_is_refused(model: Path, target: str, reason: str) -> None:
+def test_a_folder_that_names_no_pooler_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, reason: str
+) -> None:
+    (tmp_path / "a_trap.py").write_text("raise SystemExit('a module was imported because a folder names it')")
+    monkeypatch.syspath_prepend(tmp_path)
     about = json.loads((model / "glue_pool.json").read_text())
     about["pooling"]["_target_"] = target
     (model / "glue_pool.json").write_text(json.dumps(about))
@@ -274,7 +279,9 @@ def test_a_pooler_outside_the_package_is_one_class_and_one_yaml(
     assert file.is_relative_to(tmp_path / "outputs" / "rte" / "gated_two")
     assert result["parameters"]["pooling"] == 384
     saved = finished(cfg, file.parent)
-    loaded = glue_pool.load(saved.folder)
+    with pytest.raises(UserError, match="hand it in"):
+        glue_pool.load(saved.folder)
+    loaded = glue_pool.load(saved.folder, classes=[importlib.import_module(module).GatedTwo])
     assert type(loaded.classifier.pooler).__module__ == module
     share = loaded.classifier.pooler.share
     assert isinstance(share, nn.Parameter)

@@ -5,15 +5,24 @@ import pytest
 import torch
 
 from conftest import Compose
-from glue_pool import runner
 from glue_pool.data.batches import batches
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, encode
 from glue_pool.models import factory, vocabulary
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import Config
+from glue_pool.training.loop import main_phase
+from glue_pool.training.optimizer import Stepper
+from glue_pool.training.recipe import Recipe
 
-SMALL = ("encoder=minilm_l6", "encoder.num_hidden_layers=1", "pooling=cls", "train.precision=fp32", "task=sst2")
+SMALL = (
+    "encoder=minilm_l6",
+    "encoder.num_hidden_layers=1",
+    "pooling=cls",
+    "train.precision=fp32",
+    "task=sst2",
+    "train.max_steps=6",
+)
 
 
 def trained(cfg: Config, *, part: bool) -> tuple[Classifier, np.ndarray, list[float]]:
@@ -22,14 +31,14 @@ def trained(cfg: Config, *, part: bool) -> tuple[Classifier, np.ndarray, list[fl
     texts = [f"{word} and some more words" for word in "few plain words for a test of embeddings".split()]
     rows = Rows((texts,), np.arange(len(texts)) % 2, np.arange(len(texts)))
     tokens = encode(rows, Tokenizer(blueprint.folder), 32)
-    used = vocabulary.used_ids(tokens.own_ids, also=model.encoder.padding_id)
+    used = vocabulary.used_ids(tokens.own_ids, also=[model.encoder.padding_id])
     everything = np.arange(model.encoder.config.vocab_size)
     losses = []
     torch.manual_seed(0)
     with vocabulary.only(model.encoder, used if part else everything):
-        stepper = runner.Stepper(model, cfg.task, cfg.train, cfg.optimizer, 6)
+        stepper = Stepper(model, main_phase(tokens, cfg, Recipe()), "fp32")
         for _ in range(6):
-            losses += [float(stepper(batch)) for batch in batches(tokens, np.arange(len(texts)), 4)]
+            losses += [float(stepper([batch])) for batch in batches(tokens, np.arange(len(texts)), 4)]
     return model, used, losses
 
 

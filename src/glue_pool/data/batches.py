@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from glue_pool.data.features import Features
+from glue_pool.data.layout import Layout, layout, send
 from glue_pool.data.tokens import Split, Tokens
-from glue_pool.models.packing import Layout, layout, send
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,24 @@
 """The classifier: encoder, pooler, an optional tanh layer, dropout and one linear map."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from glue_pool.data.batches import Batch, StateBatch
-from glue_pool.models.encoder import Encoder
+from glue_pool.models.encoder import Encoder, Hidden
 from glue_pool.models.poolers import Pooler
+
+
+class Output(NamedTuple):
+    """What a classifier says of a batch: logits `(batch, outputs)` in fp32, and the hidden states that were asked for.
+
+    hidden: None where they are not there, from a frozen encoder's known hidden states.
+    """
+
+    logits: Tensor
+    hidden: Hidden | None
 
 
 class Classifier(nn.Module):
@@ -22,27 +35,35 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(tanh.out_features if tanh is not None else pooler.out_dim, outputs)
 
-    def forward(self, batch: Batch | StateBatch) -> Tensor:
-        """Return logits `(batch, outputs)` in fp32."""
-        pooled = self.pool(batch)
+    def forward(self, batch: Batch | StateBatch, reads: Sequence[int] = ()) -> Output:
+        """Return the logits, and the hidden states of the layers in `reads` (1-based) and of the pooler's own."""
+        if isinstance(batch, Batch):
+            layers = sorted({*self.pooler.layers, *reads})
+            hidden = self.encoder(batch.input_ids, batch.token_type_ids, batch.layout, layers)
+            pooled = self._pool_hidden(hidden)
+        else:
+            hidden, pooled = None, self.pool(batch)
         if self.tanh is not None:
             pooled = torch.tanh(self.tanh(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # rounded logits would tie in rank metrics
             logits: Tensor = self.output(self.dropout(pooled.float()))
-        return logits
+        return Output(logits, hidden)
 
-    def pool(self, batch: Batch | StateBatch) -> Tensor:
-        """Return the pooled vectors `(batch, out_dim)`, from tokens or from a frozen encoder's known hidden states."""
-        pooler = self.pooler
-        if isinstance(batch, Batch):
-            states, mask = self.encoder(
-                batch.input_ids, batch.token_type_ids, batch.layout, pooler.layers, pooler.reads, pooler.fold
-            )
-            pooled: Tensor = pooler(states, mask)
-            return pooled
+    def pool(self, batch: StateBatch) -> Tensor:
+        """Return the pooled vectors `(batch, out_dim)` from a frozen encoder's known hidden states."""
         if batch.pooled:
             return torch.cat([states[0][:, 0] for states, _ in batch.parts])
-        return torch.cat([pooler(states, mask) for states, mask in batch.parts])
+        return torch.cat([self.pooler(states, mask) for states, mask in batch.parts])
+
+    def _pool_hidden(self, hidden: Hidden) -> Tensor:
+        pooler = self.pooler
+        if pooler.reads == "cls":  # sequences of one token
+            vectors = [hidden.cls(layer)[:, None] for layer in pooler.layers]
+            pooled: Tensor = pooler(vectors, torch.ones_like(hidden.mask[:, :1]))
+        else:
+            folded = pooler.fold([hidden.states[layer] for layer in pooler.layers])
+            pooled = pooler([hidden.pad(state) for state in folded], hidden.mask)
+        return pooled
 
     def parameter_counts(self) -> dict[str, int]:
         """Count all parameters, and those between encoder and classifier (pooler and tanh layer)."""

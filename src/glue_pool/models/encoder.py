@@ -2,17 +2,20 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from glue_pool.data.layout import Layout
 from glue_pool.errors import UserError
 from glue_pool.models import dropout
+from glue_pool.models.edit import Edit
 from glue_pool.models.identity import verify
-from glue_pool.models.packing import PACKED, Layout
+from glue_pool.models.packing import PACKED, Running
 from glue_pool.schema import EncoderConfig
 
 # model types whose attention takes the packed form
@@ -28,10 +31,11 @@ PACKABLE = {
     "nomic_bert",
     "modernbert",
 }
+PLAIN = Edit()
 
 
-def read_config(cfg: EncoderConfig, folder: Path) -> Any:
-    """Return the encoder's transformers config, with `num_hidden_layers` and `dropout` applied."""
+def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
+    """Return the encoder's transformers config, with `num_hidden_layers`, `dropout` and the edit applied."""
     from transformers import AutoConfig
 
     try:
@@ -52,6 +56,7 @@ def read_config(cfg: EncoderConfig, folder: Path) -> Any:
         for name in list(vars(config)):
             if name.endswith(("dropout", "dropout_prob")) and isinstance(getattr(config, name), int | float):
                 setattr(config, name, cfg.dropout)
+    edit.config(config)
     return config
 
 
@@ -65,21 +70,57 @@ def width(config: Any) -> int:
     return int(config.hidden_size)
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """Hidden states of some layers of a batch, 1-based, as the encoder works on them.
+
+    states: packed `(tokens, d)`, as `layout` says, else `(batch, longest, d)`. Where an edit left tokens out on the
+    way, all layers' states and the layout are of those that are there at the end.
+    """
+
+    states: Mapping[int, Tensor]
+    layout: Layout
+    packed: bool
+
+    @property
+    def mask(self) -> Tensor:
+        """True on the real tokens of the padded form, `(batch, longest)`."""
+        return self.layout.mask
+
+    def cls(self, layer: int) -> Tensor:
+        """Return a layer's [CLS] vectors, `(batch, d)`."""
+        state = self.states[layer]
+        if self.packed:
+            return state.index_select(0, self.layout.starts)
+        sequence = torch.arange(len(self.mask), device=self.mask.device)
+        return state[sequence, self.mask.int().argmax(1)]
+
+    def tokens(self, layer: int) -> Tensor:
+        """Return a layer's states without padding, `(tokens, d)`, the batch's rows end to end."""
+        state = self.states[layer]
+        return state if self.packed else self.layout.unpad(state)
+
+    def pad(self, state: Tensor) -> Tensor:
+        """Return states that are laid out as `states` are in the padded form, `(batch, longest, d)`."""
+        return self.layout.pad(state) if self.packed else state
+
+
 class Encoder(nn.Module):
     """A transformers encoder that returns the hidden states of chosen layers.
 
-    packed: run batches without padding (see `models.packing`), or padded.
+    packed: run batches without padding (see `models.packing`), or padded. edit: is applied to the modules.
+    blocks: the layers as they run, the lowest first; one that runs twice stands there twice.
     """
 
-    def __init__(self, config: Any, packed: bool, backbone: nn.Module | None = None) -> None:
+    def __init__(self, config: Any, packed: bool, backbone: nn.Module | None = None, edit: Edit = PLAIN) -> None:
         super().__init__()
         from transformers import AutoModel
 
-        config = copy.deepcopy(config)  # loading writes into the config it is given
-        self.config = config
+        self.config = copy.deepcopy(config)  # loading writes into the config it is given
         self.packed = packed
+        self.edit = edit
         self.frozen = False
-        self.backbone = backbone if backbone is not None else AutoModel.from_config(config)
+        self.backbone = backbone if backbone is not None else AutoModel.from_config(copy.deepcopy(config))
         dropout.cheapen(self.backbone)
         if packed:
             self.backbone.set_attn_implementation(PACKED)  # type: ignore[operator]
@@ -88,6 +129,40 @@ class Encoder(nn.Module):
         self._takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
         self._first_position = _first_position(self.backbone)
         self.lookup: Tensor | None = None  # token id -> row of the embeddings, while they are a part (see vocabulary)
+        self._layers = _layers(self.backbone)
+        self.blocks = _blocks(self._layers, config)
+        edit.apply(self)
+        self._running = Running()
+        self._running.attach(self.backbone)
+        if type(edit).before_layer is not Edit.before_layer:
+            self._let_edit_see_layers()
+
+    @property
+    def kind(self) -> str:
+        """The family's name, as `bert`."""
+        return str(self.config.model_type)
+
+    @property
+    def shares_layers(self) -> bool:
+        """Whether the family has fewer layers than it runs (ALBERT has one)."""
+        return hasattr(self.config, "num_hidden_groups")
+
+    def own_layers(self, key: str) -> nn.ModuleList:
+        """Return the layers, each with weights of its own; UserError, which names the key, if the family has no such.
+
+        Whatever is done to them, `blocks` has to say how they run (`insert` sees to it).
+        """
+        if self._layers is None or self.shares_layers:
+            what = "shares its layers" if self.shares_layers else "has layers that can't be told apart"
+            raise UserError(f"{key}: this {self.kind} encoder {what}")
+        return self._layers
+
+    def insert(self, layer: int, block: nn.Module, key: str) -> None:
+        """Let a block run right after a layer, 1-based."""
+        layers = self.own_layers(key)
+        layers.insert(layer, block)
+        self.blocks.insert(layer, block)
+        self.backbone.config.num_hidden_layers = len(layers)  # type: ignore[union-attr]  # some families run so many
 
     def freeze(self) -> None:
         """Fix the weights, and leave dropout out for good: what the encoder says of a text no longer changes."""
@@ -106,8 +181,8 @@ class Encoder(nn.Module):
 
     @property
     def num_layers(self) -> int:
-        """Number of layers."""
-        return num_layers(self.config)
+        """Number of layers that run."""
+        return len(self.blocks) or num_layers(self.config)
 
     @property
     def max_tokens(self) -> int | None:
@@ -116,30 +191,12 @@ class Encoder(nn.Module):
         return positions - self._first_position if positions else None
 
     def forward(
-        self,
-        input_ids: Tensor,
-        token_type_ids: Tensor | None,
-        layout: Layout,
-        layers: Sequence[int],
-        reads: str,
-        fold: Callable[[Sequence[Tensor]], Sequence[Tensor]] = tuple,
-    ) -> tuple[Sequence[Tensor], Tensor]:
-        """Return hidden states `(batch, longest, d)` of the given layers (1-based), and the mask `(batch, longest)`.
-
-        input_ids, token_type_ids: `(tokens,)`, laid out as `layout` says. With `reads="cls"` only the [CLS] vectors
-        come back, as sequences of one token; else `fold` says what is made of the layers before they are padded.
-        """
-        states = self.hidden_states(input_ids, token_type_ids, layout, layers)
-        if reads == "cls":
-            only = torch.ones_like(layout.mask[:, :1])
-            return [self.first_tokens(state, layout)[:, None] for state in states], only
-        folded = fold(states)
-        return [layout.pad(state) for state in folded] if self.packed else folded, layout.mask
-
-    def hidden_states(
         self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout, layers: Sequence[int]
-    ) -> list[Tensor]:
-        """Return the given layers as the encoder works on them: packed `(tokens, d)`, else `(batch, longest, d)`."""
+    ) -> Hidden:
+        """Return the hidden states of the given layers (1-based, ascending).
+
+        input_ids, token_type_ids: `(tokens,)`, laid out as `layout` says.
+        """
         inputs = {"input_ids": input_ids}
         if self._takes_positions:
             inputs["position_ids"] = layout.positions + self._first_position
@@ -148,29 +205,23 @@ class Encoder(nn.Module):
         if self.lookup is not None:
             inputs["input_ids"] = self.lookup[inputs["input_ids"]]
         last_only = tuple(layers) == (self.num_layers,)
+        self._running.start(layout)
+        extra: dict[str, Any] = {}
         if self.packed:
             inputs = {name: x[None] for name, x in inputs.items()}
-            extra: dict[str, Any] = {"layout": layout}
         else:
             inputs = {name: layout.pad(x) for name, x in inputs.items()}
             padding = ~layout.mask
             inputs["input_ids"] = inputs["input_ids"].masked_fill(padding, self._padding_row())
             extra = {"attention_mask": layout.mask.long()}
         output = self.backbone(**inputs, **extra, output_hidden_states=not last_only, return_dict=True)
-        if last_only:
-            states = [output.last_hidden_state]
-        else:
-            states = [output.hidden_states[layer] for layer in layers]
-            if layers[-1] == self.num_layers:
-                states[-1] = output.last_hidden_state
-        return [state[0] for state in states] if self.packed else states
-
-    def first_tokens(self, state: Tensor, layout: Layout) -> Tensor:
-        """Return the [CLS] vectors `(batch, d)` of a layer from `hidden_states`."""
+        states = {} if last_only else {layer: output.hidden_states[layer] for layer in layers}
+        if layers[-1] == self.num_layers:
+            states[self.num_layers] = output.last_hidden_state
         if self.packed:
-            return state.index_select(0, layout.starts)
-        sequence = torch.arange(len(layout.mask), device=layout.mask.device)
-        return state[sequence, layout.mask.int().argmax(1)]
+            states = {layer: self._running.survivors(state[0], layer) for layer, state in states.items()}
+        assert self._running.layout is not None
+        return Hidden(states, self._running.layout, self.packed)
 
     @property
     def padding_id(self) -> int:
@@ -179,6 +230,57 @@ class Encoder(nn.Module):
 
     def _padding_row(self) -> int:
         return self.padding_id if self.lookup is None else int(self.lookup[self.padding_id])
+
+    def _let_edit_see_layers(self) -> None:
+        name = f"edit={type(self.edit).__name__}"
+        if not self.packed:
+            raise UserError(f"{name}: it works between layers, on packed batches only (train.batching, or the encoder)")
+        if not self.blocks:
+            raise UserError(f"{name}: the layers of this {self.kind} encoder can't be told apart")
+        if self.edit.shortens and getattr(self.config, "local_attention", None):
+            raise UserError(f"{name}: leaving tokens out would move this {self.kind} encoder's windows of attention")
+        for block in {id(block): block for block in self.blocks}.values():
+            block.register_forward_pre_hook(self._before_layer, with_kwargs=True)
+
+    def _before_layer(
+        self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        running = self._running
+        running.layer += 1
+        assert running.layout is not None
+        hidden, rows = self.edit.before_layer(running.layer, args[0][0], running.layout)
+        if rows is not None:
+            running.keep(rows)
+            hidden = hidden.index_select(0, rows)
+        if running.alive is not None:  # the model hands every layer the positions of all tokens
+            kwargs = {name: _of_tokens(value, name, running.alive) for name, value in kwargs.items()}
+        return (hidden[None], *args[1:]), kwargs
+
+
+def _of_tokens(value: Any, name: str, alive: Tensor) -> Any:
+    """Return what a layer is handed by position, of the tokens that are still there; anything else as it is."""
+    if name == "position_embeddings":  # cosine and sine of rotary positions, `(1, tokens, d_head)`
+        return tuple(part.index_select(1, alive) for part in value)
+    return value.index_select(1, alive) if name == "position_ids" else value
+
+
+def _layers(backbone: nn.Module) -> nn.ModuleList | None:
+    """Return a family's list of layers: of the class that it says its hidden states are from, or by its usual name."""
+    recorded = (getattr(backbone, "_can_record_outputs", None) or {}).get("hidden_states")
+    of = getattr(recorded, "target_class", recorded)
+    for name, module in backbone.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module):
+            named = of is None and name in ("encoder.layer", "layer", "layers")
+            if named or (isinstance(of, type) and all(isinstance(layer, of) for layer in module)):
+                return module
+    return None
+
+
+def _blocks(layers: nn.ModuleList | None, config: Any) -> list[nn.Module]:
+    """Return the layers as they run; none where they aren't known."""
+    if layers is None or getattr(config, "num_hidden_groups", 1) > 1:
+        return []
+    return list(layers) * num_layers(config) if hasattr(config, "num_hidden_groups") else list(layers)
 
 
 def _first_position(backbone: nn.Module) -> int:
@@ -197,8 +299,10 @@ def packs(config: Any, batching: str) -> bool:
     return packable and batching != "padded"
 
 
-def load(cfg: EncoderConfig, folder: Path, config: Any, packed: bool) -> tuple[Encoder, nn.Linear | None]:
-    """Load the pre-trained encoder, and the affine map of its pooler if that is pre-trained too.
+def load(
+    cfg: EncoderConfig, folder: Path, config: Any, packed: bool, edit: Edit = PLAIN
+) -> tuple[Encoder, nn.Linear | None]:
+    """Load the pre-trained encoder and edit it, and load the affine map of its pooler if that is pre-trained too.
 
     The pooler leaves the encoder: whether it is used is for `pooling.tanh` to say.
     """
@@ -231,7 +335,7 @@ def load(cfg: EncoderConfig, folder: Path, config: Any, packed: bool) -> tuple[E
     dense = take_pooler(backbone)
     if any(name.startswith("pooler.") for name in info["missing_keys"]):
         dense = None
-    return Encoder(config, packed, backbone), dense
+    return Encoder(config, packed, backbone, edit), dense
 
 
 def take_pooler(backbone: nn.Module) -> nn.Linear | None:

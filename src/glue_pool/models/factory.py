@@ -13,6 +13,7 @@ from glue_pool.errors import UserError
 from glue_pool.models import encoder as encoders
 from glue_pool.models import identity
 from glue_pool.models.classifier import Classifier
+from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.poolers import Pooler
 from glue_pool.schema import Config
@@ -33,39 +34,54 @@ class Blueprint:
     """Its transformers config, edits applied."""
     packed: bool
     """Whether batches are packed."""
+    edit: Edit
+    """What is changed in the encoder; it has been tried on its shape."""
+    d: int
+    """The size of its hidden states."""
+    layers: int
+    """The layers that run."""
 
 
 def plan(cfg: Config) -> Blueprint:
-    """Find the encoder and check that the pooler fits it, before any data or weight is read."""
+    """Find the encoder and check that edit and pooler fit it, before any data or weight is read."""
     folder = identity.locate(cfg.encoder)
     identity.verify(cfg.encoder, folder)
-    config = encoders.read_config(cfg.encoder, folder)
-    layers = encoders.num_layers(config)
-    if cfg.encoder.reinit_layers > layers:
-        raise UserError(f"encoder.reinit_layers={cfg.encoder.reinit_layers}: this encoder has {layers} layers")
+    edit = build_edit(cfg.edit)
+    config = encoders.read_config(cfg.encoder, folder, edit)
     packed = encoders.packs(config, cfg.train.batching)
     with torch.device("meta"):
-        pooler = build_pooler(cfg.pooling, encoders.width(config), layers)
-        encoder = Encoder(config, packed)
+        encoder = Encoder(config, packed, edit=edit)
+        pooler = build_pooler(cfg.pooling, encoder.d, encoder.num_layers)
     if encoder.max_tokens and cfg.train.max_length > encoder.max_tokens:
         raise UserError(
             f"train.max_length={cfg.train.max_length}: this encoder takes at most {encoder.max_tokens} tokens"
         )
-    if cfg.encoder.reinit_layers or cfg.optimizer.layer_decay < 1:
-        encoder_layers(encoder)
+    if cfg.encoder.reinit_layers > encoder.num_layers:
+        raise UserError(
+            f"encoder.reinit_layers={cfg.encoder.reinit_layers}: this encoder has {encoder.num_layers} layers"
+        )
+    if cfg.encoder.reinit_layers:
+        encoder.own_layers("encoder.reinit_layers")
+    if cfg.optimizer.layer_decay < 1:
+        encoder.own_layers("optimizer.layer_decay")
+    if cfg.encoder.freeze and edit.shortens:
+        raise UserError(f"encoder.freeze: edit={cfg.edit['name']} leaves tokens out; a probe keeps those of all")
     if cfg.pooling["tanh"] == "pretrained" and encoders.take_pooler(encoder.backbone) is None:
         raise _no_pretrained_pooler(encoder)
-    if cfg.pooling["tanh"] == "pretrained" and pooler.out_dim != encoders.width(config):
+    if cfg.pooling["tanh"] == "pretrained" and pooler.out_dim != encoder.d:
         raise UserError(
-            f"pooling.tanh=pretrained: the encoder's pooler takes d={encoders.width(config)}, "
+            f"pooling.tanh=pretrained: the encoder's pooler takes d={encoder.d}, "
             f"{cfg.pooling['name']} gives {pooler.out_dim}; use none or new"
         )
-    return Blueprint(folder, identity.weights(cfg.encoder), identity.identity(cfg), config, packed)
+    weights = identity.weights(cfg.encoder)
+    return Blueprint(folder, weights, identity.identity(cfg), config, packed, edit, encoder.d, encoder.num_layers)
 
 
 def build(cfg: Config, blueprint: Blueprint) -> Classifier:
     """Load the encoder and put a pooler and a classifier on it, drawn from the training seed's own streams."""
-    encoder, dense = encoders.load(cfg.encoder, blueprint.folder, blueprint.encoder_config, blueprint.packed)
+    encoder, dense = encoders.load(
+        cfg.encoder, blueprint.folder, blueprint.encoder_config, blueprint.packed, blueprint.edit
+    )
     if cfg.encoder.reinit_layers:
         with drawing_from(cfg.seed, "reinit"):
             reinitialise(encoder, cfg.encoder.reinit_layers, dense)
@@ -87,6 +103,11 @@ def build_pooler(pooling: Mapping[str, Any], d: int, layers: int, classes: Itera
     return components.build(pooling, base, "pooling", d, layers, beside=("tanh",), classes=classes)
 
 
+def build_edit(edit: Mapping[str, Any], classes: Iterable[type] | None = None) -> Edit:
+    """Build the edit that an edit config names."""
+    return components.build(edit, Edit, "edit", classes=classes)
+
+
 def _tanh_layer(tanh: str, dense: nn.Linear | None, d: int, encoder: Encoder) -> nn.Linear | None:
     if tanh == "none":
         return None
@@ -101,7 +122,7 @@ def _tanh_layer(tanh: str, dense: nn.Linear | None, d: int, encoder: Encoder) ->
 
 
 def _no_pretrained_pooler(encoder: Encoder) -> UserError:
-    kind = encoder.config.model_type
+    kind = encoder.kind
     return UserError(f"pooling.tanh=pretrained: this {kind} encoder has no pre-trained pooler; use pooling.tanh=new")
 
 
@@ -111,22 +132,11 @@ def _initializer_range(encoder: Encoder) -> float:
 
 def reinitialise(encoder: Encoder, layers: int, dense: nn.Linear | None) -> None:
     """Draw the top layers, and the pooler's affine map, anew (Zhang et al. 2021): N(0, 0.02), LayerNorm at 1 and 0."""
-    tops: list[nn.Module] = list(encoder_layers(encoder))[-layers:]
-    for module in (m for top in (*tops, dense) if top is not None for m in top.modules()):
+    tops = [*dict.fromkeys(encoder.blocks[-layers:]), dense]
+    for module in (m for top in tops if top is not None for m in top.modules()):
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=_initializer_range(encoder))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.LayerNorm):
             module.reset_parameters()
-
-
-def encoder_layers(encoder: Encoder) -> nn.ModuleList:
-    """Return the encoder's transformer layers, lowest first."""
-    for module in encoder.backbone.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == encoder.num_layers:
-            return module
-    kind = encoder.config.model_type
-    raise UserError(
-        f"encoder.reinit_layers, optimizer.layer_decay: the layers of this {kind} encoder can't be told apart"
-    )

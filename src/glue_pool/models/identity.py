@@ -97,6 +97,8 @@ def identity_of(cfg: Config, weights_id: str) -> str:
     if cfg.encoder.reinit_layers:
         changes["seed"] = cfg.seed
     content = {"weights": weights_id, **changes}
+    if (edit := keyed(cfg).get("edit")) is not None:
+        content["edit"] = edit
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

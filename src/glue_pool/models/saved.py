@@ -13,8 +13,9 @@ from torch import nn
 from glue_pool.errors import UserError
 from glue_pool.models import encoder as encoders
 from glue_pool.models.classifier import Classifier
+from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
-from glue_pool.models.factory import build_pooler
+from glue_pool.models.factory import Blueprint, build_edit, build_pooler
 from glue_pool.schema import Config
 
 ABOUT = "glue_pool.json"
@@ -26,7 +27,7 @@ def size(model: Classifier) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def save(model: Classifier, cfg: Config, encoder_folder: Path, folder: Path) -> None:
+def save(model: Classifier, cfg: Config, blueprint: Blueprint, folder: Path) -> None:
     """Write a folder from which `load` gives the same logits."""
     from safetensors.torch import save_model
 
@@ -40,13 +41,15 @@ def save(model: Classifier, cfg: Config, encoder_folder: Path, folder: Path) -> 
         "labels": cfg.task.labels,
         "outputs": cfg.task.outputs,
         "pooling": cfg.pooling,
+        "edit": cfg.edit,
+        "encoder": blueprint.identity,
         "max_length": cfg.train.max_length,
     }
     (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
     save_model(model, str(folder / WEIGHTS))
     for name in TOKENIZER_FILES:
-        if (encoder_folder / name).is_file():
-            shutil.copyfile(encoder_folder / name, folder / name)
+        if (blueprint.folder / name).is_file():
+            shutil.copyfile(blueprint.folder / name, folder / name)
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,16 @@ class SavedModel:
         result = np.empty((len(rows), self.classifier.output.out_features), dtype=np.float32)
         order = np.argsort(tokens.lengths, kind="stable")
         for batch in batches(tokens, order, batch_size):
-            result[batch.rows] = self.classifier(batch).numpy()
+            result[batch.rows] = self.classifier(batch).logits.numpy()
         return result
 
 
-def load(folder: str | Path) -> SavedModel:
-    """Load what `save_model=true` left in `<run folder>/model`; no pickle, no remote code."""
+def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
+    """Load what `save_model=true` left in `<run folder>/model`; no pickle, no remote code.
+
+    classes: those of the pooler and the edit, if they are not this package's: no module is imported because the folder
+    names it. Raises UserError if the folder is none, or needs a class that is not there.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
     from transformers import AutoConfig
@@ -94,9 +101,10 @@ def load(folder: str | Path) -> SavedModel:
     try:
         about = json.loads((folder / ABOUT).read_text())
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        encoder = Encoder(config, encoders.packs(config, "auto"))
+        edit = build_edit(about["edit"], classes) if "edit" in about else Edit()  # 0.1 had none
+        encoder = Encoder(config, encoders.packs(config, "auto"), edit=edit)
         encoders.take_pooler(encoder.backbone)
-        pooler = build_pooler(about["pooling"], encoder.d, encoder.num_layers)
+        pooler = build_pooler(about["pooling"], encoder.d, encoder.num_layers, classes)
         has_tanh = about["pooling"]["tanh"] != "none"
         tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None
         model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])

@@ -5,7 +5,7 @@ token of the run names has no gradient: it takes no part in the loss, in the gra
 only decays it. So training on the other rows alone is exact.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -45,10 +45,9 @@ def only(encoder: Encoder, used: np.ndarray) -> Iterator[None]:
         encoder.lookup = None
 
 
-def used_ids(*token_ids: np.ndarray, also: int) -> np.ndarray:
-    """Return the sorted unique ids in some splits, and one more (the padding's)."""
-    seen = np.zeros(1 + max([also, *(int(ids.max()) for ids in token_ids)]), dtype=bool)
-    seen[also] = True
-    for ids in token_ids:
+def used_ids(*token_ids: np.ndarray, also: Sequence[int]) -> np.ndarray:
+    """Return the sorted unique ids in some splits, and some more (the padding's)."""
+    seen = np.zeros(1 + max([*also, *(int(ids.max()) for ids in token_ids)]), dtype=bool)
+    for ids in (*token_ids, np.asarray(also, dtype=np.int64)):
         seen[ids] = True
     return np.flatnonzero(seen)

@@ -188,7 +188,8 @@ def _read(folder: Path) -> Run | LeftOut:
 
 NUMBER, NOTHING = int | float, type(None)
 FIELDS: dict[str, Any] = {
-    "run_key": str, "task": str, "method": str, "encoder": str, "kind": str, "seed": int, "primary_metric": str,
+    "run_key": str, "task": str, "method": str, "pooling": str, "edit": str, "recipe": str,
+    "encoder": str, "kind": str, "seed": int, "primary_metric": str,
     "score": NUMBER | NOTHING, "metrics": dict, "subset": dict, "subset/size": int | NOTHING, "subset/seed": int,
     "error": str | NOTHING,
 }  # fmt: skip

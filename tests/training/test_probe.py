@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +14,15 @@ import pytest
 from conftest import Compose, choices
 from glue_pool.data.features import Features
 from glue_pool.data.load import TaskData, load
-from glue_pool.models import factory, frozen
+from glue_pool.models import factory
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
-from glue_pool.runner import Evaluation, Outcome, Step, fit
 from glue_pool.schema import Config
+from glue_pool.training import probe
+from glue_pool.training.loop import Outcome, fit
 
 POOLERS = choices("pooling")
 Using = Callable[..., Config]
-
-
-class Nobody:
-    def on_step(self, step: Step) -> None: ...
-
-    def on_evaluation(self, evaluation: Evaluation) -> None: ...
-
-    def on_resume(self, step: int, past: Sequence[Step | Evaluation]) -> None: ...
 
 
 @pytest.fixture
@@ -57,20 +50,11 @@ def prepare(cfg: Config) -> tuple[Classifier, TaskData, TaskData]:
     """Build the model and load its data, as tokens and as features."""
     blueprint = factory.plan(cfg)
     model, data = factory.build(cfg, blueprint), load(cfg, blueprint.folder)
-    return model, data, frozen.with_features(model, data, cfg, blueprint)
+    return model, data, probe.with_features(model, data, cfg, blueprint)
 
 
 def train(cfg: Config, model: Classifier, data: TaskData) -> Outcome:
-    return fit(
-        model,
-        data.train,
-        data.dev,
-        task=cfg.task,
-        cfg=cfg.train,
-        optimizer=cfg.optimizer,
-        seed=cfg.seed,
-        observer=Nobody(),
-    )
+    return fit(model, data.train, data.dev, cfg)
 
 
 def files(cfg: Config) -> list[Path]:
@@ -120,7 +104,7 @@ def test_a_second_run_does_not_need_the_encoder(using: Using, monkeypatch: pytes
         raise AssertionError("the encoder ran")
 
     first = prepare(using("pooling=mha"))[2]
-    monkeypatch.setattr(Encoder, "hidden_states", runs)
+    monkeypatch.setattr(Encoder, "forward", runs)
     for pooling in ("mha", "mean", "cls", "layer_lstm", "attention"):
         prepare(using(f"pooling={pooling}", "seed=7"))
     with pytest.raises(AssertionError):

@@ -18,9 +18,9 @@ from glue_pool.data.features import Entry, Features
 from glue_pool.data.load import TaskData
 from glue_pool.data.tokens import WAY_OUT, Split, Tokens, starts
 from glue_pool.disk import check_room
+from glue_pool.hardware import autocast, pick_device, pick_precision
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.factory import Blueprint
-from glue_pool.runner import autocast, pick_device, pick_precision
 from glue_pool.schema import Config
 
 log = logging.getLogger(__name__)
@@ -118,16 +118,15 @@ class _Maker:
             with autocast(self.precision, self.device):
                 for batch in batches(split, order, self.cfg.train.eval_batch_size, self.cfg.train.padding_side):
                     batch = batch.to(self.device)
-                    states = encoder.hidden_states(batch.input_ids, batch.token_type_ids, batch.layout, every)
+                    hidden = encoder(batch.input_ids, batch.token_type_ids, batch.layout, every)
                     if "cls" in arrays:
-                        cls = torch.stack([encoder.first_tokens(state, batch.layout) for state in states], 1)
+                        cls = torch.stack([hidden.cls(layer) for layer in every], 1)
                         arrays["cls"][batch.rows] = self._stored(cls)
                     lengths = split.lengths[batch.rows]
                     where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
                     for layer in every:
                         if (part := arrays.get(f"layer-{layer}")) is not None:
-                            state = states[layer - 1]
-                            part[where] = self._stored(state if encoder.packed else batch.layout.unpad(state))
+                            part[where] = self._stored(hidden.tokens(layer))
 
         entry.write(shapes, self.dtype, fill)
 

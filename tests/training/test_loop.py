@@ -12,23 +12,25 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import Compose
-from glue_pool import runner
+from conftest import Compose, choices
 from glue_pool.data.batches import batches
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, Tokens, encode
 from glue_pool.errors import TrainingFailed
 from glue_pool.models import factory, packing
 from glue_pool.models.classifier import Classifier
-from glue_pool.runner import Evaluation, Outcome, Step
 from glue_pool.schema import Config, OptimizerConfig
 from glue_pool.train import CONF
+from glue_pool.training.evaluation import Evaluation, predict
+from glue_pool.training.loop import Observer, Outcome, Step, fit, main_phase
+from glue_pool.training.optimizer import Stepper, learning_rate_factor, make_optimizer
+from glue_pool.training.recipe import Recipe, Shape, plan
 
 SMALL = ("encoder=minilm_l6", "encoder.num_hidden_layers=2", "pooling=bert", "train.precision=fp32")
 WORDS = "a few plain words of rather different lengths that make sentences for a test of the loop".split()
 
 
-class Heard:
+class Heard(Observer):
     """An observer that keeps what it hears."""
 
     def __init__(self) -> None:
@@ -41,9 +43,6 @@ class Heard:
     def on_evaluation(self, evaluation: Evaluation) -> None:
         self.evaluations.append(evaluation)
 
-    def on_resume(self, step: int, past: Sequence[Step | Evaluation]) -> None:
-        self.resumed_at = step
-
 
 def tokens(folder: Path, rows: int, seed: int = 0, labels: int = 2) -> Tokens:
     draw = np.random.default_rng(seed)
@@ -55,16 +54,13 @@ def tokens(folder: Path, rows: int, seed: int = 0, labels: int = 2) -> Tokens:
 def train(cfg: Config, rows: int = 64, observer: Heard | None = None) -> tuple[Classifier, Outcome]:
     blueprint = factory.plan(cfg)
     model = factory.build(cfg, blueprint)
-    outcome = runner.fit(
+    outcome = fit(
         model,
         tokens(blueprint.folder, rows, labels=len(cfg.task.labels)),
         {name: tokens(blueprint.folder, 24, 1, len(cfg.task.labels)) for name in cfg.task.dev_splits},
-        task=cfg.task,
-        cfg=cfg.train,
-        optimizer=cfg.optimizer,
-        seed=cfg.seed,
-        observer=observer or Heard(),
-        log_every=1,
+        replace(cfg, tracking=replace(cfg.tracking, log_every=1)),
+        recipe=plan(cfg, Shape(blueprint.d, blueprint.layers)),
+        observer=observer,
     )
     return model, outcome
 
@@ -198,13 +194,13 @@ def test_evaluations_may_be_counted_in_steps(composed: Compose) -> None:
 
 def test_the_learning_rate_rises_then_falls() -> None:
     cfg = OptimizerConfig(name="adamw", warmup_ratio=0.1)
-    factors = [runner.learning_rate_factor(cfg, 20, step) for step in range(21)]
+    factors = [learning_rate_factor(cfg, 20, step) for step in range(21)]
     assert factors[:3] == [0.0, 0.5, 1.0]
     assert factors[-1] == 0.0
     np.testing.assert_allclose(np.diff(factors[2:]), -1 / 18)
     cosine = replace(cfg, schedule="cosine")
-    assert runner.learning_rate_factor(cosine, 20, 11) == pytest.approx(0.5)
-    assert runner.learning_rate_factor(replace(cfg, schedule="constant"), 20, 19) == 1.0
+    assert learning_rate_factor(cosine, 20, 11) == pytest.approx(0.5)
+    assert learning_rate_factor(replace(cfg, schedule="constant"), 20, 19) == 1.0
 
 
 def test_lower_layers_learn_more_slowly_with_layer_decay(composed: Compose) -> None:
@@ -212,11 +208,11 @@ def test_lower_layers_learn_more_slowly_with_layer_decay(composed: Compose) -> N
     model = factory.build(cfg, factory.plan(cfg))
     rates = {
         id(parameter): group["lr"]
-        for group in runner.make_optimizer(model, cfg.optimizer).param_groups
+        for group in make_optimizer(model, cfg.optimizer).param_groups
         for parameter in group["params"]
     }
     assert len(rates) == len(list(model.parameters()))
-    layers = factory.encoder_layers(model.encoder)
+    layers = model.encoder.blocks
     assert {rates[id(p)] for p in model.output.parameters()} == {1.0}
     assert {rates[id(p)] for p in layers[1].parameters()} == {0.5}
     assert {rates[id(p)] for p in layers[0].parameters()} == {0.25}
@@ -227,7 +223,7 @@ def test_lower_layers_learn_more_slowly_with_layer_decay(composed: Compose) -> N
 def test_biases_and_norms_do_not_decay(composed: Compose) -> None:
     cfg = composed(*SMALL)
     model = factory.build(cfg, factory.plan(cfg))
-    for group in runner.make_optimizer(model, cfg.optimizer).param_groups:
+    for group in make_optimizer(model, cfg.optimizer).param_groups:
         assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
 
 
@@ -255,11 +251,9 @@ def test_predictions_come_in_the_splits_own_order_whatever_the_batches(composed:
     model = factory.build(cfg, factory.plan(cfg)).eval()
     split = tokens(factory.plan(cfg).folder, 30)
     cpu = torch.device("cpu")
-    one_by_one = np.concatenate(
-        [runner.predict(model, split.select(np.array([row])), cfg.train, cpu) for row in range(30)]
-    )
+    one_by_one = np.concatenate([predict(model, split.select(np.array([row])), cfg.train, cpu) for row in range(30)])
     for size in (1, 7, 64):
-        together = runner.predict(model, split, replace(cfg.train, eval_batch_size=size), cpu)
+        together = predict(model, split, replace(cfg.train, eval_batch_size=size), cpu)
         np.testing.assert_allclose(together, one_by_one, atol=1e-5)
 
 
@@ -281,12 +275,12 @@ def test_no_training_step_waits_for_a_gpu(composed: Compose, monkeypatch: pytest
     cfg = composed(*SMALL)
     model = factory.build(cfg, factory.plan(cfg)).train()
     split = tokens(factory.plan(cfg).folder, 24)
-    for yaml in sorted((CONF / "pooling").glob("*.yaml")):
+    for yaml in (CONF / "pooling" / f"{name}.yaml" for name in choices("pooling")):
         pooling = dict(OmegaConf.load(yaml)) | ({"k": 2} if "k" in OmegaConf.load(yaml) else {})
         pooler = factory.build_pooler(pooling, model.encoder.d, 2)
         classifier = Classifier(model.encoder, pooler, None, 0.1, 2)
-        stepper = runner.Stepper(classifier, cfg.task, cfg.train, cfg.optimizer, 10)
+        stepper = Stepper(classifier, main_phase(split, cfg, Recipe()), "fp32")
         for batch in batches(split, np.arange(24), 12):
             with Waiting():  # type: ignore[no-untyped-call]
-                loss = stepper(batch)
+                loss = stepper([batch])
             assert float(loss) > 0

@@ -1,0 +1,60 @@
+"""An edit: a change to a pre-trained encoder that trains nothing first. The base changes nothing.
+
+One of your own is one class in any importable module and one YAML:
+
+    # my_edits.py
+    from glue_pool.models.edit import Edit
+
+    class Scaled(Edit):
+        def __init__(self, *, scale: float = 1.0) -> None:
+            self.scale = scale
+
+        def before_layer(self, layer, hidden, layout):
+            return hidden * self.scale, None
+
+    # my_conf/edit/scaled.yaml
+    # Every layer's input times a constant (ours)
+    name: scaled
+    _target_: my_edits.Scaled
+    scale: 1.0
+
+and `glue-pool train --config-dir my_conf edit=scaled` runs it. Keyword arguments are the YAML's keys; refuse a bad one
+with `UserError` in `__init__`, and an encoder that it can't change in `apply`.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor
+
+from glue_pool.data.layout import Layout
+
+if TYPE_CHECKING:
+    from glue_pool.models.encoder import Encoder
+
+
+class Edit:
+    """No change; subclasses change what they need.
+
+    `config` is called before the encoder's modules exist, `apply` when they do, with the pre-trained weights or on
+    torch.device("meta"), and again when a saved model is loaded; `before_layer` at run time.
+    """
+
+    added: ClassVar[Mapping[str, Any]] = {}
+    """Keyword arguments that came after the first release, with the values that change nothing."""
+    shortens: ClassVar[bool] = False
+    """Whether `before_layer` leaves tokens out; then a probe has no fixed hidden states to keep, and refuses it."""
+
+    def config(self, config: Any) -> None:
+        """Change the encoder's transformers config in place; what a saved model has is the changed one."""
+
+    def apply(self, encoder: "Encoder") -> None:
+        """Change the modules in place; `encoder.blocks` are the layers as they run, `encoder.insert` adds to them."""
+
+    def before_layer(self, layer: int, hidden: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
+        """Return what goes into a layer, 1-based, and which tokens go on from here.
+
+        hidden: `(tokens, d)`, packed as `layout` says. The second value is the ascending rows `(kept,)` of the tokens
+        that go on, None for all; every sequence keeps its first one. An edit that has this takes packed batches only.
+        """
+        return hidden, None

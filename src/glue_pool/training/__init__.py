@@ -1,0 +1,1 @@
+"""How a model is trained: phases and steps, recipes, evaluation, the state between two steps, and probes."""

@@ -1,0 +1,115 @@
+"""What a model says of splits: logits, loss and metrics, without dropout."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glue_pool import metrics
+from glue_pool.data.batches import batches
+from glue_pool.data.tokens import Split
+from glue_pool.hardware import autocast, pick_precision
+from glue_pool.models.classifier import Classifier
+from glue_pool.schema import TaskConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the dev splits said after some steps.
+
+    logits: for every dev split `(rows, outputs)` fp32, in the split's own order; seconds: what it took.
+    train_loss: mean over the examples since the evaluation before.
+    """
+
+    epoch: float
+    step: int
+    train_loss: float
+    loss: dict[str, float]
+    metrics: dict[str, dict[str, float]]
+    score: float
+    collapsed: bool
+    seconds: float
+    logits: dict[str, np.ndarray] = field(repr=False)
+
+    def record(self) -> dict[str, object]:
+        """Everything but the logits, as plain data."""
+        return {name: value for name, value in vars(self).items() if name != "logits"}
+
+
+def task_loss(logits: Tensor, labels: Tensor, *, regression: bool) -> Tensor:
+    """Cross-entropy over classes, or squared error of the scores, averaged over the batch.
+
+    logits: `(batch, outputs)`; labels: `(batch,)`.
+    """
+    return F.mse_loss(logits[:, 0], labels) if regression else F.cross_entropy(logits, labels)
+
+
+@torch.no_grad()
+def evaluate(
+    model: Classifier,
+    dev: Mapping[str, Split],
+    *,
+    task: TaskConfig,
+    cfg: TrainConfig,
+    epoch: float,
+    step: int,
+    train_loss: float,
+    between: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Evaluate every dev split, without dropout, and leave the model in training mode.
+
+    between: called after each batch; it may raise.
+    """
+    started = time.perf_counter()
+    device = next(model.parameters()).device
+    model.eval()
+    logits: dict[str, np.ndarray] = {}
+    loss, scores = {}, {}
+    for name, split in dev.items():
+        logits[name] = predict(model, split, cfg, device, between)
+        gathered = torch.from_numpy(logits[name]), torch.from_numpy(split.labels)
+        loss[name] = float(task_loss(*gathered, regression=not task.labels))
+        scores[name] = metrics.compute(task.metrics, split.labels, logits[name])
+    model.train()
+    first = task.dev_splits[0]
+    return Evaluation(
+        epoch,
+        step,
+        train_loss,
+        loss,
+        scores,
+        scores[first][task.primary_metric],
+        metrics.collapsed(logits[first]),
+        time.perf_counter() - started,
+        logits,
+    )
+
+
+@torch.no_grad()
+def predict(
+    model: Classifier,
+    split: Split,
+    cfg: TrainConfig,
+    device: torch.device,
+    between: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Return the logits `(rows, outputs)` of a split in fp32, in its own order; batches are of similar lengths.
+
+    between: called after each batch.
+    """
+    order = np.argsort(split.lengths, kind="stable")
+    rows, logits = [], []
+    with autocast(pick_precision(cfg, device), device):
+        for batch in batches(split, order, cfg.eval_batch_size, cfg.padding_side):
+            batch = batch.to(device)
+            logits.append(model(batch).logits)
+            rows.append(batch.rows)
+            between()
+    found = torch.cat(logits).cpu().numpy()
+    result = np.empty_like(found)
+    result[np.concatenate(rows)] = found
+    return result
