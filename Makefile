@@ -6,7 +6,7 @@ PIP    := .venv/bin/python -m pip install -qq --disable-pip-version-check --prog
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-cluster check bench clean
+.PHONY: help train test test-long test-cluster check bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ train: .venv/ready ## Fine-tune the packaged MiniLM on generated data: the main 
 
 test: .venv/ready-dev ## Run the tests
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+test-long: .venv/ready-dev ## Run the whole products of which the tests have one of each kind, some minutes
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -m long -n 2 --dist worksteal $(ARGS)
 
 test-cluster: .venv/ready-cluster ## Run sweeps on a real Slurm and a real Ray; needs root, skips what isn't there
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -m cluster -n 2 --dist loadfile tests/cluster $(ARGS)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -23,6 +24,12 @@ LONGEST = ("test_kill.py", "test_sweeps.py", "test_train.py")
 def choices(group: str) -> list[str]:
     """The choices of a group that are no other name of another one."""
     return sorted(file.stem for file in (CONF / group).glob("*.yaml") if "\nname: " in f"\n{file.read_text()}")
+
+
+def some(*quick: str) -> list[Any]:
+    """`group=choice` of the groups recipe and edit; all but the quick ones are marked long."""
+    every = [f"{name}={choice}" for name in ("recipe", "edit") for choice in choices(name)]
+    return [choice if choice in quick else pytest.param(choice, marks=pytest.mark.long) for choice in every]
 
 
 settings.register_profile("patient", settings(deadline=None))  # a first example may import scikit-learn

@@ -543,6 +543,49 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_failed_with_its_step(job: Job
     assert (folder / "result.json").stat().st_mtime_ns > written
 
 
+LITTLE_MEMORY = """
+import resource
+from pathlib import Path
+
+lines = json.loads(sys.argv[1])
+code, _, _ = run(lines["small"])  # imports what it needs
+assert code == 0
+now = int(next(line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmSize"))) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (now + (420 << 20), resource.RLIM_INFINITY))
+ended = {name: run(lines[name]) for name in ("train", "evaluate", "in passes")}
+print(json.dumps(ended))
+"""
+
+
+def test_out_of_memory_is_one_line_that_names_what_needs_less(job: Job) -> None:
+    large = [
+        "data=synthetic",
+        "data.train_rows=800",
+        "data.dev_rows=24",
+        "task=qnli",
+        "train.max_steps=1",
+        "train.precision=fp32",
+        "seed=5",
+    ]
+    in_one = ["train.batch_size=800", "train.eval_batch_size=16"]
+    lines = {
+        "small": job.line("train.precision=fp32"),
+        "train": job.line(*large, *in_one),
+        "evaluate": job.line(
+            *large[:2], "data.dev_rows=800", *large[3:], "train.batch_size=4", "train.eval_batch_size=800"
+        ),
+        "in passes": job.line(*large, *in_one, "train.accumulate=40"),
+    }
+    ended = child(LITTLE_MEMORY, lines)
+    for name, said in (
+        ("train", "error: out of memory at step 1; train.accumulate=2 takes a step's 800 rows in so many passes\n"),
+        ("evaluate", "error: out of memory in the evaluation at step 1; train.eval_batch_size=400 needs less\n"),
+    ):
+        code, _, err = ended[name]
+        assert (code, err) == (TRAINING_FAILED, said)
+    assert ended["in passes"][0] == 0
+
+
 def test_only_a_whole_completed_result_of_this_very_run_stands_for_it(job: Job) -> None:
     assert job().code == 0
     first = job.result()

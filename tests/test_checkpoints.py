@@ -29,6 +29,7 @@ from filelock import SoftFileLease
 from safetensors import safe_open
 
 import wandb_file
+from conftest import some
 from glue_pool import checkpoints, train
 from glue_pool.checkpoints import Checkpoint
 from glue_pool.errors import Interrupted
@@ -62,7 +63,7 @@ server.set_forkserver_preload(
         "transformers.models.bert.modeling_bert",
         "glue_pool.checkpoints",
         "glue_pool.manifest",
-        "glue_pool.models.frozen",
+        "glue_pool.training.probe",
         "glue_pool.models.saved",
         "glue_pool.train",
     ]
@@ -224,6 +225,17 @@ def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one(
     assert timing["train_steps"] == whole.result["timing"]["train_steps"]
     assert timing["total_seconds"] > timing["setup_seconds"] + timing["train_seconds"] + timing["eval_seconds"]
     assert sorted(file.name for file in runs.folder.iterdir()) == sorted(file.name for file in whole.folder.iterdir())
+
+
+@pytest.mark.parametrize("choice", some("recipe=mixout", "edit=duplicate"))
+def test_a_killed_run_of_every_recipe_and_edit_ends_as_an_uninterrupted_one(tmp_path: Path, choice: str) -> None:
+    options = (choice, "encoder.num_hidden_layers=2", "optimizer.lr=1e-3", "train.max_steps=30")
+    whole, runs = Runs(tmp_path / "whole", options), Runs(tmp_path / "killed", options)
+    assert whole.finish() == 0
+    assert runs.interrupt(signal.SIGKILL, reaches(8), ALWAYS) == -signal.SIGKILL
+    assert runs.finish() == 0
+    assert runs.result["resumed_at_steps"]
+    assert same_numbers(runs, whole)
 
 
 @pytest.fixture(scope="module")

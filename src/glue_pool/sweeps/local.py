@@ -57,7 +57,8 @@ class _Worker:
         code = self.process.wait()
         how = f"exit code {code}"
         if code < 0:
-            memory = ", which is also what a machine out of memory sends" if -code == signal.SIGKILL else ""
+            memory = ", which is also what a machine out of memory sends: train.accumulate=2 takes less"
+            memory = memory if -code == signal.SIGKILL else ""
             how = f"{signal.Signals(-code).name}{memory}"
         said = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
         return f"its worker ended by {how}" + ("".join(f"\n  {line}" for line in said) if code > 0 else "")

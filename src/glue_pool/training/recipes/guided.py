@@ -18,7 +18,7 @@ class Guided(Recipe):
 
     The paper's layers predict the levels of a hierarchy of labels; GLUE has none, so every guided layer predicts the
     label itself (deep supervision): ours, as are the weight and, by default, all layers but the top one. The maps are
-    drawn N(0, 0.02) and are no part of the saved model.
+    drawn N(0, 0.02) and are no part of the saved model. Weight 0 is plain fine-tuning.
     """
 
     on_frozen = False
@@ -41,7 +41,7 @@ class Guided(Recipe):
             raise UserError(
                 f"recipe.layers: this encoder has {shape.layers} layers, numbered from 1, and no {outside[0]}"
             )
-        self.reads = tuple(layers)
+        self.reads = tuple(layers) if self.weight else ()
 
     def prepare(self, model: Classifier, train: Split) -> None:
         """Add a linear map for each guided layer."""
@@ -53,6 +53,8 @@ class Guided(Recipe):
 
     def loss(self, output: Output, batch: Batch | StateBatch, task_loss: Loss) -> Tensor:
         """Add the guided layers' losses to the task's."""
+        if not self.reads:
+            return task_loss(output.logits, batch.labels)
         assert output.hidden is not None
         pairs = zip(self.guides, self.reads, strict=True)
         losses = [task_loss(guide(output.hidden.cls(layer).float()), batch.labels) for guide, layer in pairs]
