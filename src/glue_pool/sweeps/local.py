@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from glue_pool import results
-from glue_pool.sweeps.attempt import Ending
+from glue_pool.sweeps.attempt import LESS_MEMORY, Ending
 from glue_pool.sweeps.plan import Planned
 
 POLL_SECONDS = 0.2
@@ -57,7 +57,7 @@ class _Worker:
         code = self.process.wait()
         how = f"exit code {code}"
         if code < 0:
-            memory = ", which is also what a machine out of memory sends: train.accumulate=2 takes less"
+            memory = f", which is also what a machine out of memory sends ({LESS_MEMORY})"
             memory = memory if -code == signal.SIGKILL else ""
             how = f"{signal.Signals(-code).name}{memory}"
         said = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]

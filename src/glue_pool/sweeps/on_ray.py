@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from glue_pool.errors import UserError
 from glue_pool.sweeps import remote
-from glue_pool.sweeps.attempt import Ending, attempt
+from glue_pool.sweeps.attempt import LESS_MEMORY, Ending, attempt
 from glue_pool.sweeps.plan import Planned
 
 POLL_SECONDS = 1.0
@@ -120,10 +120,9 @@ class Tasks:
         except (errors.RayTaskError, errors.RuntimeEnvSetupError) as error:  # the worker can't run us at all
             return Ending("over", str(error).strip().splitlines()[-1])
         except errors.RayError as error:
-            said = str(error).strip().splitlines()[0]
-            return Ending(
-                "died", f"its Ray worker is gone ({type(error).__name__}: {said}); its log is {self._log(run)}"
-            )
+            said = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            memory = f" {LESS_MEMORY};" if isinstance(error, errors.OutOfMemoryError) else ""
+            return Ending("died", f"its Ray worker is gone ({said});{memory} its log is {self._log(run)}")
 
 
 def _check_reachable(address: str) -> None:

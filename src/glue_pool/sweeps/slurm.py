@@ -20,7 +20,7 @@ from typing import Any, Self
 from glue_pool import results, schema
 from glue_pool.errors import UserError
 from glue_pool.sweeps import remote
-from glue_pool.sweeps.attempt import Ending, attempt
+from glue_pool.sweeps.attempt import LESS_MEMORY, Ending, attempt
 from glue_pool.sweeps.plan import Planned
 
 POLL_SECONDS = 1.0
@@ -204,7 +204,9 @@ class Jobs:
         self._jobs.remove(job)
         left = self._left(job)
         begun = [ticket for ticket in left if begun_file(self._folder, ticket).exists()]
-        why = f"its Slurm job {job.id} ended as {state}; its log is {job.log}{'' if begun else _last_lines(job.log)}"
+        memory = f" ({LESS_MEMORY})" if state == "OUT_OF_MEMORY" else ""
+        log = f"{job.log}{'' if begun else _last_lines(job.log)}"
+        why = f"its Slurm job {job.id} ended as {state}{memory}; its log is {log}"
         for ticket in left:
             run = self._runs.pop(ticket)
             if state == "COMPLETED" and not run.is_left():
