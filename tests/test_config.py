@@ -100,8 +100,13 @@ def test_the_schema_and_the_shipped_files_agree_on_defaults(composed: Compose) -
 
 
 def test_a_sweep_may_name_groups_by_a_pattern() -> None:
-    commandline.check(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob(*)"], CONF)
-    commandline.check(["-m", "pooling=glob(*)", "seed=range(0,10)"], CONF)
+    some = commandline.jobs(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob(*)"])
+    pooled = {cfg.pooling["name"] for cfg in some}
+    assert (
+        {"cls", "mean", "max"} <= pooled <= {name for name in GROUPS["pooling"] if name[0] == "m"} - {"mha"} | {"cls"}
+    )
+    assert {cfg.task.name for cfg in some} == set(GROUPS["task"])
+    assert len(commandline.jobs(["-m", "pooling=glob(*)", "seed=range(0,10)"])) == 10 * len(GROUPS["pooling"])
 
 
 def test_named_subsets_have_the_size_of_their_name(composed: Compose) -> None:

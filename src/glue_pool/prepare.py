@@ -7,17 +7,13 @@ python -m glue_pool.prepare experiment=paper_table
 import sys
 from collections.abc import Iterable
 
-from glue_pool import train
+from glue_pool import cli
 from glue_pool.schema import Config
 
 
 def main() -> None:
-    """Prepare every run that the command line, a sweep or not, stands for."""
-    given = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
-    keys = (i for i, argument in enumerate(given) if "=" in argument and not argument.startswith("-"))
-    first = next(keys, len(given))  # options stand before all keys, or after them
-    sys.argv[1:] = ["--multirun", *given[:first], "hydra/launcher=prepare", *given[first:]]
-    train.main()
+    """`glue-pool prepare`, for `python -m glue_pool.prepare`."""
+    cli.main(["prepare", *sys.argv[1:]])
 
 
 def prepare(configs: Iterable[Config]) -> None:
