@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from glue_pool.schema import Config, TaskConfig
 from glue_pool.train import CONF
 
 Compose = Callable[..., Config]
+GLUE_POOL = str(Path(sys.executable).with_name("glue-pool"))
 LONGEST = ("test_kill.py", "test_sweeps.py", "test_train.py")
 
 settings.register_profile("patient", settings(deadline=None))  # a first example may import scikit-learn
