@@ -11,6 +11,7 @@ import pkgutil
 import select
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.abc import InspectLoader
@@ -35,7 +36,7 @@ examples
   glue-pool train model=maxpool task=rte seed=3
       MaxPoolBERT on RTE; the same command again finds the result
   glue-pool train -m task=rte,mrpc pooling=cls,mean,max_cls seed=1,2,3
-      a sweep: eighteen runs; -m and dry_run=true says what would run
+      a sweep of eighteen runs; with dry_run=true it only says what would run
   glue-pool report
       what the runs so far show, and what they can't
 
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with guarded():
         name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
         if name in ("-h", "--help"):
-            print(PAGE.format(commands="\n".join(f"  {name:13} {sentence(name)}" for name in names())))
+            print(PAGE.format(commands="\n".join(map(_entry, names()))))
         elif name == "--version":
             print(f"glue-pool {glue_pool.__version__}")
         else:
@@ -94,6 +95,10 @@ def sentence(name: str) -> str:
     assert isinstance(spec.loader, InspectLoader)
     lines = (ast.get_docstring(ast.parse(spec.loader.get_source(spec.name) or "")) or "").splitlines()
     return lines[0] if lines else ""
+
+
+def _entry(name: str) -> str:
+    return textwrap.fill(sentence(name), 80, initial_indent=f"  {name:13} ", subsequent_indent=" " * 16)
 
 
 def _load(name: str) -> "commands.Command":

@@ -4,9 +4,10 @@ A mistake is one line that names the nearest valid choice, which Hydra doesn't.
 """
 
 import argparse
+import io
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -107,12 +108,7 @@ def hand_over(line: Line, task: TaskFunction) -> None:
             return math.nan
 
     if line.shows:
-        try:
-            with _apart():
-                _run_hydra(line.args, get_args_parser(), task, str(_main_folder(line.args)), "config")
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        return
+        return _show(line, task)
     with opened(line.args) as hydra, _named():
         if line.sweep:
             hydra.multirun(_config_name(line.args), task, line.overrides)
@@ -120,6 +116,17 @@ def hand_over(line: Line, task: TaskFunction) -> None:
             hydra.run(_config_name(line.args), only_task, line.overrides)
     if ended:
         raise ended.pop()  # it holds its frames, which are not to hold it
+
+
+def _show(line: Line, task: TaskFunction) -> None:
+    shown = io.StringIO()  # a pipe that nobody reads is not Hydra's to complain of
+    try:
+        with _apart(), redirect_stdout(shown):
+            _run_hydra(line.args, get_args_parser(), task, str(_main_folder(line.args)), "config")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    finally:
+        print(shown.getvalue(), end="")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Save the project's dashboard in W&B: scores, curves, cost, failures."""
+"""Save a dashboard in W&B: scores, curves, cost, failures."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Fetch, check and tokenise once what runs need, which then only read.
+"""Fetch, check and tokenise once what runs then only read.
 
     glue-pool prepare experiment=paper_table
     glue-pool prepare task=rte,mrpc encoder=roberta_base

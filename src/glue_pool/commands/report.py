@@ -1,4 +1,4 @@
-"""Show what runs found: tables here, a page with plots, tables.tex, scores.csv."""
+"""Show what runs found: tables, a page with plots, scores.csv."""
 
 from collections.abc import Sequence
 from pathlib import Path

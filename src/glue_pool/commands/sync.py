@@ -1,4 +1,4 @@
-"""Upload runs that W&B kept offline, each of them once."""
+"""Upload the runs that W&B kept offline, each once."""
 
 from collections.abc import Sequence
 from pathlib import Path

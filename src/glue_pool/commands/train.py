@@ -1,4 +1,4 @@
-"""Fine-tune and evaluate: one run, or with -m every combination of values."""
+"""Fine-tune and evaluate: one run, or with -m many."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Copy the files for `wandb sweep`, to be adapted: grid, random, Bayesian."""
+"""Copy the files for `wandb sweep`: grid, random, Bayesian."""
 
 import sys
 import textwrap
