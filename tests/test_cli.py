@@ -13,7 +13,7 @@ import pytest
 
 import glue_pool
 from conftest import GLUE_POOL
-from glue_pool import cli, commands
+from glue_pool import choices, cli, commands
 from glue_pool.errors import Failed, Held, Interrupted, NotWritten, TrainingFailed, UserError
 from run_folders import Drawn
 from test_train import TINY
@@ -225,13 +225,13 @@ def test_every_group_has_a_sentence_and_its_number_of_choices(capsys: Printed) -
     assert set(groups) >= {"task", "pooling", "encoder", "model", "data", "experiment", "hydra/launcher"}
     for group, text in groups.items():
         count, _, sentence = text.partition("  ")
-        choices = listed(capsys, group)
-        assert set(choices) == files(group)
-        assert int(count) == sum(not text.startswith("another name of ") for text in choices.values())
+        names = listed(capsys, group)
+        assert set(names) == files(group)
+        assert int(count) == sum(not text.startswith("another name of ") for text in names.values())
         assert len(sentence) > 10
 
 
-@pytest.mark.parametrize("group", ["task", "pooling", "encoder", "model", "data", "subset", "optimizer", "tracking"])
+@pytest.mark.parametrize("group", [group.name for group in choices.groups()])
 def test_every_choice_has_a_sentence_and_a_method_its_source(group: str, capsys: Printed) -> None:
     for name, text in listed(capsys, group).items():
         if not text.startswith("another name of "):
