@@ -13,7 +13,7 @@ help: ## List the targets
 	@echo '  ARGS="..." passes through: make train ARGS="task=mrpc seed=7", make test ARGS="-k poolers"'
 
 train: .venv/ready ## Fine-tune the packaged MiniLM on generated data: the main job, no model hub needed
-	@.venv/bin/python -m glue_pool.train experiment=offline $(ARGS)
+	@.venv/bin/glue-pool train experiment=offline $(ARGS)
 
 test: .venv/ready-dev ## Run the tests
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist worksteal $(ARGS)

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from hypothesis import settings
 from omegaconf import OmegaConf
 
 from glue_pool import schema
+from glue_pool.choices import CONF
 from glue_pool.schema import Config, TaskConfig
-from glue_pool.train import CONF
 
 Compose = Callable[..., Config]
+GLUE_POOL = str(Path(sys.executable).with_name("glue-pool"))
 LONGEST = ("test_kill.py", "test_sweeps.py", "test_train.py")
 
 

@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import wandb_file
 from conftest import Compose
 from glue_pool.models.identity import locate, weights
+from glue_pool.on_wandb import wandb_file
 from glue_pool.results import RunFolder
 from glue_pool.schema import EncoderConfig
 from glue_pool.train import main

@@ -28,12 +28,12 @@ import torch
 from filelock import SoftFileLease
 from safetensors import safe_open
 
-import wandb_file
 from conftest import some
 from glue_pool import checkpoints, train
 from glue_pool.checkpoints import Checkpoint
 from glue_pool.errors import Interrupted
 from glue_pool.locks import Lease
+from glue_pool.on_wandb import wandb_file
 from glue_pool.results import RunFolder
 from glue_pool.schema import CheckpointConfig
 from glue_pool.signals import Signals

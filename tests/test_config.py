@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 
 from conftest import Compose
 from glue_pool import commandline, metrics, schema
+from glue_pool.choices import CONF
 from glue_pool.errors import UserError
 from glue_pool.schema import Config
-from glue_pool.train import CONF
 
 GROUPS = {group.name: sorted(f.stem for f in group.glob("*.yaml")) for group in CONF.iterdir() if group.is_dir()}
 ALIASES = {"max_seq_mha": "maxpool", "cls_pooler": "bert"}  # names that are taken, and what runs are called
@@ -100,8 +100,13 @@ def test_the_schema_and_the_shipped_files_agree_on_defaults(composed: Compose) -
 
 
 def test_a_sweep_may_name_groups_by_a_pattern() -> None:
-    commandline.check(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob(*)"], CONF)
-    commandline.check(["-m", "pooling=glob(*)", "seed=range(0,10)"], CONF)
+    some = commandline.jobs(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob(*)"])
+    pooled = {cfg.pooling["name"] for cfg in some}
+    assert (
+        {"cls", "mean", "max"} <= pooled <= {name for name in GROUPS["pooling"] if name[0] == "m"} - {"mha"} | {"cls"}
+    )
+    assert {cfg.task.name for cfg in some} == set(GROUPS["task"])
+    assert len(commandline.jobs(["-m", "pooling=glob(*)", "seed=range(0,10)"])) == 10 * len(GROUPS["pooling"])
 
 
 def test_named_subsets_have_the_size_of_their_name(composed: Compose) -> None:

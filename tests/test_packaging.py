@@ -52,17 +52,19 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_config(wheel: zipfile
     files = (path for path in (ROOT / "src").rglob("*.*") if path.is_file() and path.suffix != ".pyc")
     package = {path.relative_to(ROOT / "src").as_posix() for path in files}
     assert {"glue_pool/py.typed", "glue_pool/report/published.yaml", "glue_pool/train.py"} <= package
+    assert {"glue_pool/commands/sync.py", "glue_pool/on_wandb/sweeps/grid.yaml"} <= package
     conf = {f"glue_pool/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert "glue_pool/conf/config.yaml" in conf
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert names == package | conf
 
 
-def test_wheel_declares_the_console_script(wheel: zipfile.ZipFile) -> None:
+def test_wheel_declares_the_console_scripts(wheel: zipfile.ZipFile) -> None:
     (entry_points,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     parser = configparser.ConfigParser()
     parser.read_string(wheel.read(entry_points).decode())
-    assert dict(parser["console_scripts"]) == {"glue-pool-train": "glue_pool.train:main"}
+    scripts = {"glue-pool": "glue_pool.cli:main", "glue-pool-train": "glue_pool.train:main"}
+    assert dict(parser["console_scripts"]) == scripts
 
 
 def test_every_import_is_a_declared_dependency() -> None:
@@ -77,7 +79,9 @@ def test_every_import_is_a_declared_dependency() -> None:
     providers = importlib.metadata.packages_distributions()
     needed = {distribution(providers[module][0]) for module in imported}
     not_imported = {"sentencepiece", "plotly"}  # DeBERTa-v3's tokenizer; the report takes Plotly's script
-    assert needed | not_imported == {distribution(requirement) for requirement in PROJECT["dependencies"]}
+    (dashboard,) = map(distribution, PROJECT["optional-dependencies"]["dashboard"])
+    declared = {distribution(requirement) for requirement in PROJECT["dependencies"]}
+    assert needed | not_imported == declared | {dashboard}  # which glue_pool.commands.dashboard asks for
 
 
 def test_constraints_pin_every_declared_requirement() -> None:

@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from glue_pool import commandline
+from glue_pool.errors import UserError
+from glue_pool.results import find
 from glue_pool.sweeps.local import Workers
 from test_train import TINY
 
@@ -110,6 +113,8 @@ def test_a_single_run_and_a_sweep_share_folders_and_nothing_runs_twice(sweeps: S
         words = rf"pooling={result['pooling']} seed={result['seed']}: {result['score']:.4f} accuracy"
         assert (words in said) is (result is not results[single])
     written = {file: file.stat().st_mtime_ns for file in sweeps.outputs.rglob("result.json")}
+    line = [*TINY, "tracking=none", f"output_root={sweeps.outputs}", *GRID]
+    assert {find(cfg).path for cfg in commandline.jobs(["-m", *line])} == {file.parent for file in written}
     assert "4 runs: 4 done before, 0 to run" in sweeps("-m", *GRID)
     assert {file: file.stat().st_mtime_ns for file in written} == written
     sweeps("-m", *GRID, "force=true")
@@ -251,6 +256,24 @@ def test_a_mistake_in_any_job_stops_the_sweep_before_the_first(sweeps: Sweeps, o
     assert said in printed
     assert "Traceback" not in printed
     assert not sweeps.outputs.exists()
+
+
+def test_the_jobs_of_a_command_line_are_known_without_running_it() -> None:
+    def seen(*line: str) -> list[tuple[str, str, int]]:
+        return [(cfg.task.name, cfg.method, cfg.seed) for cfg in commandline.jobs(line)]
+
+    assert seen("task=cola", "pooling=mean", "seed=3") == [("cola", "mean", 3)]
+    assert seen("-m", "task=cola", "seed=3") == [("cola", "maxpool", 3)]
+    grid = [("rte", "mean", 1), ("rte", "mean", 2), ("rte", "cls", 1), ("rte", "cls", 2)]
+    assert seen("-m", *GRID) == seen(*GRID, "hydra.mode=MULTIRUN") == grid
+    narrowed = seen("experiment=paper_table", "seed=7", "task=rte")
+    assert [task for task, _, _ in narrowed] == ["rte"] * 4
+    assert len(seen("experiment=paper_table")) == 180
+    assert seen("experiment=paper_table", "hydra.mode=RUN") == [("rte", "maxpool", 0)]
+    with pytest.raises(UserError, match="put -m before them"):
+        seen("seed=1,2")
+    with pytest.raises(UserError, match=r"pooling=mean: pooling\.k: no such key"):
+        seen("-m", "pooling=max_cls,mean", "pooling.k=2")
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-import wandb_file
 from conftest import unshare
 from glue_pool.errors import UserError
+from glue_pool.on_wandb import wandb_file
 from glue_pool.schema import TrackingConfig
 from glue_pool.tracking import Tracker, track
 

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import wandb_file
 from conftest import Compose
 from glue_pool import metrics
+from glue_pool.on_wandb import wandb_file
 from glue_pool.pipeline import run
-from glue_pool.report.__main__ import report
+from glue_pool.report import report
 from glue_pool.train import main
 
 TINY = (

@@ -1,26 +1,25 @@
 """The dashboard, built without a network, beside what real runs log; and saved to a stand-in for W&B's servers."""
 
 import importlib.util
-import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import wandb_file
 import wandb_server
-from conftest import Compose, unshare
+from conftest import GLUE_POOL, Compose, unshare
 from glue_pool.errors import TrainingFailed
+from glue_pool.on_wandb import wandb_file
 from glue_pool.pipeline import run
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "scripts/wandb_dashboard.py"
+LIBRARY = ROOT / "src/glue_pool/on_wandb/dashboard.py"
+COMMAND = [GLUE_POOL, "dashboard", "--entity", "someone"]
 SMALL = (
     "experiment=offline",
     "encoder.num_hidden_layers=2",
@@ -34,16 +33,14 @@ RUN_ATTRIBUTES = {"group", "state", "displayName", "createdAt"}
 Key = tuple[str, str]
 
 
-def spec_of(script: Path = SCRIPT) -> dict[str, Any]:
-    """What the script prints."""
-    found = importlib.util.spec_from_file_location("dashboard", script)
+def spec_of(library: Path = LIBRARY) -> dict[str, Any]:
+    """What a library's dashboard is to W&B."""
+    found = importlib.util.spec_from_file_location("dashboard", library)
     assert found is not None
     assert found.loader is not None
     dashboard = importlib.util.module_from_spec(found)
     found.loader.exec_module(dashboard)
-    with redirect_stdout(io.StringIO()) as printed:
-        assert dashboard.main(["--entity", "someone", "--dry-run"]) == 0
-    spec: dict[str, Any] = json.loads(printed.getvalue())
+    spec: dict[str, Any] = json.loads(dashboard.as_json(dashboard.build("someone", "glue_pool")))
     return spec
 
 
@@ -117,7 +114,7 @@ def test_it_needs_no_network_and_no_account() -> None:
     if not isolated:
         pytest.skip("unshare cannot make a network namespace here")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
-    command = [*isolated, sys.executable, str(SCRIPT), "--entity", "someone", "--dry-run"]
+    command = [*isolated, *COMMAND, "--dry-run"]
     done = subprocess.run(command, env=clean | {"HOME": "/nonexistent"}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     spec = json.loads(done.stdout)
@@ -151,8 +148,8 @@ def test_every_key_in_it_is_one_that_real_runs_log(logged: set[Key]) -> None:
 )
 def test_a_key_that_no_run_logs_is_found(logged: set[Key], tmp_path: Path, written: str, bogus: str, key: Key) -> None:
     changed = tmp_path / "dashboard.py"
-    assert SCRIPT.read_text().count(written) == 1
-    changed.write_text(SCRIPT.read_text().replace(written, bogus))
+    assert LIBRARY.read_text().count(written) == 1
+    changed.write_text(LIBRARY.read_text().replace(written, bogus))
     assert keys(spec_of(changed)) - logged == {key}
 
 
@@ -163,11 +160,10 @@ def test_it_is_saved_once_and_then_renewed(
         environment = backend.environment() | {"HOME": str(tmp_path)}
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        command = [sys.executable, str(SCRIPT), "--entity", "someone"]
-        first = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        first = subprocess.run(COMMAND, capture_output=True, text=True, timeout=60)
         assert first.returncode == 0, first.stderr
         url = first.stderr.split("View saved: ")[1].split()[0]
-        again = subprocess.run([*command, "--url", url], capture_output=True, text=True, timeout=60)
+        again = subprocess.run([*COMMAND, "--url", url], capture_output=True, text=True, timeout=60)
         assert again.returncode == 0, again.stderr
     assert [view["projectName"] for view in backend.views] == ["glue_pool", "glue_pool"]
     assert backend.views[0]["name"] == backend.views[1]["name"]
@@ -178,8 +174,16 @@ def test_it_is_saved_once_and_then_renewed(
 def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
     environment = clean | {"HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:1"}
-    command = [sys.executable, str(SCRIPT), "--entity", "someone"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
+    done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "wandb login" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_without_its_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['wandb_workspaces'] = None; from glue_pool import cli; cli.main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *COMMAND[1:], "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    said = 'error: dashboard: the package wandb-workspaces is missing; pip install -c constraints.txt ".[dashboard]"\n'
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)

@@ -15,14 +15,13 @@ import sweeps
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 
-import wandb_file
 import wandb_server
-from glue_pool import commandline
-from glue_pool.train import CONF
+from glue_pool import cli, commandline
+from glue_pool.on_wandb import wandb_file
+from glue_pool.on_wandb.sweep_files import FILES
 from wandb_server import ENTITY, SWEEP, Backend
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted((ROOT / "scripts/wandb_sweeps").glob("*.yaml"))
 SMALL = [
     "experiment=offline",
     "encoder.num_hidden_layers=3",
@@ -75,7 +74,7 @@ def test_every_command_is_a_valid_job_that_goes_online(file: Path) -> None:
         arguments = render(config, parameters)
         assert "tracking=wandb_online" in arguments
         assert {argument.split("=")[0] for argument in arguments} == {"tracking", *config["parameters"]}
-        commandline.check(arguments, CONF)
+        assert len(commandline.jobs(arguments)) == 1
 
 
 def test_the_grid_has_as_many_runs_as_its_file_says() -> None:
@@ -83,6 +82,25 @@ def test_the_grid_has_as_many_runs_as_its_file_says() -> None:
     said = re.search(r"= (\d+) runs", grid.read_text())
     assert said is not None
     assert len(draw(load(grid), 1000)) == int(said[1])
+
+
+def test_they_are_copied_to_a_folder_and_nothing_is_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my/sweeps"
+    cli.main(["wandb-sweeps", str(folder)])
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == {f.name: f.read_bytes() for f in FILES}
+    said = capsys.readouterr().out
+    (folder / "grid.yaml").unlink()
+    (folder / "bayes.yaml").write_text("mine")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["wandb-sweeps", str(folder)])
+    assert ended.value.code == 2
+    assert f"{folder / 'bayes.yaml'}: is there already" in capsys.readouterr().err
+    assert (folder / "bayes.yaml").read_text() == "mine"
+    assert not (folder / "grid.yaml").exists()
+    cli.main(["wandb-sweeps"])
+    assert capsys.readouterr().out == said.replace(str(folder), str(FILES[0].parent))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import wandb_server
-import wandb_sync
+from glue_pool import cli
 from wandb_server import Backend
 
 ROOT = Path(__file__).parents[1]
@@ -71,10 +71,20 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend
         yield serving
 
 
+def sync(outputs: Path, *flags: str) -> None:
+    cli.main(["sync", str(outputs), *flags])
+
+
+def exit_code(outputs: Path, *flags: str) -> object:
+    with pytest.raises(SystemExit) as ended:
+        sync(outputs, *flags)
+    return ended.value.code
+
+
 def test_without_the_flag_it_only_says_what_it_would_upload(
     outputs: Path, backend: Backend, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert wandb_sync.main([str(outputs)]) == 0
+    sync(outputs)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" (")[0] for line in lines] == [
         "older attempt: rte mean b, group rte/mean, running or killed",
@@ -92,29 +102,29 @@ def test_without_the_flag_it_only_says_what_it_would_upload(
 def test_every_run_is_uploaded_once_and_whole(
     outputs: Path, backend: Backend, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert wandb_sync.main([str(outputs), "--upload"]) == 0
+    sync(outputs, "--upload")
     assert backend.uploads() == {DONE: 1, RESUMED: 1, FAILED: 1}
     assert [row["step"] for row in backend.history(RESUMED)] == [0, 1, 2, 3]
     assert {run["groupName"] for run in backend.runs} - {None} == {"rte/mean"}  # None: a later update
 
     capsys.readouterr()
-    assert wandb_sync.main([str(outputs), "--upload"]) == 0
+    sync(outputs, "--upload")
     assert backend.uploads() == {DONE: 1, RESUMED: 1, FAILED: 1}
     assert capsys.readouterr().out.splitlines()[-1] == "0 to upload, 4 uploaded before, 2 not over, 0 older attempt"
 
 
 def test_a_later_attempt_at_an_uploaded_run_is_left_alone(outputs: Path, backend: Backend) -> None:
-    wandb_sync.main([str(outputs), "--upload"])
+    sync(outputs, "--upload")
     attempt(outputs, DONE, "completed", rows=3)
-    wandb_sync.main([str(outputs), "--upload"])
+    sync(outputs, "--upload")
     assert backend.uploads()[DONE] == 1
 
 
 def test_a_success_takes_the_place_of_an_uploaded_failure(outputs: Path, backend: Backend) -> None:
-    wandb_sync.main([str(outputs), "--upload"])
+    sync(outputs, "--upload")
     attempt(outputs, FAILED, "completed", rows=3)
     for _ in range(2):
-        wandb_sync.main([str(outputs), "--upload"])
+        sync(outputs, "--upload")
         assert backend.uploads() == {DONE: 1, RESUMED: 1, FAILED: 2}
 
 
@@ -124,11 +134,11 @@ def test_an_upload_that_failed_is_said_and_tried_again(
 ) -> None:
     """Where only the rows are refused, `wandb sync` itself says that it is done."""
     backend.broken = part
-    assert wandb_sync.main([str(outputs), "--upload"]) == 1
+    assert exit_code(outputs, "--upload") == 1
     assert "failed: rte mean a" in capsys.readouterr().err
     assert not list(outputs.rglob("*.synced"))
     backend.broken = None
-    assert wandb_sync.main([str(outputs), "--upload"]) == 0
+    sync(outputs, "--upload")
     assert backend.uploads() == {DONE: 1, RESUMED: 1, FAILED: 1}
 
 
@@ -141,7 +151,7 @@ def test_empty_and_damaged_files_are_named_and_left_alone(
     content = bytearray(damaged.read_bytes())
     content[40] ^= 1
     damaged.write_bytes(content)
-    assert wandb_sync.main([str(outputs), "--upload"]) == 0
+    sync(outputs, "--upload")
     assert backend.uploads() == {RESUMED: 1}
     printed = capsys.readouterr()
     assert f"not over: {empty.parent.name}, group -, nothing was written" in printed.out
@@ -149,12 +159,26 @@ def test_empty_and_damaged_files_are_named_and_left_alone(
     assert f"{damaged}: wrong checksum" in printed.err
 
 
-def test_a_second_upload_at_the_same_time_is_refused(outputs: Path, backend: Backend) -> None:
+def test_a_second_upload_at_the_same_time_is_refused(
+    outputs: Path, backend: Backend, capsys: pytest.CaptureFixture[str]
+) -> None:
     descriptor = os.open(outputs, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
-        with pytest.raises(SystemExit, match="another upload"):
-            wandb_sync.main([str(outputs), "--upload"])
+        assert exit_code(outputs, "--upload") == 75
+        assert capsys.readouterr().err == f"error: another upload from {outputs} is going on\n"
     finally:
         os.close(descriptor)
     assert backend.uploads() == {}
+
+
+def test_the_folder_is_the_one_that_results_go_to_and_has_to_be_there(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GLUE_POOL_OUTPUTS", str(outputs))
+    cli.main(["sync"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("3 to upload")
+    monkeypatch.setenv("GLUE_POOL_OUTPUTS", str(outputs / "no"))
+    with pytest.raises(SystemExit):
+        cli.main(["sync"])
+    assert capsys.readouterr().err == f"error: {outputs / 'no'}: there is no such folder\n"

@@ -4,14 +4,25 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from glue_pool.models.saved import load
+    from glue_pool.notebook import run
 
-__all__ = ["load"]
+    __version__: str
+
+__all__ = ["__version__", "load", "run"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `load` when it is asked for: the command line has to start without torch."""
+    """Import what is asked for then: the command line has to start without torch."""
     if name == "load":
         from glue_pool.models.saved import load
 
         return load
+    if name == "run":
+        from glue_pool.notebook import run
+
+        return run
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("glue-pool")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

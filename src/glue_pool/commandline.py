@@ -1,32 +1,188 @@
-"""What is wrong with a command line, said in one line before Hydra starts: Hydra names no nearest valid choice."""
+"""A command line of `train`: checked before anything runs, what runs it stands for, and what Hydra does with it.
+
+A mistake is one line that names the nearest valid choice, which Hydra doesn't.
+"""
 
 import argparse
-import json
+import io
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.utils import get_args_parser
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
+from hydra.types import RunMode, TaskFunction
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_pool import schema
-from glue_pool.errors import UserError
+import glue_pool
+from glue_pool import choices, schema
+from glue_pool.choices import CONF
+from glue_pool.errors import Held, TrainingFailed, UserError
 from glue_pool.schema import Config, nearest
 
+ConfigStore.instance().store(name="glue_pool_schema", node=Config)
 
-def check(argv: Sequence[str], conf: Path) -> None:
-    """Refuse a misspelt group, choice or key, and a value of the wrong type or range, of any job of a sweep."""
+
+@dataclass(frozen=True)
+class Line:
+    """A command line that was checked.
+
+    args: what Hydra's parser made of it; sweep: whether it stands for several runs, by -m or by an experiment.
+    """
+
+    args: argparse.Namespace
+    sweep: bool = False
+
+    @property
+    def shows(self) -> bool:
+        """Whether it asks to be shown something, help or a config, and so stands for no run."""
+        args = self.args
+        return bool(args.help or args.hydra_help or args.shell_completion or args.info or args.cfg)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What Hydra is to compose with; an experiment may have another mode."""
+        return [*self.args.overrides, f"hydra.mode={self.mode.name}"]
+
+    @property
+    def mode(self) -> RunMode:
+        """What Hydra calls a sweep or a single run."""
+        return RunMode.MULTIRUN if self.sweep else RunMode.RUN
+
+
+def jobs(argv: Sequence[str]) -> list[Config]:
+    """Return the config of every run that a command line of `train` stands for, composed and checked, in order.
+
+    Raises UserError at the first that can't be used, or if the line asks for help or a config.
+    """
+    return configs(check(argv))
+
+
+def configs(line: Line) -> list[Config]:
+    """Return the config of every run of a checked line."""
+    from glue_pool.sweeps import plan
+
+    if line.shows:
+        raise UserError("help and configs are shown by glue-pool train: there are no runs in this command line")
+    with opened(line.args) as hydra, _named():
+        config = hydra.compose_config(
+            _config_name(line.args), line.overrides, run_mode=line.mode, with_log_configuration=False
+        )
+        if line.sweep:
+            loader, params = hydra.config_loader, config.hydra.sweeper.get("params") or {}
+            grid = plan.grid(loader, params, config.hydra.overrides.task)
+            return plan.compose(loader, config, grid)
+        with open_dict(config):
+            del config["hydra"]
+        return [schema.check(config)]
+
+
+def hand_over(line: Line, task: TaskFunction) -> None:
+    """Let Hydra do what a checked line says: call the task, or a sweep's launcher, or show help or a config.
+
+    Raises what the task raises.
+    """
+    ended: list[Exception] = []
+
+    def only_task(config: DictConfig) -> Any:
+        try:
+            return task(config)
+        except (UserError, TrainingFailed, Held) as error:  # Hydra would write a line of its own
+            ended.append(error)
+            return math.nan
+
+    if line.shows:
+        return _show(line, task)
+    with opened(line.args) as hydra, _named():
+        if line.sweep:
+            hydra.multirun(_config_name(line.args), task, line.overrides)
+        else:
+            hydra.run(_config_name(line.args), only_task, line.overrides)
+    if ended:
+        raise ended.pop()  # it holds its frames, which are not to hold it
+
+
+def _show(line: Line, task: TaskFunction) -> None:
+    shown = io.StringIO()  # a pipe that nobody reads is not Hydra's to complain of
+    try:
+        with _apart(), redirect_stdout(shown):
+            _run_hydra(line.args, get_args_parser(), task, str(_main_folder(line.args)), "config")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    finally:
+        print(shown.getvalue(), end="")
+
+
+@contextmanager
+def opened(args: argparse.Namespace) -> Iterator[Hydra]:
+    """Open Hydra on conf/ and one's own folder; a Hydra that was open in this process is open again afterwards."""
+    path = create_config_search_path(str(_main_folder(args)))
+    if args.config_dir:
+        folder = Path(args.config_dir).absolute()
+        path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+    with _apart():
+        yield Hydra.create_main_hydra2("train", path)
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Set aside what Hydra keeps for a process, a notebook's own Hydra among it, and bring it back in the end."""
+    kinds: tuple[type, ...] = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
+    kept: dict[type, Any] = {kind: Singleton._instances.pop(kind) for kind in kinds if kind in Singleton._instances}
+    try:
+        version.setbase("1.3")
+        yield
+    finally:
+        for kind in kinds:
+            Singleton._instances.pop(kind, None)
+        Singleton._instances |= kept
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say in one line what Hydra refuses."""
+    try:
+        yield
+    except HydraException as error:
+        cause = _cause(error)
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+            near = nearest(str(cause.key), list(cause.parent_node or ()))
+            raise UserError(f"{cause.full_key}: no such key{near}") from error
+        raise UserError(_first_line(cause)) from error
+
+
+def _main_folder(args: argparse.Namespace) -> Path:
+    return Path(args.config_path or CONF).absolute()
+
+
+def _config_name(args: argparse.Namespace) -> str:
+    return str(args.config_name or "config")
+
+
+def check(argv: Sequence[str], several: str = "put -m before them") -> Line:
+    """Refuse a misspelt group, choice or key, and a value of the wrong type or range, of any job of a sweep.
+
+    several: what to do about several values of a key where -m isn't given.
+    """
     args = _arguments(argv)
-    if args.help or args.hydra_help or args.shell_completion or args.info:
-        return
+    if (line := Line(args)).shows and not args.cfg:
+        return line
     try:
         overrides = OverridesParser.create().parse_overrides(args.overrides)
     except OverrideParseException as error:
@@ -34,26 +190,21 @@ def check(argv: Sequence[str], conf: Path) -> None:
             f"{error.override}: not understood; it takes key=value, and a value with special characters takes "
             "quotes that the shell leaves: 'key=\"a b\"'"
         ) from None
-    sweep = args.multirun or any(override.key_or_group == "hydra.mode" for override in overrides)
-    hydras_own = [str(override.input_line) for override in overrides if override.key_or_group.startswith("hydra/")]
+    hydras_own = [
+        o.input_line for o in overrides if o.key_or_group.startswith("hydra/") or o.key_or_group == "hydra.mode"
+    ]
     overrides = [override for override in overrides if not override.is_hydra_override()]
-    folders = [conf]
-    if args.config_dir:
-        folders.append(Path(args.config_dir).resolve())
-        if not folders[-1].is_dir():
-            raise UserError(f"--config-dir {args.config_dir}: there is no such folder")
-    groups = _groups(overrides, folders)
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        chosen = [f"hydra.searchpath={json.dumps([f'file://{f}' for f in folders[1:]], ensure_ascii=False)}"]
+    groups = _groups(overrides, Path(args.config_dir) if args.config_dir else None)
+    with opened(args) as hydra:
         picked = [o for o in overrides if o.key_or_group in groups]
-        chosen += [f"{o.key_or_group}={_choices(o, groups[o.key_or_group])[0]}" for o in picked]
-        composed = _compose([*chosen, *hydras_own])
-    sweep = sweep or composed.hydra.mode == RunMode.MULTIRUN  # as an experiment says
+        chosen = [f"{o.key_or_group}={_choices(o, groups[o.key_or_group])[0]}" for o in picked]
+        composed = _compose(hydra, _config_name(args), [*chosen, *map(str, hydras_own)])
+    line = Line(args, sweep=args.multirun or composed.hydra.mode == RunMode.MULTIRUN)  # the latter by an experiment
     with open_dict(composed):
         del composed["hydra"]
     for override in overrides:
-        if override.is_sweep_override() and not sweep:
-            raise UserError(f"{override.input_line}: several values are a sweep; put -m before them")
+        if override.is_sweep_override() and not line.sweep:
+            raise UserError(f"{override.input_line}: several values are a sweep; {several}")
     known = list(_flat(composed))
     for override in overrides:
         key = override.key_or_group
@@ -64,11 +215,15 @@ def check(argv: Sequence[str], conf: Path) -> None:
         for value in _values(override):
             _set(composed, key, value)
             schema.check(composed)
+    return line
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
     parser.exit_on_error = False  # its usage takes nine lines
+    if "--version" in argv:
+        shown: Any = next(action for action in parser._actions if action.dest == "version")
+        shown.version = f"glue-pool {glue_pool.__version__} ({shown.version})"
     try:
         args, rest = parser.parse_known_args(list(argv))
     except argparse.ArgumentError as error:
@@ -77,19 +232,18 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(
             f"{rest[0]}: not understood; options such as -m stand before or after all key=value (see --help)"
         )
+    if args.experimental_rerun is not None:
+        raise UserError("--experimental-rerun: it would read a pickle, which can run code; config.yaml has the keys")
     return args
 
 
-def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str, list[str]]:
+def _groups(overrides: Sequence[Override], own: Path | None) -> dict[str, list[str]]:
     """Return the config groups and their files; refuse an override that removes one or names none of its files."""
-    options: dict[str, list[str]] = {}
-    for folder in folders:
-        for file in folder.glob("*/*.yaml"):
-            options.setdefault(file.parent.name, []).append(file.stem)
+    options = {group.name: sorted(group.files) for group in choices.groups(own)}
     needed = {section.name for section in fields(Config)} - {"model"}  # a shorthand
     for override in overrides:
         group = override.key_or_group
-        files = sorted(options.get(group, ()))
+        files = options.get(group, [])
         if override.is_delete():
             other = f" ({', '.join(files)})" if files else ""
             raise UserError(f"~{group}: a run needs every key; choose another value with {group}=…{other}")
@@ -98,7 +252,7 @@ def _groups(overrides: Sequence[Override], folders: Sequence[Path]) -> dict[str,
                 raise UserError(
                     f"{group}={choice}: no such {group}{nearest(choice, files)} (there are {', '.join(files)})"
                 )
-    return {group: sorted(files) for group, files in sorted(options.items())}
+    return options
 
 
 def _choices(override: Override, files: list[str]) -> list[str]:
@@ -127,22 +281,26 @@ def _set(composed: DictConfig, key: str, value: Any) -> None:
         raise UserError(f"{key}={'null' if value is None else value}: {_first_line(error)}") from None
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
     try:
-        return compose("config", overrides, return_hydra_config=True)
+        return hydra.compose_config(
+            name, overrides, run_mode=RunMode.RUN, from_shell=False, with_log_configuration=False
+        )
     except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
-        for fewer in range(1, len(overrides)):  # the first that can't be composed is the culprit
-            _compose(overrides[:fewer])
+        for fewer in range(len(overrides)):  # the first that can't be composed is the culprit
+            _compose(hydra, name, overrides[:fewer])
+        culprit = overrides[-1] if overrides else name
         if isinstance(error, MissingConfigException) and error.options:
-            group, _, choice = overrides[-1].partition("=")
+            group, _, choice = culprit.partition("=")
             there = ", ".join(error.options)
-            raise UserError(
-                f"{overrides[-1]}: no such {group}{nearest(choice, error.options)} (there are {there})"
-            ) from None
-        cause: BaseException = error
-        while cause.__cause__:
-            cause = cause.__cause__
-        raise UserError(f"{overrides[-1]}: {_first_line(cause)}") from None
+            raise UserError(f"{culprit}: no such {group}{nearest(choice, error.options)} (there are {there})") from None
+        raise UserError(f"{culprit}: {_first_line(_cause(error))}") from None
+
+
+def _cause(error: BaseException) -> BaseException:
+    while error.__cause__:
+        error = error.__cause__
+    return error
 
 
 def _first_line(error: BaseException) -> str:

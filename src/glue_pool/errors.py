@@ -7,7 +7,7 @@ class UserError(Exception):
     """Something a user gave (config, data, an encoder, a folder) can't be used.
 
     The message is what the user reads: one line or two that name the key or file, what is wrong
-    with it, and the way out. `glue_pool.train` prints it without a traceback and exits with 2.
+    with it, and the way out. On the command line it is printed without a traceback.
     """
 
 
@@ -23,6 +23,10 @@ class NotWritten(TrainingFailed):
     """What a training gave can't be written: the disk is full. The training itself is sound."""
 
 
+class Failed(Exception):
+    """Some of what was asked for failed, runs of a sweep or uploads; which and why has been said already."""
+
+
 class Interrupted(BaseException):
     """A signal stopped the run, which is no failure of it: no `except Exception` is to take it for one.
 
@@ -36,8 +40,3 @@ class Interrupted(BaseException):
 
     def __str__(self) -> str:
         return self.message
-
-    @property
-    def exit_code(self) -> int:
-        """What a shell reports for a process that this signal ended."""
-        return 128 + self.by

@@ -7,17 +7,13 @@ python -m glue_pool.prepare experiment=paper_table
 import sys
 from collections.abc import Iterable
 
-from glue_pool import train
+from glue_pool import cli
 from glue_pool.schema import Config
 
 
 def main() -> None:
-    """Prepare every run that the command line, a sweep or not, stands for."""
-    given = [argument for argument in sys.argv[1:] if argument not in ("-m", "--multirun")]
-    keys = (i for i, argument in enumerate(given) if "=" in argument and not argument.startswith("-"))
-    first = next(keys, len(given))  # options stand before all keys, or after them
-    sys.argv[1:] = ["--multirun", *given[:first], "hydra/launcher=prepare", *given[first:]]
-    train.main()
+    """`glue-pool prepare`, for `python -m glue_pool.prepare`."""
+    cli.main(["prepare", *sys.argv[1:]])
 
 
 def prepare(configs: Iterable[Config]) -> None:
@@ -27,10 +23,12 @@ def prepare(configs: Iterable[Config]) -> None:
     """
     from glue_pool.data.load import load
     from glue_pool.models import factory
+    from glue_pool.training import recipe
 
     done = set()
     for cfg in configs:
         blueprint = factory.plan(cfg)
+        recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
         what = (cfg.task.name, str(cfg.data), blueprint.folder, blueprint.identity, cfg.train.max_length)
         if what in done:
             continue

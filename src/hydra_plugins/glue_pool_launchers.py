@@ -5,7 +5,6 @@ Hydra imports this module at every start, so nothing heavy is imported before a 
 
 import math
 import os
-import sys
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -33,9 +31,10 @@ class GridSweeper(BasicSweeper):
         """Launch every combination of the values in `params` and of the overrides given, which win."""
         assert self.hydra_context
         assert self.launcher
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        self.overrides = self.split_arguments(overrides, self.max_batch_size)
+        from glue_pool.sweeps.plan import grid
+
+        jobs = grid(self.hydra_context.config_loader, self.params, arguments)
+        self.overrides = list(self.split_overrides_to_chunks(jobs, self.max_batch_size))
         returned: list[Sequence[JobReturn]] = []
         while not self.is_done():
             batch = self.get_job_batch()
@@ -45,8 +44,8 @@ class GridSweeper(BasicSweeper):
         return returned
 
 
-class _Jobs(Launcher):
-    """Takes the jobs of a sweep, all at once, and gives their scores."""
+class _Runs(Launcher):
+    """Takes the jobs of a sweep, all at once, through `glue_pool.sweeps`, and gives their scores."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what jobs are composed with."""
@@ -54,30 +53,12 @@ class _Jobs(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Return every job's score; NaN where it has none."""
-        from glue_pool.errors import UserError
-
-        try:
-            scores = self.carry_out(job_overrides)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-        return [_returned(overrides, score) for overrides, score in zip(job_overrides, scores, strict=True)]
-
-    @abstractmethod
-    def carry_out(self, jobs: Sequence[Sequence[str]]) -> Sequence[float | None]:
-        """Do what there is to do for these jobs, given by their overrides."""
-
-
-class _Runs(_Jobs):
-    """Takes a sweep's jobs through `glue_pool.sweeps`, which runs what isn't done yet and lists what failed."""
-
-    def carry_out(self, jobs: Sequence[Sequence[str]]) -> Sequence[float | None]:
-        """Run what isn't done yet, and return every job's score."""
+        """Run what isn't done yet, and return every job's score; NaN where it has none."""
         from glue_pool.sweeps.sweep import carry_out
 
         logs = Path(self.config.output_root, ".sweeps", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-        return carry_out(self.loader, self.config, jobs, self.launcher(logs))
+        scores = carry_out(self.loader, self.config, job_overrides, self.launcher(logs))
+        return [_returned(overrides, score) for overrides, score in zip(job_overrides, scores, strict=True)]
 
     @abstractmethod
     def launcher(self, logs: Path) -> "sweep.Launcher":
@@ -130,18 +111,6 @@ class RayLauncher(_Runs):
         from glue_pool.sweeps.on_ray import Tasks
 
         return Tasks(logs, **self.options)
-
-
-class PrepareLauncher(_Jobs):
-    """Fetches, checks and tokenises what the jobs need; `glue_pool.prepare` is made of it."""
-
-    def carry_out(self, jobs: Sequence[Sequence[str]]) -> Sequence[float | None]:
-        """Prepare the jobs' runs; none of them has a score."""
-        from glue_pool.prepare import prepare
-        from glue_pool.sweeps.plan import compose
-
-        prepare(compose(self.loader, self.config, jobs))
-        return [None] * len(jobs)
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from conftest import choices
+from glue_pool.choices import CONF
 from glue_pool.errors import UserError
 from glue_pool.models import poolers
 from glue_pool.models.poolers import Pooler
-from glue_pool.train import CONF
 
 Options = dict[str, Any]
 YAMLS = {name: dict(OmegaConf.load(CONF / "pooling" / f"{name}.yaml")) for name in choices("pooling")}

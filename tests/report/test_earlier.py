@@ -93,8 +93,8 @@ def test_running_again_does_not_take_an_older_schemas_result_for_its_own(compose
 def test_a_model_that_0_1_saved_gives_the_logits_that_0_1_wrote_down(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
+    from glue_pool.choices import CONF
     from glue_pool.schema import TaskConfig
-    from glue_pool.train import CONF
 
     folder = next((V0_1 / "outputs" / "rte" / "mean").glob("*/*/seed=1-*"))
     task = TaskConfig(**yaml.safe_load((CONF / "task" / "rte.yaml").read_text()))

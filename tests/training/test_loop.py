@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import Compose, choices
+from glue_pool.choices import CONF
 from glue_pool.data.batches import batches
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, Tokens, encode
@@ -20,7 +21,6 @@ from glue_pool.errors import TrainingFailed
 from glue_pool.models import factory, packing
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import Config, OptimizerConfig
-from glue_pool.train import CONF
 from glue_pool.training.evaluation import Evaluation, predict
 from glue_pool.training.loop import Observer, Outcome, Step, fit, main_phase
 from glue_pool.training.optimizer import Stepper, learning_rate_factor, make_optimizer

@@ -1,4 +1,58 @@
 """From a folder of results to what the numbers support: a table, two files to go on with, and a page with plots.
 
-python -m glue_pool.report outputs/
+glue-pool report outputs/
 """
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from glue_pool.errors import UserError
+from glue_pool.progress import say
+
+
+def report(
+    folders: Sequence[Path],
+    output: Path | None = None,
+    baseline: str | None = None,
+    chosen: Sequence[str] | None = None,
+) -> None:
+    """Print the tables of all runs under some folders and write the report's files.
+
+    output: a folder, `report` in the first of the folders if None. baseline: a method or a row's name. chosen: tasks,
+    all if None. Raises UserError if there is nothing to report on, or the folder can't be written.
+    """
+    from glue_pool.report import files, terminal
+    from glue_pool.report.scan import scan
+    from glue_pool.report.study import study
+    from glue_pool.report.verdicts import tables
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder}: there is no such folder")
+    runs, left_out = scan(folders)
+    if not any(run.completed for run in runs):
+        what = "".join(f"\n  left out: {item.path}: {item.reason}" for item in left_out[:20])
+        failed = f"; {len(runs)} failed" if runs else ""
+        raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}{what}")
+    found = study(runs, left_out)
+    for task in chosen or ():
+        _check("--tasks", task, list(found.tasks))
+    tasks = [task for task in found.tasks if chosen is None or task in chosen]
+    baseline = found.default_baseline() if baseline is None else baseline
+    _check("--baseline", baseline, sorted({n for p in found.panels for row in p.rows for n in (row.method, row.label)}))
+    compared = tables(found, tasks)
+    found.notes += [note for table in compared for note in table.uncompared(baseline)]
+    terminal.show(found, compared, baseline, tasks, sys.stdout)
+    written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")
+    say("", sys.stdout)
+    for path in written:
+        say(f"  {path}", sys.stdout)
+
+
+def _check(option: str, name: str, names: Sequence[str]) -> None:
+    """Refuse a name of which there is no run."""
+    if name not in names:
+        from glue_pool.schema import nearest
+
+        raise UserError(f"{option} {name}: no run of it{nearest(name, names)} (there are {', '.join(names)})")

@@ -1,81 +1,14 @@
 """python -m glue_pool.report outputs/: a table here, and index.html, tables.tex and scores.csv in outputs/report."""
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from glue_pool.errors import UserError
-from glue_pool.progress import say
+from glue_pool import cli
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Report on the runs in some folders; nothing to report on, or a wrong argument, is one line and exit code 2."""
-    args = _arguments(argv)
-    try:
-        report(args.folders, args.output, args.baseline, args.tasks)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-def report(
-    folders: Sequence[Path],
-    output: Path | None = None,
-    baseline: str | None = None,
-    chosen: Sequence[str] | None = None,
-) -> None:
-    """Print the tables of all runs under some folders and write the report's files.
-
-    output: a folder, `report` in the first of the folders if None. baseline: a method or a row's name. chosen: tasks,
-    all if None. Raises UserError if there is nothing to report on, or the folder can't be written.
-    """
-    from glue_pool.report import files, terminal
-    from glue_pool.report.scan import scan
-    from glue_pool.report.study import study
-    from glue_pool.report.verdicts import tables
-
-    for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: there is no such folder")
-    runs, left_out = scan(folders)
-    if not any(run.completed for run in runs):
-        what = "".join(f"\n  left out: {item.path}: {item.reason}" for item in left_out[:20])
-        failed = f"; {len(runs)} failed" if runs else ""
-        raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}{what}")
-    found = study(runs, left_out)
-    for task in chosen or ():
-        _check("--tasks", task, list(found.tasks))
-    tasks = [task for task in found.tasks if chosen is None or task in chosen]
-    baseline = found.default_baseline() if baseline is None else baseline
-    _check("--baseline", baseline, sorted({n for p in found.panels for row in p.rows for n in (row.method, row.label)}))
-    compared = tables(found, tasks)
-    found.notes += [note for table in compared for note in table.uncompared(baseline)]
-    terminal.show(found, compared, baseline, tasks, sys.stdout)
-    written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")
-    say("", sys.stdout)
-    for path in written:
-        say(f"  {path}", sys.stdout)
-
-
-def _check(option: str, name: str, names: Sequence[str]) -> None:
-    """Refuse a name of which there is no run."""
-    if name not in names:
-        from glue_pool.schema import nearest
-
-        raise UserError(f"{option} {name}: no run of it{nearest(name, names)} (there are {', '.join(names)})")
-
-
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m glue_pool.report",
-        description="What the runs in a folder show: a table here, a page with plots, tables.tex and scores.csv.",
-    )
-    parser.add_argument("folders", nargs="*", type=Path, default=[Path("outputs")], help="where runs are (outputs)")
-    parser.add_argument("--baseline", help="the method that others are compared with, or a row's name")
-    parser.add_argument("--tasks", type=lambda text: text.split(","), help="as rte,mrpc; all unless given")
-    parser.add_argument("--output", type=Path, help="the folder to write (report, in the first folder)")
-    return parser.parse_args(argv)
+    """`glue-pool report`."""
+    cli.main(["report", *(sys.argv[1:] if argv is None else argv)])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """What a sweep would run: every job's config, checked, and the folder in which its result is or will be."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -58,6 +59,17 @@ def plan(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]
         with _naming(label):
             planned.append(Planned(cfg, results.find(cfg), label or cfg.task.name))
     return planned
+
+
+def grid(loader: ConfigLoader, params: Mapping[str, Any], overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of every job: all combinations of the values in `params` and in `overrides`, which win."""
+    given = [*(f"{key}={value}" for key, value in params.items()), *overrides]
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
+    for override in parsed:
+        if override.is_sweep_override() and not override.is_discrete_sweep():
+            raise UserError(f"{override.input_line}: a grid takes single values, as 1,2,3 or range(1,4)")
+    (jobs,) = BasicSweeper.split_arguments(parsed, None)
+    return jobs
 
 
 def compose(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:

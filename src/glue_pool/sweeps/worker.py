@@ -12,7 +12,7 @@ import threading
 from dataclasses import asdict
 from typing import Any
 
-from glue_pool.errors import Interrupted
+from glue_pool.cli import guarded
 from glue_pool.sweeps.attempt import attempt
 
 
@@ -27,11 +27,7 @@ def main(pipe: int) -> None:
             busy.set()
             if ended.is_set():
                 return
-            try:
-                ending = attempt(config)
-            except Interrupted as stopped:
-                print(stopped, file=sys.stderr)
-                sys.exit(stopped.exit_code)
+            ending = attempt(config)
             busy.clear()
             print(json.dumps(asdict(ending)), file=endings, flush=True)
 
@@ -46,4 +42,5 @@ def _listen(runs: "queue.SimpleQueue[dict[str, Any]]", busy: threading.Event, en
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    with guarded():
+        main(int(sys.argv[1]))

@@ -1,13 +1,10 @@
-"""Upload offline W&B runs, each of them once; without --upload only say which.
-
-python scripts/wandb_sync.py outputs [--upload]
+"""Uploads offline W&B runs, each of them once.
 
 A run that was killed and started again has one folder an attempt, all with its W&B id. The last attempt holds the
 whole run, so it alone is uploaded, once it is over and if no other was uploaded before. An upload that breaks off
 leaves no mark, and the next one sends that run again, under its id.
 """
 
-import argparse
 import fcntl
 import os
 import subprocess
@@ -19,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import wandb_file
+from glue_pool.errors import Failed, Held, UserError
+from glue_pool.on_wandb import wandb_file
+from glue_pool.progress import say
 
 UPLOAD, BEFORE, NOT_OVER, OLDER = "to upload", "uploaded before", "not over", "older attempt"
 
@@ -40,22 +39,23 @@ class Attempt:
         return self.state in ("finished", "failed")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Say what is to be uploaded, or upload it; the exit code is 1 if something could not be uploaded."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("outputs", type=Path, help="the folder of results, with W&B's own folder in it")
-    parser.add_argument("--upload", action="store_true", help="upload what is to be uploaded")
-    args = parser.parse_args(argv)
-    if not args.outputs.is_dir():
-        parser.error(f"{args.outputs}: there is no such folder")
-    if not args.upload:
-        report(plan(args.outputs))
-        return 0
-    with alone(args.outputs):
-        planned = plan(args.outputs)
+def sync(outputs: Path, *, upload: bool) -> None:
+    """Say what below a folder of results is to be uploaded, or upload it.
+
+    Raises UserError if there is no such folder, Held if another upload from it is going on, and in the end Failed if
+    something could not be uploaded.
+    """
+    if not outputs.is_dir():
+        raise UserError(f"{outputs}: there is no such folder")
+    if not upload:
+        report(plan(outputs))
+        return
+    with alone(outputs):
+        planned = plan(outputs)
         report(planned)
-        failures = [attempt for attempt, fate in planned if fate == UPLOAD and not upload(attempt)]
-    return int(bool(failures))
+        failed = [attempt for attempt, fate in planned if fate == UPLOAD and not arrived(attempt)]
+    if failed:
+        raise Failed
 
 
 def plan(outputs: Path) -> list[tuple[Attempt, str]]:
@@ -101,7 +101,7 @@ def read(file: Path) -> Attempt:
     try:
         records = wandb_file.read(file)
     except ValueError as error:
-        print(error, file=sys.stderr)
+        say(str(error), sys.stderr)
         return unread(file, "damaged")
     if not any(record.HasField("run") for record in records):
         return unread(file, "nothing was written")
@@ -123,12 +123,13 @@ def report(planned: Sequence[tuple[Attempt, str]]) -> None:
     """Print what is to be uploaded and what is not over, a line each, and how many there are of everything."""
     for attempt, fate in planned:
         if fate != BEFORE:
-            print(f"{fate}: {attempt.name}, group {attempt.group}, {attempt.state} ({attempt.file.parent})")
+            about = f"{fate}: {attempt.name}, group {attempt.group}, {attempt.state} ({attempt.file.parent})"
+            say(about, sys.stdout)
     counts = Counter(fate for _, fate in planned)
-    print(", ".join(f"{counts[fate]} {fate}" for fate in (UPLOAD, BEFORE, NOT_OVER, OLDER)))
+    say(", ".join(f"{counts[fate]} {fate}" for fate in (UPLOAD, BEFORE, NOT_OVER, OLDER)), sys.stdout)
 
 
-def upload(attempt: Attempt) -> bool:
+def arrived(attempt: Attempt) -> bool:
     """Let `wandb sync` upload an attempt's folder, and return whether all of it arrived.
 
     wandb 0.31 marks a run as synced, and exits with 0, even if its rows were refused: then the mark goes again.
@@ -138,9 +139,9 @@ def upload(attempt: Attempt) -> bool:
     if "ERROR" in done.stderr:
         mark(attempt.file).unlink(missing_ok=True)
     if not uploaded(attempt.file):
-        print(f"failed: {attempt.name}\n{done.stdout}{done.stderr}", file=sys.stderr)
+        say(f"failed: {attempt.name}\n{done.stdout}{done.stderr}", sys.stderr)
         return False
-    print(f"uploaded: {attempt.name}", flush=True)
+    say(f"uploaded: {attempt.name}", sys.stdout)
     return True
 
 
@@ -152,11 +153,7 @@ def alone(outputs: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"error: another upload from {outputs} is going on")
+            raise Held(f"another upload from {outputs} is going on") from None
         yield
     finally:
         os.close(descriptor)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

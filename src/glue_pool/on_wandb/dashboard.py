@@ -1,15 +1,9 @@
-"""Save the project's dashboard in W&B: a workspace with the scores, their cost and what went wrong.
-
-pip install -c constraints.txt ".[dashboard]"
-python scripts/wandb_dashboard.py --entity YOU
+"""The project's dashboard in W&B: a workspace with the scores, their cost and what went wrong.
 
 Runs are grouped by what is to be compared: W&B's group (task/method), the encoder and the subset. So a bar or a line
 is a mean over seeds, and the spread is theirs. Filter the runs in W&B to look at one task or one encoder.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
 from typing import Literal
 
 import wandb
@@ -25,29 +19,11 @@ from wandb_workspaces.reports.v2.interface import (
     SummaryMetric,
 )
 
+from glue_pool.errors import UserError
+
 GROUPS: list[expr.MetricType] = [expr.Metric("Group"), expr.Config("labels.encoder"), expr.Config("labels.subset")]
 COLUMNS = ["run:state", "summary:score", "summary:primary_metric", "summary:collapsed", "summary:error"]
 MOST = 1000  # bars, and runs behind them, that a panel shows
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Save the dashboard, or print what would be saved; the exit code is 1 if W&B can't be used."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--entity", required=True, help="your W&B user or team")
-    parser.add_argument("--project", default="glue_pool", help="the W&B project (default: glue_pool)")
-    parser.add_argument("--url", help="renew this dashboard, which was saved before, instead of making another")
-    parser.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON; needs no network")
-    args = parser.parse_args(argv)
-    dashboard = build(args.entity, args.project)
-    if args.dry_run:
-        print(dashboard._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2))
-        return 0
-    try:
-        save(dashboard, args.url)
-    except (wandb.Error, ValueError) as error:
-        print(f"error: {error}; `wandb login` gives access to W&B, --dry-run needs none", file=sys.stderr)
-        return 1
-    return 0
 
 
 def build(entity: str, project: str) -> ws.Workspace:
@@ -68,15 +44,27 @@ def build(entity: str, project: str) -> ws.Workspace:
     )
 
 
-def save(dashboard: ws.Workspace, url: str | None) -> None:
-    """Save the dashboard, in place of the one at `url` if that is given; wandb prints where it is."""
-    if url:
-        saved = ws.Workspace.from_url(url)
-        saved.sections = dashboard.sections
-        saved.settings = dashboard.settings
-        saved.runset_settings = dashboard.runset_settings
-        dashboard = saved
-    dashboard.save()
+def as_json(dashboard: ws.Workspace) -> str:
+    """Return what W&B would keep of a dashboard; the network is not asked."""
+    spec: str = dashboard._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
+    return spec
+
+
+def save(dashboard: ws.Workspace, url: str | None = None) -> None:
+    """Save the dashboard, in place of the one at `url` if that is given; wandb prints where it is.
+
+    Raises UserError if W&B can't be used.
+    """
+    try:
+        if url:
+            saved = ws.Workspace.from_url(url)
+            saved.sections = dashboard.sections
+            saved.settings = dashboard.settings
+            saved.runset_settings = dashboard.runset_settings
+            dashboard = saved
+        dashboard.save()
+    except (wandb.Error, ValueError) as error:
+        raise UserError(f"{error}; `wandb login` gives access to W&B, --dry-run needs none") from None
 
 
 def dev_score() -> list[PanelTypes]:
@@ -162,7 +150,3 @@ def lines(title: str, *metrics: str) -> LinePlot:
         groupby_rangefunc="stddev",
         max_runs_to_show=100,
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

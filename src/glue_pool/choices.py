@@ -1,0 +1,79 @@
+"""What there is to choose from: the YAML files of conf/ and of one's own folder, and what their first line says.
+
+That line, after a `# @package` one, is a comment: a sentence, and at its end a source in parentheses.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from glue_pool.errors import UserError
+
+_INSTALLED = Path(__file__).parent / "conf"  # in a wheel; in a checkout conf/ stands at the top
+CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
+
+_DEFAULT = re.compile(r"\s*- (?:override )?/?(?P<group>[\w/]+): (?P<choice>\w+)(?:\s+# (?P<sentence>.*))?")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A file of a group; `other_name_of` is the choice that it merely gives another name."""
+
+    name: str
+    sentence: str = ""
+    source: str = ""
+    other_name_of: str = ""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A config group: what config.yaml says of it and chooses, and its files by name."""
+
+    name: str
+    sentence: str
+    default: str
+    files: dict[str, Path]
+
+    def choices(self) -> list[Choice]:
+        """Return what there is to choose from, by name."""
+        return [read(file) for _, file in sorted(self.files.items())]
+
+
+def groups(own: Path | None = None) -> list[Group]:
+    """Return the groups of conf/, with one's own files among theirs; they add and replace none, as in Hydra."""
+    if own and not own.is_dir():
+        raise UserError(f"--config-dir {own}: there is no such folder")
+    files: dict[str, dict[str, Path]] = {}
+    for folder in (own, CONF) if own else (CONF,):
+        for file in (*folder.glob("*/*.yaml"), *folder.glob("hydra/*/*.yaml")):
+            files.setdefault(file.parent.relative_to(folder).as_posix(), {})[file.stem] = file
+    found = map(_DEFAULT.fullmatch, (CONF / "config.yaml").read_text().splitlines())
+    defaults = {match["group"]: (match["sentence"] or "", match["choice"]) for match in found if match}
+    there = sorted({file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*/*.yaml")})
+    return [Group(name, *defaults.get(name, ("", "")), files[name]) for name in there]
+
+
+def read(file: Path) -> Choice:
+    """Return what a config file says of itself."""
+    try:
+        text = file.read_text()
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: can't be read as YAML ({str(error).splitlines()[0]})") from None
+    if isinstance(content, dict) and list(content) == ["defaults"]:
+        names = [name for name in content["defaults"] or () if name != "_self_"]
+        if len(names) == 1 and isinstance(names[0], str):
+            return Choice(file.stem, other_name_of=names[0])
+    return Choice(file.stem, *_comment(text.splitlines()))
+
+
+def _comment(lines: Sequence[str]) -> tuple[str, str]:
+    first = next((line for line in lines if line.strip() and not line.startswith("# @package")), "")
+    if not first.startswith("#"):
+        return "", ""
+    said = first.lstrip("# ").rstrip()
+    with_source = re.fullmatch(r"(.*?)\s*\(([^()]+)\)\.?", said)
+    return (with_source[1], with_source[2]) if with_source else (said, "")

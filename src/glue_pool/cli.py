@@ -1,0 +1,144 @@
+"""The console script `glue-pool`: which command, what its errors look like, and the help page.
+
+A command is a file in `glue_pool/commands`; nothing here names one.
+"""
+
+import ast
+import importlib
+import importlib.util
+import os
+import pkgutil
+import select
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.abc import InspectLoader
+
+import glue_pool
+from glue_pool import commands
+from glue_pool.errors import Failed, Held, Interrupted, TrainingFailed, UserError
+
+EXIT_CODES = {UserError: 2, TrainingFailed: 1, Failed: 1, Held: 75}  # 75 is sysexits.h's "try again later"
+
+PAGE = """\
+glue-pool: how an encoder's hidden states become one vector, compared on GLUE.
+
+usage: glue-pool COMMAND ...         glue-pool COMMAND --help tells more of one
+
+commands
+{commands}
+
+examples
+  glue-pool train experiment=offline
+      a first run, two minutes: a packaged encoder, generated data, no network
+  glue-pool train model=maxpool task=rte seed=3
+      MaxPoolBERT on RTE; the same command again finds the result
+  glue-pool train -m task=rte,mrpc pooling=cls,mean,max_cls seed=1,2,3
+      a sweep of eighteen runs; with dry_run=true it only says what would run
+  glue-pool report
+      what the runs so far show, and what they can't
+
+Every key=value is a choice: `glue-pool list` shows the groups, `glue-pool list
+pooling` what there is in one. Results go to outputs/ (output_root=FOLDER, or
+GLUE_POOL_OUTPUTS), a folder a run: result.json has the score."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Carry out a command line, without the program's name; ends the process as `guarded` says."""
+    with guarded():
+        name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+        if name in ("-h", "--help"):
+            print(PAGE.format(commands="\n".join(map(_entry, names()))))
+        elif name == "--version":
+            print(f"glue-pool {glue_pool.__version__}")
+        else:
+            _load(name).main(rest)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Turn what can end a command into a line on stderr and an exit code: 2 for what the user gave, 1 for what failed.
+
+    Another process at work on a run is 75; a signal, Ctrl-C (130) among them, is 128 and its number. Where nobody reads
+    stdout any more (`| head`) the command ends without a word. Anything else is a bug, and has its traceback.
+    """
+    try:
+        yield
+    except tuple(EXIT_CODES) as error:
+        code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+        _end(f"error: {error}" if str(error) else "", code)
+    except Interrupted as stopped:
+        _end(str(stopped), 128 + stopped.by)
+    except KeyboardInterrupt:
+        _end("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        if not _nobody_reads():  # another pipe broke
+            raise
+    finally:
+        lost = _flush()
+    if lost:
+        _end(f"error: not all that was printed could be written ({lost})", 1)
+
+
+def names() -> list[str]:
+    """Return the commands there are."""
+    found = (module.name for module in pkgutil.iter_modules(commands.__path__))
+    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+
+
+def sentence(name: str) -> str:
+    """Return what a command does: the first line of its file, which is not imported for that."""
+    spec = importlib.util.find_spec(_module(name))
+    assert spec
+    assert isinstance(spec.loader, InspectLoader)
+    lines = (ast.get_docstring(ast.parse(spec.loader.get_source(spec.name) or "")) or "").splitlines()
+    return lines[0] if lines else ""
+
+
+def _entry(name: str) -> str:
+    return textwrap.fill(sentence(name), 80, initial_indent=f"  {name:13} ", subsequent_indent=" " * 16)
+
+
+def _load(name: str) -> "commands.Command":
+    if name not in names():
+        from glue_pool.schema import nearest
+
+        there = ", ".join(names())
+        raise UserError(f"{name}: no such command{nearest(name, names())} (there are {there}; see glue-pool --help)")
+    command: commands.Command = importlib.import_module(_module(name))
+    return command
+
+
+def _module(name: str) -> str:
+    return f"{commands.__name__}.{name.replace('-', '_')}"
+
+
+def _end(line: str, code: int) -> None:
+    if line:
+        with suppress(OSError):  # nobody reads it
+            print(line, file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _nobody_reads() -> bool:
+    """Say whether stdout is a pipe whose other end is closed."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, 0)
+    except (OSError, TypeError, ValueError):  # no file at all
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _flush() -> str | None:
+    """Write out what was printed, lest the end of the process complains; return why it can't, if that is news."""
+    if sys.stdout is None:  # closed from the start
+        return None
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
+        return None if isinstance(error, BrokenPipeError) else error.strerror
+    return None

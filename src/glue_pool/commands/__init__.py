@@ -1,0 +1,33 @@
+"""The commands of `glue-pool`, one file each: `glue-pool my-command` is `my_command.py` here.
+
+The first line of its docstring is its sentence in `glue-pool --help`. Its `main(argv)` parses the arguments and makes
+one call into the library; imports that take time belong into it. Errors are raised as `glue_pool.errors`.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+from glue_pool.errors import UserError
+
+
+class Command(Protocol):
+    """What a file of this folder has."""
+
+    def main(self, argv: Sequence[str]) -> None:
+        """Carry out the command with the arguments that follow its name."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser to which a mistake is one line, as everywhere."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments."""
+        raise UserError(f"{message}; {self.prog} --help tells more")
+
+
+def outputs() -> Path:
+    """Return where results are unless a command is told otherwise: where `train` puts them unless it is."""
+    return Path(os.environ.get("GLUE_POOL_OUTPUTS") or "outputs")

@@ -1,0 +1,29 @@
+"""Show what runs found: tables, a page with plots, scores.csv."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from glue_pool.commands import Parser, outputs
+
+
+def main(argv: Sequence[str]) -> None:
+    """Report on the runs in some folders."""
+    parser = Parser(
+        prog="glue-pool report",
+        description="What the runs in a folder show: a table here, a page with plots, tables.tex and scores.csv.",
+    )
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        default=[outputs()],
+        help="where runs are (GLUE_POOL_OUTPUTS, or outputs)",
+    )
+    parser.add_argument("--baseline", help="the method that others are compared with, or a row's name")
+    parser.add_argument("--tasks", type=lambda text: text.split(","), help="as rte,mrpc; all unless given")
+    parser.add_argument("--output", type=Path, help="the folder to write (report, in the first folder)")
+    args = parser.parse_args(argv)
+
+    from glue_pool.report import report
+
+    report(args.folders, args.output, args.baseline, args.tasks)
