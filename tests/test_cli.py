@@ -13,7 +13,7 @@ import pytest
 
 import glue_pool
 from conftest import GLUE_POOL
-from glue_pool import choices, cli, commands
+from glue_pool import choices, cli
 from glue_pool.errors import Failed, Held, Interrupted, NotWritten, TrainingFailed, UserError
 from run_folders import Drawn
 from test_train import TINY
@@ -39,9 +39,9 @@ def test_the_help_says_what_each_command_does_and_fits_80_columns() -> None:
     page = glue_pool_says("--help")
     assert glue_pool_says() == page
     assert set(cli.names()) >= {"train", "prepare", "report", "sync", "dashboard", "list"}
-    for name in cli.names():
+    for name, module in cli.names().items():
         assert f"  {name} " in page
-        assert cli.sentence(name).endswith(".")
+        assert cli.sentence(module).endswith(".")
     assert page.count("  glue-pool ") >= 4  # examples
     assert "outputs/" in page
     assert max(map(len, page.splitlines())) <= 80
@@ -97,23 +97,20 @@ def test_a_mistake_is_one_line_with_the_nearest_name_and_exit_code_2(arguments: 
     assert printed.count("\n") == 1
 
 
-def test_a_file_among_the_commands_is_a_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
-) -> None:
-    (tmp_path / "say_hello.py").write_text(
-        '"""Say hello.\n\nMore."""\nfrom glue_pool.errors import UserError\n'
-        "def main(argv):\n    if not argv: raise UserError('to whom?')\n    print('hello', *argv)\n"
-    )
-    (tmp_path / "_shared.py").write_text("raise AssertionError\n")
-    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path)])
-    cli.main(["--help"])
-    assert "  say-hello     Say hello.\n" in capsys.readouterr().out
-    cli.main(["say-hello", "you"])
-    assert capsys.readouterr().out == "hello you\n"
-    with pytest.raises(SystemExit):
-        cli.main(["say-hello"])
-    assert capsys.readouterr().err == "error: to whom?\n"
-    assert "-shared" not in cli.names()
+def test_a_file_in_a_folder_of_ones_own_is_a_command(tmp_path: Path) -> None:
+    (tmp_path / "glue_pool_commands").mkdir()
+    hello, train = (tmp_path / "glue_pool_commands" / f"{name}.py" for name in ("say_hello", "train"))
+    text = '"""{}"""\n\n\ndef main(argv):\n    print("hello", *argv)\n'
+    hello.write_text(text.format("Say hello."))
+    train.write_text(text.format("Not this one."))
+    (tmp_path / "glue_pool_commands" / "_shared.py").write_text("raise SystemExit('nobody is to import this')")
+    own = {"PYTHONPATH": str(tmp_path)}
+    page = glue_pool_says("--help", environment=own)
+    assert "  say-hello     Say hello.\n" in page
+    assert "Not this one." not in page  # the package's own stay
+    assert "shared" not in page
+    assert glue_pool_says("say-hello", "you", environment=own) == "hello you\n"
+    assert "did you mean 'say-hello'?" in glue_pool_says("say-helo", code=2, environment=own)
 
 
 @pytest.mark.parametrize(

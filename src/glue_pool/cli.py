@@ -1,6 +1,7 @@
 """The console script `glue-pool`: which command, what its errors look like, and the help page.
 
-A command is a file in `glue_pool/commands`; nothing here names one.
+A command is a file in `glue_pool/commands`, or in a folder `glue_pool_commands` that Python can import from (one's own,
+as Hydra has `hydra_plugins`); nothing here names one.
 """
 
 import ast
@@ -21,6 +22,8 @@ from glue_pool import commands
 from glue_pool.errors import Failed, Held, Interrupted, TrainingFailed, UserError
 
 EXIT_CODES = {UserError: 2, TrainingFailed: 1, Failed: 1, Held: 75}  # 75 is sysexits.h's "try again later"
+
+OWN = "glue_pool_commands"
 
 PAGE = """\
 glue-pool: how an encoder's hidden states become one vector, compared on GLUE.
@@ -50,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     with guarded():
         name, *rest = list(sys.argv[1:] if argv is None else argv) or ["--help"]
         if name in ("-h", "--help"):
-            print(PAGE.format(commands="\n".join(map(_entry, names()))))
+            print(PAGE.format(commands="\n".join(_entry(*command) for command in names().items())))
         elif name == "--version":
             print(f"glue-pool {glue_pool.__version__}")
         else:
@@ -82,37 +85,40 @@ def guarded() -> Iterator[None]:
         _end(f"error: not all that was printed could be written ({lost})", 1)
 
 
-def names() -> list[str]:
-    """Return the commands there are."""
-    found = (module.name for module in pkgutil.iter_modules(commands.__path__))
-    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+def names() -> dict[str, str]:
+    """Return the commands there are, and the module of each; one's own replace none."""
+    own = importlib.util.find_spec(OWN)
+    places = {commands.__name__: commands.__path__, OWN: (own and own.submodule_search_locations) or ()}
+    found: dict[str, str] = {}
+    for package, path in places.items():
+        for module in pkgutil.iter_modules(path):
+            if not module.name.startswith("_"):
+                found.setdefault(module.name.replace("_", "-"), f"{package}.{module.name}")
+    return dict(sorted(found.items()))
 
 
-def sentence(name: str) -> str:
+def sentence(module: str) -> str:
     """Return what a command does: the first line of its file, which is not imported for that."""
-    spec = importlib.util.find_spec(_module(name))
+    spec = importlib.util.find_spec(module)
     assert spec
     assert isinstance(spec.loader, InspectLoader)
     lines = (ast.get_docstring(ast.parse(spec.loader.get_source(spec.name) or "")) or "").splitlines()
     return lines[0] if lines else ""
 
 
-def _entry(name: str) -> str:
-    return textwrap.fill(sentence(name), 80, initial_indent=f"  {name:13} ", subsequent_indent=" " * 16)
+def _entry(name: str, module: str) -> str:
+    return textwrap.fill(sentence(module), 80, initial_indent=f"  {name:13} ", subsequent_indent=" " * 16)
 
 
 def _load(name: str) -> "commands.Command":
-    if name not in names():
+    found = names()
+    if name not in found:
         from glue_pool.schema import nearest
 
-        there = ", ".join(names())
-        raise UserError(f"{name}: no such command{nearest(name, names())} (there are {there}; see glue-pool --help)")
-    command: commands.Command = importlib.import_module(_module(name))
+        near, there = nearest(name, list(found)), ", ".join(found)
+        raise UserError(f"{name}: no such command{near} (there are {there}; see glue-pool --help)")
+    command: commands.Command = importlib.import_module(found[name])
     return command
-
-
-def _module(name: str) -> str:
-    return f"{commands.__name__}.{name.replace('-', '_')}"
 
 
 def _end(line: str, code: int) -> None:

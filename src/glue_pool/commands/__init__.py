@@ -1,7 +1,7 @@
 """The commands of `glue-pool`, one file each: `glue-pool my-command` is `my_command.py` here.
-
-The first line of its docstring is its sentence in `glue-pool --help`. Its `main(argv)` parses the arguments and makes
-one call into the library; imports that take time belong into it. Errors are raised as `glue_pool.errors`.
+One's own may be in a folder `glue_pool_commands` on Python's path. The first line of its docstring is its sentence in
+`glue-pool --help`. Its `main(argv)` parses the arguments and makes one call into the library; imports that take time
+belong into it. Errors are raised as `glue_pool.errors`.
 """
 
 import argparse
