@@ -14,7 +14,9 @@ from glue_pool.report.verdicts import Table
 from glue_pool.results import write_text
 
 
-def write(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], folder: Path) -> list[Path]:
+def write(
+    study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str], folder: Path
+) -> list[Path]:
     """Write the files and return those to open; raises UserError if the folder can't be written."""
     content = payload(study, tables, baseline, tasks)
     texts = {"scores.csv": scores_csv(study), "tables.tex": latex.tables_tex(tables, study.notes, baseline, tasks)}
