@@ -1,5 +1,6 @@
 """What rows are compared with unless the user says: a recipe or an edit with its pooler without, all else with one."""
 
+import csv
 import re
 import zlib
 from collections.abc import Sequence
@@ -127,6 +128,21 @@ def test_a_baseline_that_is_given_is_that_of_every_row(root: Path, tmp_path: Pat
     report([root], tmp_path, "mean+mixout")
     assert names(capsys.readouterr().out)[0] == "mean+mixout"
     assert "mean+mixout" not in tex(tmp_path, 1)
+
+
+def test_the_csv_says_what_a_method_is_made_of(root: Path, tmp_path: Path) -> None:
+    report([root], tmp_path)
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:6] == ["task", "method", "pooling", "edit", "recipe", "settings"]
+    assert {(row["method"], row["pooling"], row["edit"], row["recipe"]) for row in rows} == {
+        ("bert", "bert", "none", "plain"),
+        ("mean", "mean", "none", "plain"),
+        ("mean+mixout", "mean", "none", "mixout"),
+        ("mean+duplicate+mixout", "mean", "duplicate", "mixout"),
+        ("bert+duplicate", "bert", "duplicate", "plain"),
+        ("maxpool+duplicate", "maxpool", "duplicate", "plain"),
+    }
 
 
 @pytest.mark.parametrize("elsewhere", ["task=cola", "subset=n100"])

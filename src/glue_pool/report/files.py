@@ -9,7 +9,7 @@ from typing import Any
 from glue_pool.errors import UserError
 from glue_pool.report import latex, page
 from glue_pool.report.payload import payload
-from glue_pool.report.study import Study
+from glue_pool.report.study import PARTS, Study
 from glue_pool.report.verdicts import Table
 from glue_pool.results import write_text
 
@@ -50,6 +50,7 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                 yield {
                     "task": task,
                     "method": row.method,
+                    **{part: result[part] for part in PARTS},
                     "settings": row.label.removeprefix(row.method).strip(),
                     "encoder": panel.encoder,
                     "kind": panel.kind,
