@@ -40,7 +40,7 @@ class Drawn:
     def write(self, root: Path) -> Path:
         """Write the run's folder and return it."""
         cfg = replace(config(self.overrides), seed=self.seed, output_root=str(root))
-        key = keys.run_key(cfg, data_id="drawn", encoder_id=cfg.encoder.name)
+        key = keys.run_key(cfg, data_id="drawn", encoder_id=f"{cfg.encoder.name} {cfg.edit}")
         folder = results.run_folder(cfg, key)
         about = results.describe(cfg, key)
         if self.error:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ import pytest
 
 from glue_pool import stats
 from glue_pool.report import page as report_page
+from glue_pool.report import report
 from glue_pool.report.payload import payload as payload_of
 from glue_pool.report.scan import scan
 from glue_pool.report.study import study
@@ -35,7 +37,7 @@ def made(root: Path, drawn: Iterator[Drawn]) -> Payload:
     for run in drawn:
         run.write(root)
     found = study(*scan([root]))
-    return payload_of(found, tables(found, list(found.tasks)), "bert", list(found.tasks))
+    return payload_of(found, tables(found, list(found.tasks)), None, list(found.tasks))
 
 
 def example() -> Iterator[Drawn]:
@@ -313,6 +315,85 @@ def test_the_hash_restores_a_view(view: Page, opened: Open, folder: Path) -> Non
     again.context.close()
 
 
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on methods with a recipe or an edit; there is no maxpool without."""
+    root = tmp_path_factory.mktemp("parts")
+    mixout, duplicate = ("recipe.name=mixout", "+recipe.p=0.7"), ("edit.name=duplicate",)
+    for run in grid(("mrpc", "rte"), ("bert", "mean"), 3):
+        run.write(root)
+    for task, seed in product(("mrpc", "rte"), (1, 2, 3)):
+        Drawn((f"task={task}", "pooling=mean", *mixout), seed, 1.6).write(root)
+        Drawn((f"task={task}", "pooling=bert", *mixout), seed, 0.7).write(root)
+        Drawn((f"task={task}", "pooling=maxpool", *duplicate, *mixout), seed, 1.4).write(root)
+    report([root], root / "report")
+    return root / "report"
+
+
+def compared(page: Page, task: str) -> dict[str, tuple[str, str]]:
+    """Each row's baseline and difference, as the numbers of a task say."""
+    table = f"#task-{task} .body details .scroll:nth-of-type(2) table"
+    at = heads(page, table).index("difference")
+    return {name: (cells[0], cells[at]) for name, cells in rows(page, table).items()}
+
+
+def test_a_recipe_or_an_edit_is_compared_with_its_pooler_by_default(opened: Open, parts: Path) -> None:
+    page = opened(parts)
+    options = page.locator("#baseline option").all_text_contents()
+    assert options[:2] == ["default: bert (a recipe or an edit: the same pooler without, where it ran)", "bert"]
+    assert page.locator("#baseline").input_value() == ""
+    assert list(rows(page, "#overview table")) == [
+        "bertbaseline", "bert+mixout", "maxpool+duplicate+mixout", "mean", "mean+mixout (to mean)"
+    ]  # fmt: skip
+    for task in ("mrpc", "rte"):
+        shown = compared(page, task)
+        assert {name: base for name, (base, _) in shown.items()} == {
+            "bert+mixout": "bert", "maxpool+duplicate+mixout": "bert", "mean": "bert", "mean+mixout": "mean"
+        }  # fmt: skip
+        means = {name: numbers(cells[0])[0] for name, cells in rows(page, f"#task-{task} table").items()}
+        for name, (base, difference) in shown.items():
+            assert numbers(difference) == pytest.approx([means[name] - means[base]], abs=0.011)
+    for section in ("overview", "cost"):
+        assert "bert or the method in brackets" in page.locator(f"#{section} caption").text_content()
+        assert "bert or the method in brackets" in page.locator(f"#{section} .plot").get_attribute("aria-label")
+        assert "mean+mixout (to mean)" in rows(page, f"#{section} table")
+    assert (
+        "Δ: method \N{MINUS SIGN} bert or the method in brackets" in page.locator("#overview figcaption").text_content()
+    )
+    assert "mean+mixout (to mean)" in page.locator("#overview .ytick text").all_text_contents()
+    assert "the same pooler without" in page.locator("#view").text_content()
+    assert page.said == []
+    page.context.close()
+
+
+def test_the_default_is_a_choice_and_links_keep_it(opened: Open, parts: Path) -> None:
+    page = opened(parts, "#baseline=bert")
+    assert compared(page, "rte")["mean+mixout"][0] == "bert"
+    assert "in brackets" not in page.locator("main").text_content()
+    assert list(rows(page, "#overview table"))[-1] == "mean+mixout"
+    choose(page, "baseline", "mean")
+    assert list(rows(page, "#overview table"))[:3] == ["meanbaseline", "mean+mixout", "bert"]
+    choose(page, "baseline", page.locator("#baseline option").first.text_content())
+    assert "baseline=&" in page.url
+    again = opened(parts, "#" + page.url.split("#")[1])
+    for of in (page, again):
+        assert compared(of, "rte")["mean+mixout"][0] == "mean"
+        of.context.close()
+
+
+def test_a_verdict_is_the_same_on_the_page_and_in_the_tables(opened: Open, parts: Path) -> None:
+    page = opened(parts)
+    signs = page.evaluate(
+        "view.rows.map(row => [named(row).label, view.columns.map(column => verdicts(row)[column]?.sign ?? 0)])"
+    )
+    body = (parts / "tables.tex").read_text().split(r"\midrule")[1].split(r"\bottomrule")[0]
+    cells = {line.split(" & ")[0].strip(): line.split(" & ")[1:] for line in body.strip().splitlines()}
+    arrows = {name: [("uparrow" in cell) - ("downarrow" in cell) for cell in of] for name, of in cells.items()}
+    assert arrows == dict(signs)
+    assert any(sign for _, of in signs for sign in of)
+    page.context.close()
+
+
 def test_a_link_leads_to_its_section_each_time(view: Page) -> None:
     top = "document.getElementById('runs-title').getBoundingClientRect().top"
     for _ in range(2):
@@ -443,7 +524,7 @@ def test_a_hundred_methods_are_shown(opened: Open, payload: Payload, tmp_path: P
         panel["rows"].append(panel["rows"][first] | {"label": f"mean with a rather long setting={n}"})
         panel["cells"] += [cell | {"row": len(panel["rows"]) - 1} for cell in panel["cells"] if cell["row"] == first]
     for name, of in panel["baselines"].items():
-        panel["baselines"][name] = of + [0] * 100
+        panel["baselines"][name] = [of_subset + [0] * 100 for of_subset in of]
     page = opened(written(changed, tmp_path))
     assert len(rows(page, "#overview table")) > 100
     assert page.locator("#task-rte .plot").bounding_box()["height"] > 1000

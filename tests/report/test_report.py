@@ -226,10 +226,10 @@ def reported(root: Path) -> None:
     """Everything that a report writes, not written."""
     found = study(*scan([root]))
     compared = tables(found, ["rte"])
-    terminal.show(found, compared, "bert", ["rte"], io.StringIO())
+    terminal.show(found, compared, None, ["rte"], io.StringIO())
     assert files.scores_csv(found)
-    assert latex.tables_tex(compared, found.notes, "bert", ["rte"])
-    assert page.html(payload(found, compared, "bert", ["rte"]))
+    assert latex.tables_tex(compared, found.notes, None, ["rte"])
+    assert page.html(payload(found, compared, None, ["rte"]))
 
 
 def nodes(content: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -31,6 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
 
 
 RTE = ("task=rte", "pooling=mean")
+ALL = (None, 0)  # rows
 
 
 def labels(found: Study) -> list[str]:
@@ -151,10 +152,10 @@ def test_a_method_that_lacks_a_task_has_no_average(made: Make) -> None:
 def test_a_row_is_compared_with_the_baseline_of_its_settings(made: Make) -> None:
     runs = (Drawn(("task=rte", f"pooling={p}", f"optimizer.lr={lr}")) for p in ("cls", "mean") for lr in (1e-3, 1e-5))
     (panel,) = made(*runs).panels
-    pairs = {row.label: other.label for row in panel.rows if (other := panel.baseline_of(row, "cls"))}
+    pairs = {row.label: other.label for row in panel.rows if (other := panel.baseline_of(row, ALL, "cls"))}
     assert pairs["mean optimizer.lr=1e-05"] == "cls optimizer.lr=1e-05"
     assert pairs["mean optimizer.lr=0.001"] == "cls optimizer.lr=0.001"
-    by_name = panel.baseline_of(panel.rows[-1], "cls optimizer.lr=1e-05")
+    by_name = panel.baseline_of(panel.rows[-1], ALL, "cls optimizer.lr=1e-05")
     assert by_name is not None
     assert by_name.label == "cls optimizer.lr=1e-05"
 

@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> None:
         default=[outputs()],
         help="where runs are (GLUE_POOL_OUTPUTS, or outputs)",
     )
-    parser.add_argument("--baseline", help="the method that others are compared with, or a row's name")
+    parser.add_argument("--baseline", help="the method, or the row's name, that all others are compared with")
     parser.add_argument("--tasks", type=lambda text: text.split(","), help="as rte,mrpc; all unless given")
     parser.add_argument("--output", type=Path, help="the folder to write (report, in the first folder)")
     args = parser.parse_args(argv)

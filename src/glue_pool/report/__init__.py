@@ -19,7 +19,8 @@ def report(
 ) -> None:
     """Print the tables of all runs under some folders and write the report's files.
 
-    output: a folder, `report` in the first of the folders if None. baseline: a method or a row's name. chosen: tasks,
+    output: a folder, `report` in the first of the folders if None. baseline: a method or a row's name, each row's
+    default if None (`study.Panel.compared_with`). chosen: tasks,
     all if None. Raises UserError if there is nothing to report on, or the folder can't be written.
     """
     from glue_pool.report import files, terminal
@@ -39,8 +40,9 @@ def report(
     for task in chosen or ():
         _check("--tasks", task, list(found.tasks))
     tasks = [task for task in found.tasks if chosen is None or task in chosen]
-    baseline = found.default_baseline() if baseline is None else baseline
-    _check("--baseline", baseline, sorted({n for p in found.panels for row in p.rows for n in (row.method, row.label)}))
+    if baseline is not None:
+        names = {name for panel in found.panels for row in panel.rows for name in (row.method, row.label)}
+        _check("--baseline", baseline, sorted(names))
     compared = tables(found, tasks)
     found.notes += [note for table in compared for note in table.uncompared(baseline)]
     terminal.show(found, compared, baseline, tasks, sys.stdout)

@@ -9,12 +9,14 @@ from typing import Any
 from glue_pool.errors import UserError
 from glue_pool.report import latex, page
 from glue_pool.report.payload import payload
-from glue_pool.report.study import Study
+from glue_pool.report.study import PARTS, Study
 from glue_pool.report.verdicts import Table
 from glue_pool.results import write_text
 
 
-def write(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], folder: Path) -> list[Path]:
+def write(
+    study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str], folder: Path
+) -> list[Path]:
     """Write the files and return those to open; raises UserError if the folder can't be written."""
     content = payload(study, tables, baseline, tasks)
     texts = {"scores.csv": scores_csv(study), "tables.tex": latex.tables_tex(tables, study.notes, baseline, tasks)}
@@ -48,6 +50,7 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                 yield {
                     "task": task,
                     "method": row.method,
+                    **{part: result[part] for part in PARTS},
                     "settings": row.label.removeprefix(row.method).strip(),
                     "encoder": panel.encoder,
                     "kind": panel.kind,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from glue_pool.report.study import Row, subset_label
-from glue_pool.report.verdicts import AVERAGE, Table, Verdict
+from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
 
 NAMES = {
     "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP",
@@ -19,7 +19,7 @@ SPECIAL = str.maketrans({
 })  # fmt: skip
 
 
-def tables_tex(tables: Sequence[Table], notes: Sequence[str], baseline: str, tasks: Sequence[str]) -> str:
+def tables_tex(tables: Sequence[Table], notes: Sequence[str], baseline: str | None, tasks: Sequence[str]) -> str:
     """Return the scores and the differences of every encoder and subset, and as comments what to mind."""
     parts = ["% \\usepackage{booktabs} goes into the preamble; wide tables fit with \\resizebox or table*."]
     for table in tables:
@@ -35,7 +35,7 @@ def escaped(text: str) -> str:
     return text.translate(SPECIAL)
 
 
-def _scores(table: Table, baseline: str, tasks: Sequence[str], verdicts: Verdicts) -> str:
+def _scores(table: Table, baseline: str | None, tasks: Sequence[str], verdicts: Verdicts) -> str:
     has_average = len(table.average_tasks) > 1
     cells_of = [table.panel.cell(row, table.subset, task) for row in table.panel.rows for task in tasks]
     counts = sorted({cell.counts for cell in cells_of if cell.summary.n})
@@ -46,32 +46,33 @@ def _scores(table: Table, baseline: str, tasks: Sequence[str], verdicts: Verdict
             continue
         if has_average:
             cells.append(_average(table, row, verdicts.get((row, AVERAGE))))
-        lines.append(" & ".join([escaped(row.label), *cells]))
+        lines.append(" & ".join([escaped(table.name(row, baseline)), *cells]))
     if not lines:
         return ""
     n = f"{counts[0]} seed{'s' * (counts[0] != '1')}" if len(counts) == 1 else "seeds (n; c: collapsed, f: failed)"
     caption = (
         f"{_place(table)}: mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score in points over {n}. "
-        f"{_arrows(baseline)}"
+        f"{_arrows(versus([table], baseline))}"
     )
     heads = [_name(task) for task in tasks] + ([f"average of {len(table.average_tasks)}"] if has_average else [])
     return _tabular(["method", *heads], lines, caption)
 
 
-def _differences(table: Table, baseline: str, tasks: Sequence[str], verdicts: Verdicts) -> str:
+def _differences(table: Table, baseline: str | None, tasks: Sequence[str], verdicts: Verdicts) -> str:
     names = [*tasks, *([AVERAGE] if any(task == AVERAGE for _, task in verdicts) else [])]
     pairs = sorted({verdict.difference.pairs for (_, name), verdict in verdicts.items() if name in names})
-    lines = [
-        " & ".join([escaped(row.label), *(_interval(verdicts.get((row, name)), len(pairs) > 1) for name in names)])
-        for row in table.panel.rows
-        if any((row, name) in verdicts for name in names)
-    ]
+    lines = []
+    for row in table.panel.rows:
+        if any((row, name) in verdicts for name in names):
+            cells = [_interval(verdicts.get((row, name)), len(pairs) > 1) for name in names]
+            lines.append(" & ".join([escaped(table.name(row, baseline)), *cells]))
     if not lines:
         return ""
     n = "paired seeds (n)" if len(pairs) > 1 else f"{pairs[0]} paired seed{'s' * (pairs[0] != 1)}"
+    others = versus([table], baseline)
     caption = (
-        f"{_place(table)}: difference to {escaped(baseline)} in points, with the 95\\,\\% confidence interval for new "
-        f"seeds and new dev examples, before Holm's correction, over {n}. {_arrows(baseline)}"
+        f"{_place(table)}: difference to {escaped(others)} in points, with the 95\\,\\% confidence interval for new "
+        f"seeds and new dev examples, before Holm's correction, over {n}. {_arrows(others)}"
     )
     return _tabular(["method", *(_name(name) for name in names)], lines, caption)
 
@@ -114,9 +115,9 @@ def _interval(verdict: Verdict | None, with_pairs: bool) -> str:
     return f"${d.estimate:+.2f}${interval}{n}{MARKS[verdict.sign]}"
 
 
-def _arrows(baseline: str) -> str:
+def _arrows(others: str) -> str:
     return (
-        f"Arrows: better or worse than {escaped(baseline)} at 5\\,\\% after Holm's correction over a row's tasks "
+        f"Arrows: better or worse than {escaped(others)} at 5\\,\\% after Holm's correction over a row's tasks "
         "(the average: a test of its own)."
     )
 

@@ -13,17 +13,18 @@ import yaml
 
 from glue_pool import stats
 from glue_pool.report.comparisons import COLUMNS, GAINS
-from glue_pool.report.study import Cell, Panel, Row, Study, subset_label
+from glue_pool.report.study import Cell, Panel, Row, Study, Subset, subset_label
 from glue_pool.report.verdicts import Table
 
 
-def payload(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str]) -> dict[str, Any]:
-    """Return the page's data; NaN and infinity are null."""
+def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str]) -> dict[str, Any]:
+    """Return the page's data; NaN and infinity are null. The baseline "" is the default of each row."""
     shown = [task for task in study.tasks if task in tasks]
     content: dict[str, Any] = _finite(
         {
             "version": version("glue-pool"),
-            "baseline": baseline,
+            "baseline": baseline or "",
+            "default": study.default_baseline(),
             "alpha": stats.ALPHA,
             "gains": GAINS,
             "coverage": stats.MEASURED_COVERAGE,
@@ -65,16 +66,17 @@ def _task(study: Study, task: str) -> dict[str, Any]:
 
 def _panel(panel: Panel, tables: Sequence[Table], tasks: Sequence[str]) -> dict[str, Any]:
     at = {row: index for index, row in enumerate(panel.rows)}
-    names = dict.fromkeys([*(row.method for row in panel.rows), *(row.label for row in panel.rows)])
+    names = dict.fromkeys(["", *(row.method for row in panel.rows), *(row.label for row in panel.rows)])
     return {
         "encoder": panel.encoder,
         "kind": panel.kind,
         "subsets": [{"size": size, "seed": seed, "label": subset_label((size, seed))} for size, seed in panel.subsets],
         "rows": [{"label": row.label, "method": row.method, "settings": dict(row.settings)} for row in panel.rows],
         "baselines": {
-            name: [None if (of := panel.baseline_of(row, name)) is None else at[of] for row in panel.rows]
+            name: [[_baseline(panel, row, subset, name, at) for row in panel.rows] for subset in panel.subsets]
             for name in names
         },
+        "own_baselines": [[table.own_baseline(row) for row in panel.rows] for table in tables],  # of each subset
         "average_tasks": [table.average_tasks for table in tables],  # of each subset
         "cells": [
             {"row": at[row], "subset": panel.subsets.index(subset), "task": task, **_cell(cell)}
@@ -83,6 +85,11 @@ def _panel(panel: Panel, tables: Sequence[Table], tasks: Sequence[str]) -> dict[
         ],
         "comparisons": [[subset, *found] for subset, table in enumerate(tables) for found in _comparisons(table, at)],
     }
+
+
+def _baseline(panel: Panel, row: Row, subset: Subset, name: str, at: Mapping[Row, int]) -> int | None:
+    other = panel.baseline_of(row, subset, name or None)
+    return None if other is None else at[other]
 
 
 def _cell(cell: Cell) -> dict[str, Any]:

@@ -20,10 +20,11 @@ from glue_pool.stats import Summary
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 BASELINES = ("bert", "cls")  # the first of these that there is, unless the user says
+PARTS = ("pooling", "edit", "recipe")  # of a method
 Subset = tuple[int | None, int]
 # rows are named by these, and notes name what differs in them between tasks
 NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
-OWN = ("pooling.", "model.", "recipe.", "edit.")  # what a method is made of: no reason not to compare it
+OWN = ("model.", *(f"{part}." for part in PARTS))  # what a method is made of: no reason not to compare it
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,14 @@ class Row:
     method: str
     settings: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def pooler(self) -> str:
+        """The method without its edit and its recipe."""
+        return self.method.partition("+")[0]
+
     @cached_property
     def label(self) -> str:
-        """The name in tables: `max_cls k=2, optimizer.lr=1e-05`."""
+        """The name in tables: `max_cls k=2, optimizer.lr=1e-05`, `mean+mixout recipe.p=0.5`."""
         settings = ", ".join(f"{key.removeprefix('pooling.')}={_plain(value)}" for key, value in self.settings)
         return f"{self.method} {settings}".strip()
 
@@ -75,7 +81,8 @@ class Panel:
     subsets: list[Subset]
     tasks: list[str]
     cells: dict[tuple[Row, Subset, str], Cell]
-    _distances: dict[tuple[Row, Row], int | None] = field(default_factory=dict, repr=False)
+    default: str = ""  # the method that rows are compared with, unless the user says or a row has its own
+    _distances: dict[tuple[Row, Row, Subset], int | None] = field(default_factory=dict, repr=False)
 
     def cell(self, row: Row, subset: Subset, task: str) -> Cell:
         """Return a cell, empty where no run is over."""
@@ -87,33 +94,45 @@ class Panel:
             (row, run) for row in self.rows for run in self.cell(row, subset, task).runs if not math.isnan(run.score)
         ]
 
-    def baseline_of(self, row: Row, baseline: str) -> Row | None:
-        """Return the row that one is compared with: that of this label, or the method's row of the nearest settings.
+    def compared_with(self, row: Row, subset: Subset, baseline: str | None = None) -> str:
+        """Return the name of what a row is compared with: `baseline`, a method or a row's label, if that is given.
+
+        Else a method with an edit or a recipe is compared with its pooler without them, where both have runs of a task
+        on this subset, and everything else with the panel's default.
+        """
+        if baseline is not None:
+            return baseline
+        own = self._rows_of.get(row.pooler, []) if row.pooler != row.method else []
+        return row.pooler if any(self._distance(row, other, subset) is not None for other in own) else self.default
+
+    def baseline_of(self, row: Row, subset: Subset, baseline: str | None = None) -> Row | None:
+        """Return the row that one is compared with: that of the label, or the method's row of the nearest settings.
 
         None where the method has no row on the same task and subset, or several that differ as much.
         """
-        named = [other for other in self.rows if other.label == baseline]
-        if named:
-            return named[0]
-        far = {other: self._distance(row, other) for other in self.rows if other.method == baseline}
-        near = min((n for n in far.values() if n is not None), default=None)
-        nearest = [other for other, n in far.items() if n is not None and n == near]
+        name = self.compared_with(row, subset, baseline)
+        rows = self._rows_of.get(name, [])
+        if rows and rows[0].label == name:
+            return rows[0]
+        far = {other: n for other in rows if (n := self._distance(row, other, subset)) is not None}
+        nearest = [other for other, n in far.items() if n == min(far.values())]
         return nearest[0] if len(nearest) == 1 else None
 
-    def _distance(self, row: Row, other: Row) -> int | None:
-        """Return how many settings, other than the methods' own, differ; None where no task has runs of both."""
-        if (row, other) not in self._distances:
-            both = next(
-                (
-                    (cell.runs[0], partner.runs[0])
-                    for (of, subset, task), cell in self.cells.items()
-                    if of == row and cell.runs and (partner := self.cell(other, subset, task)).runs
-                ),
-                None,
-            )
-            keys = _differing(both) if both else set()
-            self._distances[row, other] = len([k for k in keys if not k.startswith(OWN)]) if both else None
-        return self._distances[row, other]
+    @cached_property
+    def _rows_of(self) -> dict[str, list[Row]]:
+        """Rows by method, and each by its label: one that is called as its method stands for it."""
+        found: dict[str, list[Row]] = defaultdict(list)
+        for row in self.rows:
+            found[row.method].append(row)
+        return found | {row.label: [row] for row in self.rows}
+
+    def _distance(self, row: Row, other: Row, subset: Subset) -> int | None:
+        """Return how many settings differ, less those of parts that only one has; None without a common task."""
+        if (row, other, subset) not in self._distances:
+            cells = ((self.cell(row, subset, task), self.cell(other, subset, task)) for task in self.tasks)
+            both = next(((one.runs[0], another.runs[0]) for one, another in cells if one.runs and another.runs), None)
+            self._distances[row, other, subset] = _distance(*both) if both else None
+        return self._distances[row, other, subset]
 
 
 @dataclass
@@ -129,7 +148,9 @@ class Study:
     def default_baseline(self) -> str:
         """Return the method that others are compared with unless the user says."""
         runs = Counter(row.method for panel in self.panels for row, _, _ in panel.cells)
-        return next((name for name in BASELINES if name in runs), max(sorted(runs), key=lambda name: runs[name]))
+        poolers = [name for name in sorted(runs) if "+" not in name]
+        most = max(poolers or sorted(runs), key=lambda name: runs[name])
+        return next((name for name in BASELINES if name in runs), most)
 
 
 def study(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> Study:
@@ -146,7 +167,10 @@ def study(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> Study:
         elif math.isnan(run.score):
             also_left_out.append(LeftOut(run.folder, "the score is not a number", "runs without a score"))
     notes = [note for panel in panels for note in _notes(panel)] + _partial(runs)
-    return Study(panels, tasks, notes, also_left_out, list(runs))
+    found = Study(panels, tasks, notes, also_left_out, list(runs))
+    for panel in panels:
+        panel.default = found.default_baseline()
+    return found
 
 
 def _panel(encoder: str, kind: str, runs: list[Run], tasks: list[str], left_out: list[LeftOut]) -> Panel:
@@ -213,6 +237,11 @@ def _differing(runs: Sequence[Run]) -> set[str]:
         return set()
     keys = {key for run in runs for key in run.settings}
     return {key for key in keys if len({_value(run, key) for run in runs if run.completed or key in run.settings}) > 1}
+
+
+def _distance(run: Run, other: Run) -> int:
+    parts = tuple(f"{part}." for part in PARTS if run.result[part] != other.result[part])
+    return len([key for key in _differing([run, other]) if not key.startswith(("model.", *parts))])
 
 
 def _value(run: Run, key: str) -> Any:

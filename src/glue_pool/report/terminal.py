@@ -11,7 +11,7 @@ from glue_pool import stats
 from glue_pool.progress import is_terminal, printable, say
 from glue_pool.report.comparisons import GAIN
 from glue_pool.report.study import Cell, Row, Study, subset_label
-from glue_pool.report.verdicts import AVERAGE, Table, Verdict
+from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
 from glue_pool.stats import Difference
 
 WIDTH = 120  # where nobody says how wide a terminal is
@@ -21,7 +21,7 @@ MARKS = {1: "▲", -1: "▼", 0: ""}
 ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v"})  # for a terminal that has no others
 
 
-def show(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[str], file: TextIO) -> None:
+def show(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str], file: TextIO) -> None:
     """Print a table for every encoder and subset, the notes and what was left out."""
     powerful = [
         _show(table, baseline, [task for task in tasks if task in table.tasks], study, file) for table in tables
@@ -29,8 +29,8 @@ def show(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[s
     legend = "  mean ± standard deviation in points (n seeds; c: collapsed, f: failed)"
     if any(powerful):
         legend += (
-            f"\n  {MARKS[1]} better, {MARKS[-1]} worse than {baseline} for new seeds and new dev examples, "
-            "at 5 %\n  after Holm's correction over a row's tasks (the average: a test of its own)\n"
+            f"\n  {MARKS[1]} better, {MARKS[-1]} worse than {versus(tables, baseline)} for new seeds and new dev "
+            "examples, at 5 %\n  after Holm's correction over a row's tasks (the average: a test of its own)\n"
             "  the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and the "
             f"paired\n  seeds that a gain of {GAIN:g} points would take (never: there are too few dev examples)"
         )
@@ -39,14 +39,14 @@ def show(study: Study, tables: Sequence[Table], baseline: str, tasks: Sequence[s
     _list("left out", [f"{item.path}: {item.reason}" for item in study.left_out], file)
 
 
-def _show(table: Table, baseline: str, tasks: Sequence[str], study: Study, file: TextIO) -> bool:
+def _show(table: Table, baseline: str | None, tasks: Sequence[str], study: Study, file: TextIO) -> bool:
     """Print one table and return whether it has the power of a comparison."""
     verdicts = table.verdicts(baseline, tasks)
     rows = [row for row in table.panel.rows if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
-    rows.sort(key=lambda row: row.method != baseline)
+    rows.sort(key=lambda row: _rank(row, baseline or table.panel.default))
     shown = [*tasks, *([AVERAGE] if len(table.average_tasks) > 1 else [])]
     columns = {_head(table, task, study): [_text(table, row, task, verdicts) for row in rows] for task in shown}
-    names = [row.label for row in rows]
+    names = [table.name(row, baseline) for row in rows]
     powerful = any(verdict.difference.seed_std > 0 for verdict in verdicts.values())
     if powerful:
         names += ["gain found at 80 %", f"seeds for {GAIN:g} points"]
@@ -55,6 +55,11 @@ def _show(table: Table, baseline: str, tasks: Sequence[str], study: Study, file:
     say(f"\n  {table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}\n", file)
     _print(names, columns, file)
     return powerful
+
+
+def _rank(row: Row, baseline: str) -> int:
+    """Put the baseline first, and right below it what adds an edit or a recipe to it."""
+    return 0 if row.method == baseline else 1 if row.method.startswith(f"{baseline}+") else 2
 
 
 def _print(names: Sequence[str], columns: Mapping[str, Sequence[str]], file: TextIO) -> None:

@@ -58,26 +58,46 @@ class Table:
         """Return how many seeds the average of a row is of in comparisons: those with predictions on all its tasks."""
         return len(self.scores[AVERAGE, row][0]) if (AVERAGE, row) in self.scores else 0
 
-    def uncompared(self, baseline: str) -> list[str]:
-        """Say which rows are compared with nothing, since no single row of the baseline is nearest."""
+    def baseline_of(self, row: Row, baseline: str | None = None) -> Row | None:
+        """Return the row that one is compared with here (`Panel.baseline_of`)."""
+        return self.panel.baseline_of(row, self.subset, baseline)
+
+    def own_baseline(self, row: Row) -> str | None:
+        """Return what a row is compared with by default, less shared settings; None where it is the panel's default."""
+        other = self.baseline_of(row)
+        if other is None or other.method == self.panel.default:
+            return None
+        return replace(other, settings=tuple(of for of in other.settings if of not in row.settings)).label
+
+    def name(self, row: Row, baseline: str | None) -> str:
+        """Return a row's label, by default with its own baseline in brackets."""
+        own = self.own_baseline(row) if baseline is None else None
+        return f"{row.label} (to {own})" if own else row.label
+
+    def uncompared(self, baseline: str | None = None) -> list[str]:
+        """Say which rows are compared with nothing: what they would be has no run here, or no single row is nearest."""
         where = f"{self.panel.encoder}, {self.panel.kind}, {subset_label(self.subset)}"
         here = {row for (row, of, _), cell in self.panel.cells.items() if of == self.subset and cell.runs}
-        if not any(row.method == baseline or row.label == baseline for row in here):
-            return [f"{where}: no run of {baseline}, so nothing is compared"]
-        alone = [row.label for row in self.panel.rows if row in here and self.panel.baseline_of(row, baseline) is None]
-        reason = f"no single row of {baseline} is nearest to its settings"
-        return [f"{where}: {label} is compared with nothing: {reason}" for label in alone]
+        names = {name for row in here for name in (row.method, row.label)}
+        of_rows = {r: self.panel.compared_with(r, self.subset, baseline) for r in self.panel.rows if r in here}
+        lacking = [name for name in of_rows.values() if name not in names]
+        alone = [(r.label, name) for r, name in of_rows.items() if name in names and not self.baseline_of(r, baseline)]
+        what = "nothing" if len(lacking) == len(here) else "only what has a baseline of its own"
+        return [f"{where}: no run of {name}, so {what} is compared" for name in dict.fromkeys(lacking)] + [
+            f"{where}: {label} is compared with nothing: no single row of {name} is nearest to its settings"
+            for label, name in alone
+        ]
 
     def pair(self, task: str, baseline: Row, method: Row) -> Pair | None:
         """Return both rows' scores of the seeds that both have; None where they have none."""
         both = [self.scores[task, row] for row in (baseline, method) if (task, row) in self.scores]
         return pair(*both) if len(both) == 2 else None
 
-    def verdicts(self, baseline: str, tasks: Sequence[str]) -> dict[tuple[Row, str], Verdict]:
+    def verdicts(self, baseline: str | None, tasks: Sequence[str]) -> dict[tuple[Row, str], Verdict]:
         """Return every row's verdict on each task, Holm's correction being over the tasks, and on the average."""
         found: dict[tuple[Row, str], Verdict] = {}
         for row in self.panel.rows:
-            other = self.panel.baseline_of(row, baseline)
+            other = self.baseline_of(row, baseline)
             if other is None or other == row:
                 continue
             of_tasks = {task: pair.difference() for task in tasks if (pair := self.pair(task, other, row))}
@@ -89,6 +109,14 @@ class Table:
                 overall = average.difference()
                 found[row, AVERAGE] = Verdict(overall, overall.p)
         return found
+
+
+def versus(tables: Sequence[Table], baseline: str | None) -> str:
+    """Return what the rows of tables are compared with, in a legend's words."""
+    if baseline is not None:
+        return baseline
+    own = any(table.own_baseline(row) for table in tables for row in table.panel.rows)
+    return tables[0].panel.default + (" or the method in brackets" if own else "")
 
 
 def tables(study: Study, tasks: Sequence[str]) -> list[Table]:

@@ -18,7 +18,8 @@ const VERDICTS = [
   { sign: 0, name: "not significant", color: GREY, symbol: "circle-open" },
 ];
 
-function forest(width, rows) {
+function forest(width, compared) {
+  const rows = compared.map(named);
   const { layout, axes } = rowPlot(width, rows, view.columns.map(columnName), {
     xTitle: () => "Δ (points)", legend: verdictNames(rows, view.columns),
   });
@@ -49,11 +50,13 @@ function differences(rows, column, axes) {
 
 const worth = (of) => `${signed(of.estimate)} ${interval(of.low, of.high)}, adjusted p ${probability(of.adjusted)}`;
 
-function dots(width, rows, task) {
-  const wide = width >= 640 && rows.some((row) => verdicts(row)[task]);
+function dots(width, all, task) {
+  const wide = width >= 640 && all.some((row) => verdicts(row)[task]);
+  const rows = wide ? all.map(named) : all;
+  const base = rows.some((row) => row.own) ? "the baseline" : shorten(state.baseline || data.default, 30);
   const { layout, axes } = rowPlot(width, rows, wide ? ["runs", "differences"] : ["runs"], {
     share: wide ? [0.6, 0.4] : [1], untitled: true,
-    xTitle: (i) => (i ? `Δ to ${shorten(state.baseline, 30)} (points)` : "score (points)"),
+    xTitle: (i) => (i ? `Δ to ${base} (points)` : "score (points)"),
     legend: ["run", "collapsed run", "mean", ...(wide ? verdictNames(rows, [task]) : [])],
   });
   const runs = rows.flatMap((row, y) => cell(row, task).runs.map(([seed, score, collapsed], i) => {
@@ -64,8 +67,8 @@ function dots(width, rows, task) {
     const of = cell(row, task);
     return { row, y, x: of.mean, text: `${row.label}: mean ${plusMinus(of)}` };
   });
-  const base = means.find(({ row, x }) => row.isBase && x !== null);
-  layout.shapes = [...(base ? [upright(axes[0], base.x, "dash")] : []), ...(wide ? [upright(axes[1], 0)] : [])];
+  const mean = means.find(({ row, x }) => row.isBase && x !== null);
+  layout.shapes = [...(mean ? [upright(axes[0], mean.x, "dash")] : []), ...(wide ? [upright(axes[1], 0)] : [])];
   const dotted = { color: BLUE, opacity: 0.55, size: 8 };
   const crossed = { color: VERMILLION, symbol: "x-thin-open", size: 9, line: { width: 2.5 } };
   const barred = { color: INK, symbol: "line-ns-open", size: 15, line: { width: 2.5 } };

@@ -12,7 +12,8 @@ const METRICS = {
 };
 
 const state = {
-  panel: 0, subset: 0, baseline: data.baseline, tasks: new Set(data.tasks.map((task) => task.name)),
+  panel: 0, subset: 0, tasks: new Set(data.tasks.map((task) => task.name)),
+  baseline: data.baseline, // "": each row's default
   cost: null, matrix: null, // the column that these sections are about; null: the last
 };
 let view; // what `state` selects
@@ -87,7 +88,7 @@ function arrive() {
 
 function redraw() {
   const panel = data.panels[state.panel];
-  const names = Object.keys(panel.baselines).filter((name) => panel.baselines[name].some((row) => row !== null));
+  const names = Object.keys(panel.baselines).filter((name) => panel.baselines[name].flat().some((row) => row !== null));
   if (!names.includes(state.baseline)) state.baseline = names.includes(data.baseline) ? data.baseline : names[0];
   view = selected();
   if (!view.columns.includes(state.matrix)) state.matrix = null;
@@ -117,8 +118,9 @@ function fill(section, show) {
 
 function drawControls(names) {
   const panel = view.panel;
-  const isMethod = (name) => panel.rows.some((row) => row.method === name);
-  options("baseline", names.map((name) => [name, name, !isMethod(name)]), state.baseline, "with its settings");
+  const isMethod = (name) => !name || panel.rows.some((row) => row.method === name);
+  const text = (name) => name || `default: ${defaults()}`;
+  options("baseline", names.map((name) => [name, text(name), !isMethod(name)]), state.baseline, "with its settings");
   options("panel", data.panels.map((of, i) => [i, panelName(of)]), state.panel);
   options("subset", panel.subsets.map((subset, i) => [i, subset.label]), state.subset);
   options("cost-task", view.columns.map((name) => [name, columnName(name)]), view.cost);
@@ -131,7 +133,23 @@ function drawControls(names) {
   }
   at("summary").textContent = summary();
   at("view").textContent =
-    `${panelName(panel)}, ${subsetName()}, compared with ${state.baseline} on ${view.tasks.join(", ") || "no task"}.`;
+    `${panelName(panel)}, ${subsetName()}, compared with ${state.baseline || defaults()} on ` +
+    `${view.tasks.join(", ") || "no task"}.`;
+}
+
+/** What rows are compared with unless a baseline is chosen. */
+function defaults() {
+  const parts = view.panel.rows.some((row) => row.method.includes("+"));
+  return data.default + (parts ? " (a recipe or an edit: the same pooler without, where it ran)" : "");
+}
+
+/** A row as it is called beside differences: with its own baseline, if it has one. */
+const named = (row) => (row.own ? { ...row, label: `${row.label} (to ${row.own})` } : row);
+
+/** What the rows of the view are compared with, in a caption's words. */
+function versus() {
+  const own = view.rows.some((row) => row.own) ? " or the method in brackets" : "";
+  return state.baseline || `${data.default}${own}`;
 }
 
 function summary() {
@@ -163,9 +181,12 @@ function selected() {
   const tasks = tasksWithRuns().filter((task) => state.tasks.has(task));
   const averaged = average.length > 1 ? average.filter((task) => tasks.includes(task)) : [];
   const columns = averaged.length > 1 ? [...tasks, AVERAGE] : tasks;
-  const base = panel.baselines[state.baseline] || [];
-  const all = panel.rows.map((row, i) => ({ ...row, i, base: base[i] ?? null, isBase: base[i] === i }));
-  all.sort((a, b) => b.isBase - a.isBase);
+  const bases = panel.baselines[state.baseline]?.[state.subset] || [];
+  const own = state.baseline ? [] : panel.own_baselines[state.subset];
+  const all = panel.rows.map((row, i) => ({ ...row, i, base: bases[i] ?? null, isBase: bases[i] === i, own: own[i] }));
+  const first = all.filter((row) => row.isBase).map((row) => `${row.method}+`); // what adds to a baseline is below it
+  const rank = (row) => (row.isBase ? 0 : first.some((start) => row.method.startsWith(start)) ? 1 : 2);
+  all.sort((a, b) => rank(a) - rank(b));
   const rows = all.filter((row) => tasks.some((task) => cellOf(panel, row.i, state.subset, task)));
   return {
     panel, tasks, averaged, columns, all, rows, whole: averaged.length === average.length,
@@ -264,12 +285,12 @@ function orderBound({ violation, violation_std: std }) {
 function overview() {
   const average = view.columns.includes(AVERAGE) ? [["average", el("small", {}, averageOfWhat())]] : [];
   const rows = view.rows.map((row) => [
-    row.isBase ? [row.label, el("small", {}, "baseline")] : row.label,
+    row.isBase ? [row.label, el("small", {}, "baseline")] : named(row).label,
     ...view.columns.map((column) => scoreCell(row, column)),
   ]);
   const table = tabled(
     "Mean ± standard deviation over seeds, in points (runs; c collapsed, f failed). ▲ better, ▼ worse than " +
-      `${state.baseline} for new seeds and new dev examples, ${level()} over the tasks of a row` +
+      `${versus()} for new seeds and new dev examples, ${level()} over the tasks of a row` +
       (average.length ? " (the average: a test of its own)." : "."),
     ["method", ...view.tasks.map(taskHead), ...average],
     rows,
@@ -278,8 +299,8 @@ function overview() {
   const compared = view.rows.filter((row) => Object.keys(verdicts(row)).length);
   if (!compared.length) return [table, note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.")];
   return [table, figure(
-    `Differences to ${state.baseline} by method, for ${view.columns.map(columnName).join(", ")}`,
-    `Δ: method − ${state.baseline}, with the 95 % interval for new seeds and new dev examples (one interval, not ` +
+    `Differences to ${versus()} by method, for ${view.columns.map(columnName).join(", ")}`,
+    `Δ: method − ${versus()}, with the 95 % interval for new seeds and new dev examples (one interval, not ` +
       "corrected); none where there is one seed in common, or no spread. " +
       `Filled: significant after Holm’s correction; hollow: not.${partOfAverage()}`,
     (width) => forest(width, compared),
@@ -327,9 +348,9 @@ function oneTask(task) {
     `${task.average ? "" : "; outside the average"}.`;
   return [
     figure(
-      `${task.name}: score of every run by method, and differences to ${state.baseline}`,
-      "A dot is a run (one seed), × a collapsed run, the bar the mean; dashed, the baseline’s mean. " +
-        "Beside it, where there is room: the differences of the overview.",
+      `${task.name}: score of every run by method, and differences to ${versus()}`,
+      "A dot is a run (one seed), × a collapsed run, the bar the mean; dashed, that of " +
+        `${state.baseline || data.default}. Beside it, where there is room: the differences of the overview.`,
       (width) => dots(width, rows, task.name),
     ),
     details(`Numbers of ${task.name}`, scoresTable(rows, task.name), differencesTable(rows, task.name)),
@@ -500,9 +521,9 @@ const COSTS = [
 function cost() {
   const gainOf = (row) => (row.isBase ? 0 : verdicts(row)[view.cost]?.estimate ?? null);
   const found = view.rows
-    .map((row) => ({ row, gain: gainOf(row), costs: COSTS.map(({ of }) => costOf(row, of)) }))
+    .map((row) => ({ row: named(row), gain: gainOf(row), costs: COSTS.map(({ of }) => costOf(row, of)) }))
     .filter(({ costs }) => costs.some((number) => number !== null));
-  const title = `Difference to ${state.baseline} (${columnName(view.cost)})`;
+  const title = `Difference to ${versus()} (${columnName(view.cost)})`;
   const head = ["method", ...COSTS.map(({ name }) => name), "difference"];
   const table = tabled(`${title}, and what the method costs`, head, found.map(({ row, gain, costs }) =>
     [row.label, ...COSTS.map(({ text }, i) => text(costs[i])), row.isBase ? "baseline" : signed(gain)]));
