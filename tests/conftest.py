@@ -15,8 +15,8 @@ from hypothesis import settings
 from omegaconf import OmegaConf
 
 from glue_pool import schema
-from glue_pool.choices import CONF
 from glue_pool.schema import Config, TaskConfig
+from glue_pool.train import CONF
 
 Compose = Callable[..., Config]
 GLUE_POOL = str(Path(sys.executable).with_name("glue-pool"))

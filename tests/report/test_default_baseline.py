@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from glue_pool import stats
-from glue_pool.report.__main__ import main, report
+from glue_pool.report import report
+from glue_pool.report.__main__ import main
 from run_folders import Drawn, grid
 
 Printed = pytest.CaptureFixture[str]

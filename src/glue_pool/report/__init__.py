@@ -20,8 +20,8 @@ def report(
     """Print the tables of all runs under some folders and write the report's files.
 
     output: a folder, `report` in the first of the folders if None. baseline: a method or a row's name, each row's
-    default if None (`study.Panel.compared_with`). chosen: tasks,
-    all if None. Raises UserError if there is nothing to report on, or the folder can't be written.
+    default if None (`study.Panel.compared_with`). chosen: tasks, all if None. Raises UserError if there is nothing to
+    report on, or the folder can't be written.
     """
     from glue_pool.report import files, terminal
     from glue_pool.report.scan import scan
