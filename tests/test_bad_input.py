@@ -414,7 +414,7 @@ def child(code: str, argument: object, before: Sequence[str] = ()) -> Any:
 
 
 FULL = """
-import os, shutil, subprocess, threading, time
+import os, shutil, subprocess
 from pathlib import Path
 import numpy as np
 from glue_pool.data import load
@@ -432,10 +432,10 @@ def fill(leave):
                 os.posix_fallocate(file.fileno(), file.seek(0, 2), max(free, 4096))
         file.truncate(file.seek(0, 2) - leave)
 
-def fill_during_training():
-    while not list(disk.rglob("history.jsonl")):
-        time.sleep(0.005)
-    fill(leave=0)
+def fill_once(event, arguments):
+    if event == "open" and neighbours and str(arguments[0]).endswith("history.jsonl"):
+        neighbours.clear()
+        fill(leave=0)
 
 def note(name, outcome):
     ended[name] = outcome, sorted(path.name for path in disk.rglob("*") if path.is_file())
@@ -451,7 +451,8 @@ fill(leave=100_000)
 note("little room for hidden states", run(lines["features"]))
 shutil.rmtree(disk / "cache")
 neighbour.unlink()
-threading.Thread(target=fill_during_training).start()
+neighbours = [neighbour]
+sys.addaudithook(fill_once)  # the disk is full as soon as the history is begun
 note("full in training", run(lines["output_root"]))
 fill(leave=0)  # the run's lease has gone
 folder = RunFolder(disk, "key")

@@ -445,7 +445,7 @@ def test_a_run_that_failed_starts_over(tmp_path: Path) -> None:
 
 
 FULL = """
-import json, os, shutil, sys, threading, time
+import os, shutil, sys
 from pathlib import Path
 from glue_pool import train
 
@@ -461,24 +461,24 @@ def fill(leave):
             except OSError:
                 break
 
-def run(awaited, leave):
-    def wait_and_fill():
-        while not list(disk.rglob(awaited)):
-            time.sleep(0.001)
-        fill(leave)
-    filling = threading.Thread(target=wait_and_fill)
-    filling.start()
+def run(event, name, leave):
+    # run with a disk that is full from the moment at which Python opens a file of this name, or renames one to it
+    filled = []
+    def fill_once(which, arguments):
+        if which == event and not filled and str(arguments[event == "os.rename"]).endswith(name):
+            filled.append(True)
+            fill(leave)
+    sys.addaudithook(fill_once)
     try:
         train.main()
     except SystemExit as stopped:
         print("exit", stopped.code, flush=True)
-    filling.join()
     neighbour.unlink()
     print("left", sorted(file.name for file in disk.rglob("*.*") if file.suffix != ".yaml"), flush=True)
 
-run("history.jsonl", 1 << 20)
+run("open", "history.jsonl", 1 << 20)
 shutil.rmtree(disk / "outputs")
-run("checkpoint.safetensors", 0)
+run("os.rename", "checkpoint.safetensors", 0)
 train.main()
 """
 

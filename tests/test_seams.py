@@ -114,7 +114,7 @@ def loss_and_gradients(cfg: Config) -> tuple[float, dict[str, Tensor]]:
     (batch,) = batches(data.train, np.arange(len(data.train)), len(data.train), cfg.train.padding_side)
     loss = phase.loss(model(batch, phase.reads), batch)
     loss.backward()
-    return float(loss), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return float(loss.detach()), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 @every_choice
