@@ -80,7 +80,7 @@ def _trainer(job: Job, *, tuned: bool) -> dict[str, Any]:
 
     speed: dict[str, Any] = {"train": {}, "evaluate": {}}
     for task in job.tasks:
-        cfg = _config(job, task, "model=bert")
+        cfg = _config(job, task, "pooling=bert")
         train, dev = _rows(job, cfg)
         folder = locate(cfg.encoder)
         model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=cfg.task.outputs)
@@ -126,14 +126,14 @@ def _trainer(job: Job, *, tuned: bool) -> dict[str, Any]:
     return speed
 
 
-def cls(job: Job) -> dict[str, Any]:
+def bert(job: Job) -> dict[str, Any]:
     """glue_pool with BERT's own classifier: what the Trainer trains."""
-    return _glue_pool(job, "model=bert")
+    return _glue_pool(job, "pooling=bert")
 
 
 def maxpool(job: Job) -> dict[str, Any]:
     """glue_pool with MaxPoolBERT's head."""
-    return _glue_pool(job, "model=maxpool")
+    return _glue_pool(job, "pooling=maxpool")
 
 
 def _glue_pool(job: Job, *overrides: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def gemm(job: Job) -> dict[str, Any]:
 
     found: dict[str, Any] = {"rate": {}, "needed": {}}
     for task in job.tasks:
-        cfg = _config(job, task, "model=bert")
+        cfg = _config(job, task, "pooling=bert")
         train, _ = _rows(job, cfg)
         config = factory.plan(cfg).encoder_config
         d, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
@@ -241,7 +241,7 @@ def second_run(job: Job) -> dict[str, Any]:
 
 
 CONTENDERS: Mapping[str, Callable[[Job], dict[str, Any]]] = {
-    f.__name__: f for f in (trainer, tuned_trainer, cls, maxpool, gemm, first_step, second_run)
+    f.__name__: f for f in (trainer, tuned_trainer, bert, maxpool, gemm, first_step, second_run)
 }
 
 
@@ -390,16 +390,16 @@ def figures(measured: Mapping[str, list[dict[str, Any]]], tasks: Sequence[str]) 
     def share(task: str, run: dict[str, Any], limit: dict[str, Any]) -> float:
         return float(100 * run["train"][task] * limit["needed"][task] / limit["rate"][task])
 
-    for name in ("trainer", "tuned_trainer", "cls", "maxpool"):
+    for name in ("trainer", "tuned_trainer", "bert", "maxpool"):
         by_task(f"{name}: training examples/s", 1, lambda task, a: float(a["train"][task]), name)
     for other in ("trainer", "tuned_trainer"):
-        by_task(f"cls v {other}", 2, ratio("train"), "cls", other)
-    by_task("maxpool step v cls step", 3, ratio("train"), "cls", "maxpool")
-    by_task("dev evaluation v tuned_trainer", 2, ratio("evaluate"), "cls", "tuned_trainer")
+        by_task(f"bert v {other}", 2, ratio("train"), "bert", other)
+    by_task("maxpool step v bert step", 3, ratio("train"), "bert", "maxpool")
+    by_task("dev evaluation v tuned_trainer", 2, ratio("evaluate"), "bert", "tuned_trainer")
     by_task("bf16 GEMM rate, GFLOP/s", 0, lambda task, a: float(a["rate"][task] / 1e9), "gemm")
-    for name in ("cls", "maxpool"):
+    for name in ("bert", "maxpool"):
         by_task(f"{name}: % of that rate", 0, share, name, "gemm")
-    for name in ("trainer", "tuned_trainer", "cls", "maxpool"):
+    for name in ("trainer", "tuned_trainer", "bert", "maxpool"):
         once(f"{name}: peak memory, MB", 0, lambda a: a["peak_memory_bytes"] / 1e6, name)
     once("new process to first step, s", 2, lambda a: a["seconds"], "first_step")
     once("second run of 100 rows, beside its training and evaluation, s", 2, lambda a: a["seconds"], "second_run")

@@ -19,18 +19,18 @@ def test_the_table_compares_contenders_round_by_round() -> None:
     measured: dict[str, list[dict[str, Any]]] = {
         "trainer": [speeds(10, 1), speeds(5, 1), speeds(20, 1)],
         "tuned_trainer": [speeds(30, 100), speeds(15, 50), speeds(60, 200)],
-        "cls": [speeds(50, 200), speeds(25, 100), speeds(90, 400)],
+        "bert": [speeds(50, 200), speeds(25, 100), speeds(90, 400)],
         "maxpool": [speeds(40, 200), speeds(20, 100), speeds(90, 400)],
         "gemm": [{"rate": {"rte": 4e11}, "needed": {"rte": 4e9}, "peak_memory_bytes": 1} for _ in range(3)],
         "second_run": [{"seconds": s, "peak_memory_bytes": 1} for s in (0.5, 0.1, 0.2)],
     }
     lines = bench.table(bench.figures(measured, ["rte"]), ["rte"]).splitlines()
-    assert "| cls: training examples/s | 50.0 (25.0 to 90.0) |" in lines
-    assert "| cls v trainer | 5.00 (4.50 to 5.00) |" in lines
-    assert "| maxpool step v cls step | 1.250 (1.000 to 1.250) |" in lines
+    assert "| bert: training examples/s | 50.0 (25.0 to 90.0) |" in lines
+    assert "| bert v trainer | 5.00 (4.50 to 5.00) |" in lines
+    assert "| maxpool step v bert step | 1.250 (1.000 to 1.250) |" in lines
     assert "| dev evaluation v tuned_trainer | 2.00 (2.00 to 2.00) |" in lines
-    assert "| cls: % of that rate | 50 (25 to 90) |" in lines
-    assert "- cls: peak memory, MB: 2000 (2000 to 2000)" in lines
+    assert "| bert: % of that rate | 50 (25 to 90) |" in lines
+    assert "- bert: peak memory, MB: 2000 (2000 to 2000)" in lines
     assert lines[-1].endswith("s: 0.20 (0.10 to 0.50)")
 
 
@@ -64,8 +64,8 @@ def test_a_round_runs_its_contenders_and_leaves_a_json(tmp_path: Path) -> None:
 
 
 def test_a_contender_that_fails_ends_the_bench_with_its_error(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/bench.py", "--data", str(tmp_path), "--only", "cls", "--rounds", "1"]
+    command = [sys.executable, "scripts/bench.py", "--data", str(tmp_path), "--only", "bert", "--rounds", "1"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1
-    assert "cls failed" in done.stderr
+    assert "bert failed" in done.stderr
     assert f"data.dir={tmp_path}: no folder" in done.stderr

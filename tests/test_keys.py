@@ -3,11 +3,12 @@
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import Compose
-from glue_pool import components, keys, schema
+from glue_pool import components, keys, results, schema
 from glue_pool.data import sources
 from glue_pool.errors import UserError
 from glue_pool.models import identity
@@ -16,16 +17,18 @@ from glue_pool.schema import Config
 
 # Written down once: results on people's disks go by them. One may change with keys.SCHEMA alone.
 GOLDEN = {
-    "": "b6a9dd05102855ad069f",
-    "model=bert task=mnli seed=7": "dd69ce309cdccdbc5a85",
-    "pooling=gem pooling.p=4 task=stsb subset=n500 optimizer=adamw_stable": "a988678b8e9cce97b464",
-    "pooling=scalar_mix encoder.freeze=true encoder.num_hidden_layers=4 train.precision=fp32": "e13af7c98698d7c084c0",
-    "pooling=mean encoder.reinit_layers=2 optimizer.layer_decay=0.95 train.max_steps=100": "ca1d64d0e5abcb9a1ee5",
+    "": "6dbd71eed104ebf623c3",
+    "model=bert task=mnli seed=7": "878d32bfc6cb0e3bac35",
+    "pooling=gem pooling.p=4 task=stsb subset=n500 optimizer=adamw_stable": "7522f5261fbc6cc7eeef",
+    "pooling=scalar_mix encoder.freeze=true encoder.num_hidden_layers=4 train.precision=fp32": "6ac5524e6117951cd70c",
+    "pooling=mean encoder.reinit_layers=2 optimizer.layer_decay=0.95 train.max_steps=100": "2effa3128368d3ecb9e4",
+    "pooling=mean recipe=mixout recipe.p=0.5 edit=duplicate edit.tie=true train.accumulate=2": "da956f338ca786d9aac2",
 }
 
 
-def key(cfg: Config, data: str = "d", weights: str = "w") -> str:
-    return keys.run_key(cfg, data_id=data, encoder_id=identity.identity_of(cfg, weights))
+def key(cfg: Config, data: str = "d", weights: str = "w", recipe: str | None = None) -> str:
+    encoder = identity.identity_of(cfg, weights)
+    return keys.run_key(cfg, data_id=data, encoder_id=encoder, recipe_id=recipe)
 
 
 @pytest.mark.parametrize("line", GOLDEN)
@@ -50,10 +53,12 @@ def test_what_can_change_the_numbers_is_in_the_key(composed: Compose) -> None:
         "model.dropout=0.2", "subset.size=50", "encoder.freeze=true", "encoder.num_hidden_layers=2",
         "encoder.dropout=0", "encoder.reinit_layers=1", "train.max_length=64", "train.epochs=4",
         "task.columns=[sentence1]", "task.labels=[a,b]", "task.metrics=[accuracy,f1]", "task.dev_splits=[train]",
-        "task.train_split=validation", "task.score_range=[0,1]", "task.primary_metric=f1",
+        "task.train_split=validation", "task.score_range=[0,1]", "task.primary_metric=f1", "train.accumulate=2",
+        "edit=duplicate", "edit=duplicate edit.tie=true", "edit=temperature", "edit=temperature edit.tau=0.5",
+        "recipe=mixout", "recipe=mixout recipe.p=0.5", "recipe=guided",
     ]  # fmt: skip
     cfg = composed()
-    found = [key(cfg), key(cfg, data="other"), key(cfg, weights="other"), *(key(composed(o)) for o in others)]
+    found = [key(cfg), key(cfg, data="other"), key(cfg, weights="other"), *(key(composed(*o.split())) for o in others)]
     found.remove(key(composed("model=bert")))  # which is pooling=bert
     assert len(set(found)) == len(found)
 
@@ -92,8 +97,9 @@ from glue_pool.models.poolers import Mean
 class Mine(Mean):
     {added}
 
-    def __init__(self, d: int, num_layers: int, *, scale: float = 1.0, {later}) -> None:
+    def __init__(self, d: int, num_layers: int, *, scale: float = {scale}, {later}) -> None:
         super().__init__(d, num_layers)
+        self.power = locals().get("power")
 
 class Child(Mine):
     pass
@@ -113,27 +119,97 @@ def test_a_keyword_that_a_component_gets_later_changes_no_runs_key(composed: Com
     def section(**options: object) -> Config:
         return dataclasses.replace(composed(), pooling={"name": "mine", "_target_": f"mine_of_keys.{name}", **options})
 
-    written.write_text(POOLER.format(added="", later=""))
+    written.write_text(POOLER.format(scale=1.0, added="", later=""))
     before = key(section(scale=1.0, tanh="none"))
     assert before == key(section(scale=1, tanh="none"))
-    written.write_text(POOLER.format(added='added: ClassVar[dict[str, Any]] = {"power": 2}', later="power: int = 3"))
+    written.write_text(
+        POOLER.format(scale=1.0, added='added: ClassVar[dict[str, Any]] = {"power": 2}', later="power: int = 3")
+    )
     assert key(section(scale=1.0, tanh="none", power=2)) == before
     assert key(section(scale=1.0, tanh="none", power=3)) != before
-    assert components.complete(section(scale=1.0).pooling, "pooling")["power"] == 2
+    assert key(section(scale=1.0, tanh="none")) == before  # a YAML of one's own that does not know it
     assert "mine_of_keys" not in sys.modules  # a finished run is recognised without importing anything
-    pooler = components.build(section(power=4).pooling, Pooler, "pooling", 8, 2)  # type: ignore[type-abstract]
-    assert type(pooler).__name__ == name
+    pooler: Any = components.build(section().pooling, Pooler, "pooling", 8, 2)  # type: ignore[type-abstract]
+    assert (type(pooler).__name__, pooler.power) == (name, 2)  # and it is built with what its key says
 
 
 def test_added_that_no_reader_of_the_source_could_tell_is_refused(composed: Compose, written: Path) -> None:
-    written.write_text(POOLER.format(added="", later="power: int = 3") + "\nMine.added = {'power': 3}\n")
+    written.write_text(POOLER.format(scale=1.0, added="", later="power: int = 3") + "\nMine.added = {'power': 3}\n")
     section = {"name": "mine", "_target_": "mine_of_keys.Mine"}
-    with pytest.raises(UserError, match="`added` has to be a literal in the class itself"):
+    with pytest.raises(UserError, match="it says another thing when imported than its source does"):
         components.build(section, Pooler, "pooling", 8, 2)  # type: ignore[type-abstract]
 
 
+def test_a_default_that_changes_finds_no_result_of_the_earlier_one(composed: Compose, written: Path) -> None:
+    cfg = dataclasses.replace(composed(), pooling={"name": "mine", "_target_": "mine_of_keys.Mine", "tanh": "none"})
+    written.write_text(POOLER.format(scale=1.0, added="", later=""))
+    before = key(cfg)
+    written.write_text(POOLER.format(scale=2.0, added="", later=""))
+    assert key(cfg) != before
+
+
+BASE = """
+from glue_pool.training.recipe import Recipe
+
+class Rests(Recipe):
+    def identity(self):
+        return "a teacher"
+
+class Free(Recipe):
+    pass
+"""
+CLASSES = "\n\nclass A({0}Rests):\n    pass\n\nclass B({0}Free):\n    pass\n"
+RECIPES = {
+    "pkg_of_keys/__init__.py": "",
+    "pkg_of_keys/base.py": BASE,
+    "pkg_of_keys/relative.py": "from .base import Free, Rests" + CLASSES.format(""),
+    "pkg_of_keys/dotted.py": "import pkg_of_keys.base as of" + CLASSES.format("of."),
+    "other_of_keys.py": "from pkg_of_keys import base" + CLASSES.format("base."),
+    "made_of_keys.py": "from pkg_of_keys import base\nA, B = (type('X', (c,), {}) for c in (base.Rests, base.Free))\n",
+}
+
+
+@pytest.mark.parametrize("module", ["pkg_of_keys.relative", "pkg_of_keys.dotted", "other_of_keys", "made_of_keys"])
+def test_what_a_recipe_rests_on_is_in_its_key_wherever_it_has_that_from(
+    composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    for name, text in RECIPES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if "of_keys" in name]:
+        monkeypatch.delitem(sys.modules, name)
+    cfg = composed()
+    ids = [
+        results.recipe_id(dataclasses.replace(cfg, recipe={"name": "mine", "_target_": f"{module}.{cls}"}))
+        for cls in ("A", "B")
+    ]
+    assert ids == ["a teacher", None]
+    assert key(cfg, recipe="a teacher") != key(cfg)
+
+
+def test_a_section_that_is_added_later_changes_no_runs_key(composed: Compose) -> None:
+    @dataclasses.dataclass
+    class Perturb:
+        folder: str = schema.key("", in_key=False)
+        share: float = schema.key(0.0, neutral=0.0)
+
+    later = dataclasses.make_dataclass(
+        "Later", [("perturb", Perturb, dataclasses.field(default_factory=Perturb))], bases=(Config,)
+    )
+    cfg = composed()
+    assert key(later(**vars(cfg))) == key(cfg)
+    assert key(later(**vars(cfg), perturb=Perturb(share=0.1))) != key(cfg)
+
+
+def test_a_runs_own_folder_is_that_of_its_golden_key(composed: Compose, tmp_path: Path) -> None:
+    """Of data and encoder that can be identified without a network."""
+    cfg = composed("experiment=offline", "edit=duplicate", "recipe=mixout", f"output_root={tmp_path}")
+    assert results.find(cfg).path.name == "seed=0-99a83acf"
+
+
 def test_own_components_go_by_name_and_others_by_all_of_target(composed: Compose, written: Path) -> None:
-    written.write_text(POOLER.format(added="", later=""))
+    written.write_text(POOLER.format(scale=1.0, added="", later=""))
     own = {"name": "mean", "_target_": "glue_pool.models.poolers.Mean", "tanh": "none"}
     assert components.keyed(own, "pooling") == {"class": "Mean", "tanh": "none"}
     other = {"name": "mine", "_target_": "mine_of_keys.Mine", "tanh": "none", "scale": 2}

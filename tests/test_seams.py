@@ -202,9 +202,14 @@ class Scaled(Edit):
 
     def before_layer(self, layer, hidden, layout):
         return hidden * self.scale, None
+
+
+class Reads(Recipe):
+    reads = (1,)
 '''
 YAMLS = {
     "recipe/smoothing.yaml": "name: smoothing\n_target_: {module}.LabelSmoothing\nepsilon: 0.2\n",
+    "recipe/reads.yaml": "name: reads\n_target_: {module}.Reads\n",
     "edit/scaled.yaml": "name: scaled\n_target_: {module}.Scaled\nscale: 1.1\n",
 }
 
@@ -263,6 +268,10 @@ def test_somebodys_own_recipe_and_edit_are_a_class_and_a_yaml_each(own: Callable
         (("edit=duplicate", "edit.repeat=[3]"), "edit.repeat: this encoder has 2 layers, 1..2 or -2..-1, and no 3"),
         (("edit=duplicate", "edit.repeat=[2,-1]"), "edit.repeat=[2, -1]: names a layer twice"),
         (("edit=temperature", "edit.tau=0"), "edit.tau=0.0: has to be above 0"),
+        (("edit=temperature", "edit.tau=nan"), "edit.tau=nan: not a finite number"),
+        (("edit=temperature", "edit.layers=[]"), "edit.layers=[]: has to name layers, each once; null is all"),
+        (("edit=temperature", "edit.layers=[1,1]"), "edit.layers=[1, 1]: has to name layers, each once; null is all"),
+        (("recipe=reads", "encoder.freeze=true"), "encoder.freeze: recipe=reads reads hidden states, which a probe"),
     ],
 )
 def test_bad_input_is_one_line_before_anything_is_written(

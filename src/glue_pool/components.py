@@ -5,17 +5,21 @@ The class may say in `added` which of them came after its first release, with th
 
     added: ClassVar[Mapping[str, Any]] = {"scale": "head"}
 
-so that a run made before is found again. Nothing here imports a class to say which component a config means: a finished
-run is recognised without torch.
+so that a run made before is found again. What a class says is read from its source: a finished run is recognised
+without torch, and a report of somebody's runs runs none of their code.
 """
 
 import ast
+import hashlib
 import importlib
-import importlib.util
 import inspect
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import math
+import os
+import sys
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -23,8 +27,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from glue_pool.errors import UserError
 from glue_pool.schema import nearest
 
-OWN = "glue_pool."  # where the package's own classes are
-BASES = ("glue_pool.models.poolers.Pooler", "glue_pool.models.edit.Edit", "glue_pool.training.recipe.Recipe")
+PACKAGE = "glue_pool."  # where the package's own classes are
+RECIPE = "glue_pool.training.recipe.Recipe"  # whose `identity` says nothing
+FOREIGN = ("torch", "abc", "typing", "collections")  # whose classes say nothing of components
 T = TypeVar("T")
 
 
@@ -43,12 +48,9 @@ def build(
     because the section names it. Raises UserError, which names the key, if the class or a key of it can't be used.
     """
     cls = find(section, base, where, classes)
-    options = {name: value for name, value in section.items() if name not in ("name", "_target_", *beside)}
-    accepted = {
-        name: parameter
-        for name, parameter in _signature(cls).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
+    given = {**_of_class(cls).missing(section), **section}
+    options = {name: value for name, value in given.items() if name not in ("name", "_target_", *beside)}
+    accepted = _keywords(cls)
     for name, value in options.items():
         if name not in accepted:
             keys = ", ".join(accepted) or "none"
@@ -56,25 +58,25 @@ def build(
                 f"{where}.{name}: {cls.__name__} has no such key{nearest(name, list(accepted))} (it takes {keys})"
             )
         options[name] = _typed(f"{where}.{name}", value, accepted[name].annotation)
-    for name, parameter in accepted.items():
-        if parameter.default is inspect.Parameter.empty and name not in options:
-            raise UserError(f"{where}.{name} is missing: {cls.__name__} needs it")
+    if lacking := [name for name in accepted if name not in options]:
+        raise UserError(f"{where}.{lacking[0]} is missing: {cls.__name__} needs it")
     return cls(*args, **options)
 
 
 def find(section: Mapping[str, Any], base: type[T], where: str, classes: Iterable[type] | None = None) -> type[T]:
     """Return the class that a section names, imported unless `classes` are given; arguments and errors as `build`."""
     target = str(section["_target_"])
-    if classes is not None and not target.startswith(OWN):
+    if classes is not None and not target.startswith(PACKAGE):
         found = next((cls for cls in classes if full_name(cls) == target), None)
         if found is None:
             raise UserError(f"{where}._target_={target}: no class of this package; hand it in: classes=[…]")
     else:
+        read = in_source(target)  # before it is imported, as a run's key was made
         found = _imported(target, where)
+        if read is not None and isinstance(found, type) and read != _of_class(found):
+            raise UserError(f"{where}._target_={target}: it says another thing when imported than its source does")
     if not (isinstance(found, type) and issubclass(found, base)):
         raise UserError(f"{where}._target_={target}: not a {full_name(base)}")
-    if (read := declared(target, where)).added != dict(getattr(found, "added", {})):
-        raise UserError(f"{where}._target_={target}: `added` has to be a literal in the class itself, not {read.added}")
     return found
 
 
@@ -87,98 +89,172 @@ def keyed(section: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return what of a component's section can change a run's numbers.
 
     The package's own classes go by their name, wherever they are; others by all of `_target_`. The section's own name
-    is none of it, nor is a key that the class says was added later, while its value changes nothing. A whole number is
-    what the class would make of it.
+    is none of it, nor is a key that the class says was added later, while its value changes nothing. A key that is not
+    given has the class's default, or that value. A whole number is what the class would make of it.
     """
     target = str(section["_target_"])
-    options = {name: _number(value) for name, value in section.items() if name not in ("name", "_target_")}
-    for name, neutral in declared(target, where).added.items():
+    said = declared(target, where)
+    given = {**said.missing(section), **section}
+    options = {name: _number(value) for name, value in given.items() if name not in ("name", "_target_")}
+    for name, neutral in said.added.items():
         if name in options and options[name] == _number(neutral):
             del options[name]
-    return {**options, "class": target.rpartition(".")[2] if target.startswith(OWN) else target}
+    return {**options, "class": class_name(target)}
 
 
-def complete(section: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return a section with what the class says was added after it was written."""
-    return {**declared(str(section["_target_"]), where).added, **section}
+def class_name(target: str) -> str:
+    """Return how a class goes in keys and tables: the package's own by its name, others by all of `_target_`."""
+    return target.rpartition(".")[2] if target.startswith(PACKAGE) else target
+
+
+def source_id(cls: type) -> str | None:
+    """Return a hash of the file that a class is in; None for the package's own, whose version is known."""
+    if full_name(cls).startswith(PACKAGE):
+        return None
+    try:
+        return hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()
+    except (OSError, TypeError):  # of a notebook: of this process alone
+        return f"{os.getpid()}-{id(cls)}"
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a class says of itself: the keywords that were added later, and the methods beside those of its base."""
+    """What a class says of itself: keywords that were added later, all keywords' defaults, whether it has an identity.
+
+    identifies: whether a recipe says what outside the config it rests on (`Recipe.identity`).
+    """
 
     added: dict[str, Any] = field(default_factory=dict)
-    methods: frozenset[str] = frozenset()
+    defaults: dict[str, Any] = field(default_factory=dict)
+    identifies: bool = False
+
+    def missing(self, section: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the keywords that a section does not give: what came later with the value that changes nothing."""
+        return {name: value for name, value in {**self.defaults, **self.added}.items() if name not in section}
 
 
 def declared(target: str, where: str) -> Declared:
-    """Read what a class says of itself from its source, or from the class where the source doesn't tell.
+    """Return what a class says of itself, by its source, or by itself where the source doesn't tell.
 
-    Base classes count where they are of the same package, or of this one. Raises UserError if there is no such module.
+    Raises UserError if there is no such class.
+    """
+    read = in_source(target)
+    return _of_class(_imported(target, where)) if read is None else read
+
+
+def in_source(target: str) -> Declared | None:
+    """Return what a class says of itself, without running any code; None where that can't be told.
+
+    A class whose module is imported already speaks for itself.
     """
     module, _, name = target.rpartition(".")
+    if (live := sys.modules.get(module)) is not None:
+        found = getattr(live, name, None)
+        return _of_class(found) if isinstance(found, type) else None
     try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        spec = None
-    if spec is None:
-        raise UserError(f"{where}._target_={target}: can't be imported (there is no module {module!r})")
-    try:
-        if spec.origin is None or not spec.origin.endswith(".py"):
-            raise _Untold
-        return _in_source(Path(spec.origin), Path(spec.origin).stat().st_mtime_ns, module, name)
-    except (_Untold, OSError, SyntaxError):
-        return _of_class(_imported(target, where))
+        return _in_file(module, name)
+    except (_Untold, OSError, SyntaxError, ValueError, RecursionError):
+        return None
 
 
 class _Untold(Exception):
     """A source does not tell what a class says of itself."""
 
 
+def _in_file(module: str, name: str) -> Declared:
+    path: Any = None
+    spec: Any = None
+    for end in (i for i, letter in enumerate(f"{module}.") if letter == "."):  # a.b.c: a, a.b, a.b.c
+        spec = PathFinder.find_spec(module[:end], path)
+        if spec is None:
+            raise _Untold
+        path = spec.submodule_search_locations
+    if spec.origin is None or not spec.origin.endswith(".py"):
+        raise _Untold
+    file = Path(spec.origin)
+    return _parsed(file, file.stat().st_mtime_ns, module, name)
+
+
 @lru_cache(maxsize=256)
-def _in_source(file: Path, _mtime: int, module: str, name: str) -> Declared:
+def _parsed(file: Path, _mtime: int, module: str, name: str) -> Declared:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    if found is None:
+    if found is None or found.keywords or found.decorator_list:
         raise _Untold
-    is_base = f"{module}.{name}" in BASES
-    methods = {node.name for node in found.body if isinstance(node, ast.FunctionDef) and not is_base}
-    added = next(_values(found), None)
-    for base in found.bases:
-        of_base = _of_base(base, tree, file, _mtime, module)
-        methods |= of_base.methods
-        added = of_base.added if added is None and of_base.added else added
-    return Declared(added or {}, frozenset(methods))
+    bases = [of for base in found.bases if (of := _base(base, tree, file, module)) is not None]
+    added, init, identifies = None, None, False
+    for node in found.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            init = _defaults(node)
+        elif isinstance(node, ast.FunctionDef) and node.name == "identity":
+            identifies = f"{module}.{name}" != RECIPE
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == "added" for target in targets):
+                added = dict(_literal(node.value))
+    return Declared(
+        added if added is not None else next((of.added for of in bases if of.added), {}),
+        init if init is not None else next((of.defaults for of in bases if of.defaults), {}),
+        identifies or any(of.identifies for of in bases),
+    )
 
 
-def _values(of: ast.ClassDef) -> Iterator[dict[str, Any]]:
-    for node in of.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "added" for target in targets):
-            value = getattr(node, "value", None)
-            try:
-                yield dict(ast.literal_eval(value)) if value else {}
-            except (ValueError, TypeError):
-                raise _Untold from None
+def _defaults(init: ast.FunctionDef) -> dict[str, Any]:
+    pairs = zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True)
+    return {argument.arg: _literal(default) for argument, default in pairs if default is not None}
 
 
-def _of_base(base: ast.expr, tree: ast.Module, file: Path, mtime: int, module: str) -> Declared:
-    if not isinstance(base, ast.Name):  # nn.Module
-        return Declared()
-    if any(isinstance(node, ast.ClassDef) and node.name == base.id for node in tree.body):
-        return _in_source(file, mtime, module, base.id)
-    package = module.partition(".")[0]
+def _literal(value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError):
+        raise _Untold from None
+
+
+def _base(base: ast.expr, tree: ast.Module, file: Path, module: str) -> Declared | None:
+    """Return what a base class says; None for one that has nothing to do with components."""
+    name = ast.unparse(base)
+    root, _, rest = name.partition(".")
+    if any(isinstance(node, ast.ClassDef) and node.name == root for node in tree.body):
+        return _parsed(file, file.stat().st_mtime_ns, module, root)
     for node in tree.body:
-        for alias in node.names if isinstance(node, ast.ImportFrom) and not node.level else ():
-            source = str(getattr(node, "module", ""))
-            if (alias.asname or alias.name) == base.id and source.partition(".")[0] in (package, OWN[:-1]):
-                return declared(f"{source}.{alias.name}", base.id)
-    return Declared()
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            bound = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0])
+            if bound == root:
+                origin = _origin(node, alias, module, file)
+                if origin.partition(".")[0] in FOREIGN:
+                    return None
+                of, _, cls = f"{origin}.{rest}".rstrip(".").rpartition(".")
+                return _in_file(of, cls)
+    raise _Untold
+
+
+def _origin(node: ast.Import | ast.ImportFrom, alias: ast.alias, module: str, file: Path) -> str:
+    """Return the full name of what an import statement binds."""
+    if isinstance(node, ast.Import):
+        return alias.name if alias.asname else alias.name.partition(".")[0]
+    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
+    above = package[: len(package) - node.level + 1] if node.level else []
+    return ".".join([*above, *([node.module] if node.module else []), alias.name])
 
 
 def _of_class(cls: Any) -> Declared:
-    methods = {name for of in getattr(cls, "__mro__", ()) if full_name(of) not in BASES for name in vars(of)}
-    return Declared(dict(getattr(cls, "added", {})), frozenset(methods))
+    defaults = {
+        name: keyword.default for name, keyword in _keywords(cls).items() if keyword.default is not keyword.empty
+    }
+    of = next((of for of in getattr(cls, "__mro__", ()) if "identity" in vars(of)), None)
+    return Declared(dict(getattr(cls, "added", {})), defaults, of is not None and full_name(of) != RECIPE)
+
+
+def _keywords(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the keyword-only arguments of a class."""
+    try:
+        signature = inspect.signature(cls, eval_str=True)
+    except NameError:  # annotations that only a type checker sees
+        signature = inspect.signature(cls)
+    return {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 def _imported(target: str, where: str) -> Any:
@@ -189,23 +265,21 @@ def _imported(target: str, where: str) -> Any:
         raise UserError(f"{where}._target_={target}: can't be imported ({error})") from None
 
 
-def _signature(cls: type) -> inspect.Signature:
-    try:
-        return inspect.signature(cls, eval_str=True)
-    except NameError:  # annotations that only a type checker sees
-        return inspect.signature(cls)
-
-
 def _number(value: Any) -> Any:
+    """Return whole numbers as floats, wherever they are: a class that takes a float makes one of them."""
+    if isinstance(value, Mapping):
+        return {name: _number(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_number(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53 else value
 
 
 def _typed(name: str, value: Any, annotation: Any) -> Any:
     """Return the value as the annotated type takes it: an int may stand for a float, nothing else is converted."""
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{name}={value}: not a finite number")
     if annotation is inspect.Parameter.empty or isinstance(annotation, str):
         return value
     try:

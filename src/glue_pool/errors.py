@@ -12,7 +12,7 @@ class UserError(Exception):
 
 
 class TrainingFailed(Exception):
-    """Training ended without a result: a loss that is not finite (the message names the step), or a full disk."""
+    """Training ended without a result: a loss that is not finite (with its step), no memory left, or a full disk."""
 
 
 class Held(Exception):

@@ -9,6 +9,8 @@ import torch
 from glue_pool.errors import TrainingFailed, UserError
 from glue_pool.schema import TrainConfig
 
+# how torch says it where its error has no class of its own: on the CPU, in cuBLAS, in CUDA's own calls
+OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 THREADS = torch.get_num_threads()  # torch's own choice, before a run makes another
 
 
@@ -51,6 +53,7 @@ def within_memory(doing: str, way_out: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # torch's own error for CUDA is a RuntimeError
-        if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+        is_it = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_it and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         raise TrainingFailed(f"out of memory {doing}; {way_out}") from error

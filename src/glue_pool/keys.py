@@ -8,6 +8,7 @@ that changes nothing, so that it changes no key of a run made before. What is ha
 import dataclasses
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from glue_pool import components
@@ -17,28 +18,29 @@ SCHEMA = 2
 
 
 def run_key(cfg: Config, *, data_id: str, encoder_id: str, recipe_id: str | None = None) -> str:
-    """Return the hash of everything that can change a run's numbers: the config, the data and the encoder.
+    """Return the hash of everything that can change a run's numbers: the config, the data, the encoder, the recipe.
 
     data_id: `data.sources.content_id`; encoder_id: `models.identity.identity`, in which the edit is; recipe_id: what
     outside the config the recipe rests on (`training.recipe.Recipe.identity`).
     """
-    content = keyed(cfg)
-    content.pop("edit", None)
-    content["encoder"] = {"identity": encoder_id, "freeze": cfg.encoder.freeze}
-    content["data"] = data_id
-    if recipe_id is not None:
-        content["recipe_id"] = recipe_id
-    return hashlib.sha256(json.dumps({"schema": SCHEMA, **content}, sort_keys=True).encode()).hexdigest()
+    identities = {"data": data_id, "encoder": encoder_id} | ({} if recipe_id is None else {"recipe": recipe_id})
+    others = keyed(cfg, leave_out=("encoder", "edit"))
+    content = {"schema": SCHEMA, "config": {**others, "freeze": cfg.encoder.freeze}, "identities": identities}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def keyed(section: Any) -> dict[str, Any]:
-    """Return as plain data what can change a run's numbers in a section of the config, or in all of it."""
+def keyed(section: Any, leave_out: Collection[str] = ()) -> dict[str, Any]:
+    """Return as plain data what can change a run's numbers in a section of the config, or in all of it.
+
+    A part in which nothing can is not there, so that one which is added later changes nothing.
+    """
     content = {}
     for item in dataclasses.fields(section):
-        value = _keyed(getattr(section, item.name), item.name)
-        is_neutral = "neutral" in item.metadata and value == _keyed(item.metadata["neutral"], item.name)
-        if item.metadata.get("in_key", True) and not is_neutral:
-            content[item.name] = value
+        if item.name not in leave_out and item.metadata.get("in_key", True):
+            value = _keyed(getattr(section, item.name), item.name)
+            is_neutral = "neutral" in item.metadata and value == _keyed(item.metadata["neutral"], item.name)
+            if not is_neutral and not (dataclasses.is_dataclass(getattr(section, item.name)) and not value):
+                content[item.name] = value
     return content
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from glue_pool import results
 from glue_pool.data.load import TaskData
 from glue_pool.hardware import pick_device, pick_precision
 from glue_pool.models.factory import Blueprint
@@ -46,6 +47,7 @@ def manifest(cfg: Config, key: str, blueprint: Blueprint, data: TaskData) -> dic
             "identity": blueprint.identity,
             "model_type": blueprint.encoder_config.model_type,
         },
+        "recipe_identity": results.recipe_id(cfg),
         "data": data.about,
         "splits": data.splits,
     }

@@ -138,6 +138,11 @@ def _method(cfg: Config) -> str:
     return f"{cfg.method} probe" if results.kind(cfg) == "probe" else cfg.method
 
 
+def _another(cfg: Config) -> str:
+    """Return another way to pool that is worth a look beside this one."""
+    return "pooling=maxpool" if cfg.pooling["name"] == "bert" else "pooling=bert (BERT's own classifier)"
+
+
 @contextmanager
 def _without_collector() -> Iterator[None]:
     """Import a new process's libraries without the garbage collector, which would go through them again and again.
@@ -209,7 +214,7 @@ def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | N
         ("method", f"{cfg.method} on {results.encoder_name(cfg)}, {result['kind']}, seed {cfg.seed}"),
         ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
         ("results", str(folder.path)),
-        ("try next", "the same command with pooling=bert (BERT's own classifier), pooling=mean or seed=1"),
+        ("try next", f"the same command with {_another(cfg)}, or seed={cfg.seed + 1}"),
     ]
     if note:
         rows.insert(0, ("note", note))

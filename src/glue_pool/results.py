@@ -195,14 +195,14 @@ def find(cfg: Config) -> RunFolder:
         cfg,
         data_id=sources.content_id(cfg.data, cfg.task),
         encoder_id=identity.identity(cfg),
-        recipe_id=_recipe_id(cfg),
+        recipe_id=recipe_id(cfg),
     )
     return run_folder(cfg, key)
 
 
-def _recipe_id(cfg: Config) -> str | None:
+def recipe_id(cfg: Config) -> str | None:
     """Return what outside the config the recipe rests on; one that says nothing of that is not imported."""
-    if "identity" not in components.declared(str(cfg.recipe["_target_"]), "recipe").methods:
+    if not components.declared(str(cfg.recipe["_target_"]), "recipe").identifies:
         return None
     from glue_pool.training.recipe import build_recipe
 

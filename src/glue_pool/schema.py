@@ -21,7 +21,7 @@ from glue_pool.errors import UserError
 
 NOT_GIVEN: Any = object()
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
-NO_PART = ("none", "plain")  # the edit and the recipe that do nothing, of a method's name
+PLAIN, NO_EDIT = "glue_pool.training.recipe.Recipe", "glue_pool.models.edit.Edit"  # which do nothing
 NAME = re.compile(r"\w[\w.-]*")  # of a component: method names join several by +
 
 
@@ -264,9 +264,9 @@ class Config:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pooling: dict[str, Any] = key({})
     """`name`, `_target_` (the class), `tanh` (none | pretrained | new) and the class's own keyword arguments."""
-    edit: dict[str, Any] = key({}, neutral={"name": "none", "_target_": "glue_pool.models.edit.Edit"})
+    edit: dict[str, Any] = key({}, neutral={"name": "none", "_target_": NO_EDIT})
     """`name`, `_target_` (the class) and the class's own keyword arguments: a change to the encoder before training."""
-    recipe: dict[str, Any] = key({}, neutral={"name": "plain", "_target_": "glue_pool.training.recipe.Recipe"})
+    recipe: dict[str, Any] = key({}, neutral={"name": "plain", "_target_": PLAIN})
     """`name`, `_target_` (the class) and the class's own keyword arguments: what training does beside its loss."""
     model: ModelConfig = field(default_factory=ModelConfig)
     subset: SubsetConfig = field(default_factory=SubsetConfig)
@@ -289,8 +289,8 @@ class Config:
     @property
     def method(self) -> str:
         """What a run is called, in folders, tables and W&B: its pooler, its edit and its recipe, as `mean+mixout`."""
-        parts = [self.pooling["name"], *(of["name"] for of in (self.edit, self.recipe) if of["name"] not in NO_PART)]
-        return "+".join(map(str, parts))
+        others = [of["name"] for of in (self.edit, self.recipe) if of["_target_"] not in (PLAIN, NO_EDIT)]
+        return "+".join(map(str, [self.pooling["name"], *others]))
 
 
 def nearest(word: str, words: Sequence[str]) -> str:
@@ -300,7 +300,12 @@ def nearest(word: str, words: Sequence[str]) -> str:
 
 
 def check(composed: DictConfig) -> Config:
-    """Turn what Hydra composed into a `Config`, or say in one line which key has an impossible value."""
+    """Turn what Hydra composed into a `Config`, or say in one line which key has an impossible value.
+
+    Components get the keywords that their YAML does not give.
+    """
+    from glue_pool import components
+
     try:
         config: Any = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
@@ -317,6 +322,8 @@ def check(composed: DictConfig) -> Config:
         if not NAME.fullmatch(name := str(content["name"])):
             wanted = "it names folders and methods, and takes letters, digits, `_`, `-` and `.`"
             raise UserError(f"{section}.name={name}: {wanted}")
+        said = components.declared(str(content["_target_"]), section)
+        setattr(config, section, {**content, **said.missing(content)})
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
     return config
 

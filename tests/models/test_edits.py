@@ -267,6 +267,25 @@ class WithoutCls(Shorter):
         return hidden, torch.arange(1, len(hidden))
 
 
+class Forgetful(Shorter):
+    """Does not say what it does."""
+
+    shortens = False
+
+
+class Norms(Edit):
+    """Changes the config before there are modules."""
+
+    def config(self, config: Any) -> None:
+        config.layer_norm_eps = 0.5
+
+
+def test_an_edit_may_change_the_config_before_the_modules_exist(make: Make) -> None:
+    encoder = make("bert", Norms())
+    assert {m.eps for m in encoder.modules() if isinstance(m, nn.LayerNorm)} == {0.5}
+    assert encoder.config.layer_norm_eps == 0.5  # which a saved model has
+
+
 def test_what_would_go_wrong_is_refused(make: Make) -> None:
     with pytest.raises(UserError, match="edit=Shorter: it works between layers, on packed batches only"):
         make("bert", Shorter(0.5), "padded")
@@ -274,6 +293,8 @@ def test_what_would_go_wrong_is_refused(make: Make) -> None:
         make("deberta-v2", Shorter(0.5))
     with pytest.raises(UserError, match="would move this modernbert encoder's windows of attention"):
         make("modernbert", Shorter(0.5))
+    with pytest.raises(UserError, match="edit=Forgetful: it leaves tokens out; its class has to say shortens = True"):
+        run(make("bert", Forgetful(0.5)))
     with pytest.raises(ValueError, match="a sequence lost its first token"):
         run(make("bert", WithoutCls(1.0)))
 

@@ -90,6 +90,38 @@ def test_running_again_does_not_take_an_older_schemas_result_for_its_own(compose
     assert new["run_key"] != old["run_key"]
 
 
+def test_no_code_that_a_run_names_is_run_by_a_report(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    (tmp_path / "a_trap").mkdir()
+    trap = "from pathlib import Path\nPath(__file__).with_suffix('.sprung').touch()\nraise SystemExit('sprung')\n"
+    for name in ("__init__", "inner", "plain"):
+        (tmp_path / "a_trap" / f"{name}.py").write_text(trap)
+    targets = ["a_trap.inner.Mine", "a_trap.plain.Nope", "a_trap.Nothing", "not_there.Mine"]
+    for seed, target in enumerate(targets):
+        copy = shutil.copytree(next((V0_1 / "outputs/rte/mean").rglob("seed=1-*")), tmp_path / "outputs" / str(seed))
+        text = (copy / "config.yaml").read_text().replace("glue_pool.models.poolers.Mean", target)
+        (copy / "config.yaml").write_text(text.replace("seed: 1", f"seed: {seed}"))
+        result = json.loads((copy / "result.json").read_text())
+        (copy / "result.json").write_text(json.dumps({**result, "seed": seed, "run_key": str(seed)}))
+    command = [sys.executable, "-m", "glue_pool.report", str(tmp_path / "outputs")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"_target_={target}" in done.stdout for target in targets)
+    assert not list(tmp_path.rglob("*.sprung"))
+
+
+def test_what_of_a_task_is_in_no_key_splits_no_row(tmp_path: Path) -> None:
+    old = shutil.copytree(V0_1 / "outputs" / "rte" / "mean", tmp_path / "outputs")
+    for file in old.rglob("seed=1-*/config.yaml"):
+        text = file.read_text()
+        assert "test: RTE.tsv" in text
+        file.write_text(text.replace("test: RTE.tsv", "test: rte.tsv").replace("train: 2490", "train: 2491"))
+    found = read(tmp_path / "outputs")
+    assert [cell.seeds for panel in found.panels for cell in panel.cells.values()] == [[1, 2]]
+
+
 def test_a_model_that_0_1_saved_gives_the_logits_that_0_1_wrote_down(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 

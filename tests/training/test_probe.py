@@ -1,11 +1,14 @@
 """Probes: heads trained from the cached hidden states of a frozen encoder."""
 
+import importlib
 import logging
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +119,32 @@ def test_a_second_run_does_not_need_the_encoder(using: Using, monkeypatch: pytes
     with pytest.raises(AssertionError):
         prepare(using("pooling=mha", "encoder.reinit_layers=1"))
     assert isinstance(first.train, Features)
+
+
+EDIT = """
+from glue_pool.models.edit import Edit
+
+class Mine(Edit):
+    def before_layer(self, layer, hidden, layout):
+        return hidden * {}, None
+"""
+
+
+def test_every_edit_and_every_version_of_ones_own_has_a_cache_of_its_own(
+    using: Using, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = using("pooling=mha")
+    mine = replace(cfg, edit={"name": "mine", "_target_": "an_edit_of_probes.Mine"})
+    states = [prepare(using("pooling=mha", *edit))[2].train for edit in ((), ("edit=temperature",))]
+    for factor in (1.5, 0.5):
+        (tmp_path / "an_edit_of_probes.py").write_text(EDIT.format(factor))
+        sys.modules.pop("an_edit_of_probes", None)
+        importlib.invalidate_caches()
+        states.append(prepare(mine)[2].train)
+    tops = [split.states[-1] for split in states if isinstance(split, Features)]
+    assert len(tops) == 4
+    assert all(not np.array_equal(a, b) for a, b in combinations(tops, 2))
 
 
 def test_only_layers_that_are_missing_are_added(using: Using) -> None:

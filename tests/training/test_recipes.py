@@ -82,6 +82,15 @@ def test_the_gradient_is_the_derivative_and_the_official_one_leaves_a_factor_out
     assert (exact[:, 1] == 0).all()
 
 
+def test_layers_that_were_drawn_anew_have_nothing_to_be_mixed_with(composed: Compose) -> None:
+    cfg = composed(*SMALL, "encoder.reinit_layers=1")
+    model = built(cfg)
+    Mixout().prepare(model, tokens(factory.plan(cfg).folder, 8))
+    names = {name for name, _ in model.named_parameters() if "parametrizations" in name}
+    assert names
+    assert all("layer.0." in name for name in names)
+
+
 def test_mixout_replaces_the_encoders_dropout_and_mixes_its_linear_layers_alone(composed: Compose) -> None:
     cfg = composed(*SMALL)
     model, plain = built(cfg).train(), built(cfg).eval()
@@ -173,6 +182,28 @@ def losses(cfg: Config, rows: int = 20, recipe: Recipe | None = None) -> tuple[l
     return [step.loss for step in told.steps], outcome
 
 
+def counted(cfg: Config) -> int:
+    """How often the model is run in training."""
+    model, split = built(cfg), tokens(factory.plan(cfg).folder, 8, labels=len(cfg.task.labels))
+    runs: list[bool] = []
+    model.register_forward_pre_hook(lambda *_: runs.append(model.training))
+    fit(model, split, {"validation": split}, cfg)
+    return sum(runs)
+
+
+def test_passes_are_the_step_with_a_recipes_loss_and_clipped_gradients(composed: Compose) -> None:
+    keys = ("task=rte", "encoder.dropout=0", "model.dropout=0", "train.max_steps=3", "optimizer.max_grad_norm=0.01")
+    cfg = composed(*SMALL, *keys)
+    ends = []
+    for passes in (1, 3):
+        recipe = Guided()
+        recipe.check(Shape(384, 2), cfg.task)
+        ends.append(losses(replace(cfg, train=replace(cfg.train, accumulate=passes)), recipe=recipe))
+    (whole, one), (parts, several) = ends
+    np.testing.assert_allclose(parts, whole, atol=1e-5)
+    np.testing.assert_allclose(several.last.logits["validation"], one.last.logits["validation"], atol=1e-5)
+
+
 class Told(Observer):
     """Keeps the steps it hears of."""
 
@@ -193,7 +224,7 @@ def test_a_step_in_several_passes_is_the_step(composed: Compose, passes: int, ke
     np.testing.assert_allclose(several.last.logits["validation"], one.last.logits["validation"], atol=1e-5)
     assert several.cost.tokens == one.cost.tokens
     assert several.cost.examples == one.cost.examples == 20
-    assert parts != whole  # sums in another order
+    assert counted(replace(cfg, train=replace(cfg.train, accumulate=passes, max_steps=1))) == min(passes, 8)
 
 
 # phases, state and an early end
@@ -222,6 +253,42 @@ class Warm(Recipe):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.seen = state["seen"].clone()
+
+
+MASK = 103
+
+
+class Masked(Recipe):
+    """Every text's last token is [MASK], which is none of the rows' own ids; it hears of every step."""
+
+    def __init__(self, says_so: bool) -> None:
+        self.extra_ids = (MASK,) if says_so else ()
+        self.heard: list[tuple[str, int]] = []
+
+    def phases(self, main: Phase) -> Sequence[Phase]:
+        def collate(rows: np.ndarray) -> Batch | StateBatch:
+            batch = main.collate(rows)
+            assert isinstance(batch, Batch)
+            batch.input_ids[-1] = MASK
+            return batch
+
+        return [replace(main, collate=collate)]
+
+    def after_step(self, model: Classifier, phase: Phase, step: int) -> None:
+        self.heard.append((phase.name, step))
+
+
+def test_token_ids_of_a_recipes_own_are_trained_and_those_it_does_not_name_are_an_error(composed: Compose) -> None:
+    cfg = composed(*SMALL, "task=rte", "train.max_steps=3")
+    recipe = Masked(says_so=True)
+    model, split = built(cfg), tokens(factory.plan(cfg).folder, 20)
+    table = "encoder.backbone.embeddings.word_embeddings.weight"
+    before = model.get_parameter(table)[MASK].detach().clone()
+    fit(model, split, {"validation": split}, cfg, recipe=recipe)
+    assert not torch.equal(model.get_parameter(table)[MASK], before)
+    assert recipe.heard == [("train", 1), ("train", 2), ("train", 3)]
+    with pytest.raises(IndexError):
+        fit(built(cfg), split, {"validation": split}, cfg, recipe=Masked(says_so=False))
 
 
 class Patience(Recipe):

@@ -131,6 +131,7 @@ class Encoder(nn.Module):
         self.lookup: Tensor | None = None  # token id -> row of the embeddings, while they are a part (see vocabulary)
         self._layers = _layers(self.backbone)
         self.blocks = _blocks(self._layers, config)
+        self.drawn_anew: list[nn.Module] = []  # layers without pre-trained weights
         edit.apply(self)
         self._running = Running()
         self._running.attach(self.backbone)
@@ -250,6 +251,10 @@ class Encoder(nn.Module):
         assert running.layout is not None
         hidden, rows = self.edit.before_layer(running.layer, args[0][0], running.layout)
         if rows is not None:
+            if not self.edit.shortens:
+                raise UserError(
+                    f"edit={type(self.edit).__name__}: it leaves tokens out; its class has to say shortens = True"
+                )
             running.keep(rows)
             hidden = hidden.index_select(0, rows)
         if running.alive is not None:  # the model hands every layer the positions of all tokens

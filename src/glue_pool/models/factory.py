@@ -132,8 +132,8 @@ def _initializer_range(encoder: Encoder) -> float:
 
 def reinitialise(encoder: Encoder, layers: int, dense: nn.Linear | None) -> None:
     """Draw the top layers, and the pooler's affine map, anew (Zhang et al. 2021): N(0, 0.02), LayerNorm at 1 and 0."""
-    tops = [*dict.fromkeys(encoder.blocks[-layers:]), dense]
-    for module in (m for top in tops if top is not None for m in top.modules()):
+    encoder.drawn_anew = list(dict.fromkeys(encoder.blocks[-layers:]))
+    for module in (m for top in (*encoder.drawn_anew, dense) if top is not None for m in top.modules()):
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=_initializer_range(encoder))
             if module.bias is not None:

@@ -3,6 +3,7 @@
 Imports neither torch nor transformers: a finished run is recognised without them.
 """
 
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -92,13 +93,11 @@ def identity(cfg: Config) -> str:
 
 def identity_of(cfg: Config, weights_id: str) -> str:
     """Return the identity of an encoder whose weights are known."""
-    changes = keyed(cfg.encoder)
-    del changes["freeze"]  # how it is trained
+    content = {"weights": weights_id, **keyed(cfg.encoder, leave_out=["freeze"])}  # how it is trained
     if cfg.encoder.reinit_layers:
-        changes["seed"] = cfg.seed
-    content = {"weights": weights_id, **changes}
-    if (edit := keyed(cfg).get("edit")) is not None:
-        content["edit"] = edit
+        content["seed"] = cfg.seed
+    others = [item.name for item in dataclasses.fields(cfg) if item.name != "edit"]
+    content |= keyed(cfg, leave_out=others)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

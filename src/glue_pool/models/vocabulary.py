@@ -26,7 +26,7 @@ def only(encoder: Encoder, used: np.ndarray) -> Iterator[None]:
         yield
         return
     ids = torch.from_numpy(used).long().to(whole.weight.device)
-    lookup = torch.zeros(whole.num_embeddings, dtype=torch.long, device=ids.device)
+    lookup = torch.full((whole.num_embeddings,), -1, device=ids.device)  # an id outside is an error, no other's row
     lookup[ids] = torch.arange(len(ids), device=ids.device)
     padding = whole.padding_idx
     part = nn.Embedding.from_pretrained(

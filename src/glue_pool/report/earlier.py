@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from glue_pool import components
-from glue_pool.errors import UserError
 from glue_pool.schema import Config
 
 # keys of schema 1 (glue_pool 0.1) that moved, or are gone (None)
@@ -37,11 +36,9 @@ def config(content: dict[str, Any], schema: int) -> dict[str, Any]:
 
 def result(content: dict[str, Any], schema: int) -> dict[str, Any]:
     """Return a run's result.json with today's names."""
-    if schema == 1:
-        names: dict[str, Any] = {
-            name: RENAMED.get(content[name], content[name]) for name in ("pooling", "method") if name in content
-        }
-        return {**content, **names, "recipe": "plain", "edit": "none"}
+    if schema == 1 and "pooling" in content:
+        pooling = RENAMED.get(content["pooling"], content["pooling"])
+        return {**content, "pooling": pooling, "method": pooling, "recipe": "plain", "edit": "none"}
     return content
 
 
@@ -54,15 +51,12 @@ def _completed(content: Mapping[str, Any], section: Any) -> dict[str, Any]:
             found[item.name] = item.metadata["neutral"]
         value = found.get(item.name)
         if isinstance(value, Mapping) and "_target_" in value:
-            found[item.name] = _component(value, item.name)
+            found[item.name] = _component(value)
     return found
 
 
-def _component(section: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a component with what was added to it later, its class as a run's key has it."""
-    try:
-        section = components.complete(section, name)
-        target = components.keyed(section, name)["class"]
-    except UserError:  # somebody's own, which is not there any more
-        target = section["_target_"]
-    return {**section, "_target_": target}
+def _component(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a component with what was not given in its YAML, its class as a run's key has it; no code of it is run."""
+    target = str(section["_target_"])
+    said = components.in_source(target) or components.Declared()
+    return {**said.missing(section), **section, "_target_": components.class_name(target)}

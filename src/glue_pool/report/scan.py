@@ -19,7 +19,7 @@ from glue_pool.report import earlier
 # What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
 SAID_ELSEWHERE = re.compile(
     r"(subset|data)\.|(pooling|recipe|edit)\.name$|seed$|train\.(precision|batching)$|"
-    + "|".join(rf"{re.escape(name)}$" for name in unkeyed() if name != "optimizer.name")
+    + "|".join(rf"{re.escape(name)}(\.|$)" for name in unkeyed() if name != "optimizer.name")
 )
 PARTS = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}  # of a run beside its result
 MESSAGE = 200  # characters of one that are shown
@@ -253,6 +253,7 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
         "transformers": manifest["versions"]["transformers"],
         "weights": _short(manifest["encoder"].get("weights", manifest["encoder"]["identity"])),  # schema 1: no edits
         "data.name": manifest["data"]["source"],
+        **({"recipe.identity": manifest["recipe_identity"]} if manifest.get("recipe_identity") else {}),
         "data.fingerprint": " ".join(_short(value) for value in fingerprints.values()),
     }
     return {name: str(value) for name, value in facts.items()}

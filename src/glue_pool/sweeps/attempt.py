@@ -11,7 +11,7 @@ from typing import Any, Literal
 from glue_pool import schema
 from glue_pool.errors import Held, TrainingFailed, UserError
 
-LESS_MEMORY = "where memory ran out, train.accumulate=2 takes less"
+LESS_MEMORY = "where memory ran out, twice train.accumulate takes less"
 
 
 @dataclass(frozen=True)

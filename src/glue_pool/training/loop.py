@@ -99,7 +99,8 @@ def fit(
     device = hardware.pick_device(cfg.train)
     with drawing_from(cfg.seed, "recipe"):
         recipe.prepare(model, train)
-    model.to(device).train()
+    with hardware.within_memory("before the first step", "a smaller encoder needs less"):
+        model.to(device).train()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with (
@@ -201,12 +202,14 @@ class _Training:
         passes = self.cfg.train.accumulate if self.phase.mean_over_rows else 1
         parts = [rows[i::passes] for i in range(min(passes, len(rows)))]
         rate = self.stepper.learning_rate
-        way_out = f"train.accumulate={2 * passes} takes a step's {len(rows)} rows in so many passes"
+        way_out = "a smaller train.batch_size or train.max_length needs less"
+        if self.phase.mean_over_rows and passes < len(rows):
+            way_out = f"train.accumulate={2 * passes} takes a step's {len(rows)} rows in so many passes"
         with hardware.within_memory(f"at step {self.step + 1}", way_out):
             batches = [self.phase.collate(part).to(self.device) for part in parts]
             loss = self.stepper(batches)
         self.step += 1
-        self.recipe.after_step(self.model, self._of_phase, self.phase.steps)
+        self.recipe.after_step(self.model, self.phase, self._of_phase)
         self.losses.add(self.step, len(rows), loss)
         self.cost.examples += len(rows)
         self.cost.tokens += sum(batch.tokens for batch in batches)

@@ -46,6 +46,7 @@ class Stepper:
                 loss = loss * (len(batch.rows) / rows)
             loss.backward()
             losses.append(loss.detach())
+            del output, loss  # what they hold is not to stay through the next pass
         if self.max_grad_norm is not None:
             norm = nn.utils.get_total_norm([p.grad for p in self.trained.values() if p.grad is not None])
             # the fused kernel divides by this on its way, which saves a pass over all gradients

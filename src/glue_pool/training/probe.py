@@ -13,6 +13,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from glue_pool import components
 from glue_pool.data.batches import batches
 from glue_pool.data.features import Entry, Features
 from glue_pool.data.load import TaskData
@@ -57,6 +58,7 @@ class _Maker:
             torch.__version__,
             transformers.__version__,
             blueprint.identity,
+            components.source_id(type(blueprint.edit)),  # its code may change
             blueprint.folder.name,  # of a Hub encoder: the commit
             blueprint.packed,
             self.precision,

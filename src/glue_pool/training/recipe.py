@@ -116,7 +116,7 @@ class Recipe:
         """Return the main phase's loss of a batch, a mean over its rows."""
         return task_loss(output.logits, batch.labels)
 
-    def after_step(self, model: Classifier, step: int, total: int) -> None:
+    def after_step(self, model: Classifier, phase: Phase, step: int) -> None:
         """Hear of a phase's step, counted from 1, when the optimizer has taken it."""
 
     def stop(self, evaluations: "Sequence[Evaluation]") -> bool:
@@ -145,4 +145,6 @@ def plan(cfg: Config, shape: Shape) -> Recipe:
     if cfg.encoder.freeze and not recipe.on_frozen:
         raise UserError(f"encoder.freeze: recipe={cfg.recipe['name']} is for training the encoder, too")
     recipe.check(shape, cfg.task)
+    if cfg.encoder.freeze and recipe.reads:
+        raise UserError(f"encoder.freeze: recipe={cfg.recipe['name']} reads hidden states, which a probe does not keep")
     return recipe

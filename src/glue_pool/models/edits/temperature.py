@@ -26,7 +26,9 @@ class Temperature(Edit):
     def apply(self, encoder: Encoder) -> None:
         """Divide the attention's scale; UserError for a family whose attention has none of its own to divide."""
         count = encoder.num_layers
-        layers = range(1, count + 1) if self.layers is None else self.layers
+        layers = list(range(1, count + 1)) if self.layers is None else self.layers
+        if not layers or len(set(layers)) < len(layers):
+            raise UserError(f"edit.layers={layers}: has to name layers, each once; null is all")
         if outside := [layer for layer in layers if not 1 <= layer <= count]:
             raise UserError(f"edit.layers: this encoder has {count} layers, numbered from 1, and no {outside[0]}")
         if encoder.shares_layers and len(set(layers)) < count:

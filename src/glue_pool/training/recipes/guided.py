@@ -24,7 +24,7 @@ class Guided(Recipe):
     on_frozen = False
 
     def __init__(self, *, layers: list[int] | None = None, weight: float = 0.5) -> None:
-        if weight < 0:
+        if not weight >= 0:
             raise UserError(f"recipe.weight={weight}: has to be at least 0")
         if layers is not None and (not layers or len(set(layers)) < len(layers)):
             raise UserError(f"recipe.layers={layers}: has to name layers, each once")

@@ -18,20 +18,18 @@ class Mixout(Recipe):
 
     That is [(1 - B) W_pre + B W - p W_pre] / (1 - p), whose mean over B is W. As in the official code, B is drawn once
     for every input feature and shared by all outputs, biases are not mixed, evaluation uses W, and the encoder's
-    dropout is off (`replaces_dropout`). W_pre is the weight at the start of training; pooler and classifier start
-    anew, so they have none. p = 0 is plain fine-tuning, the encoder's dropout included.
+    dropout is off. Pooler, classifier and layers that were drawn anew have no pre-trained weights, and are not mixed.
+    p = 0 is plain fine-tuning, the encoder's dropout included.
 
     gradient: `exact` is the derivative, B / (1 - p); `official` is B, which the authors' code has.
     """
 
     on_frozen = False
 
-    def __init__(
-        self, *, p: float = 0.9, gradient: Literal["exact", "official"] = "exact", replaces_dropout: bool = True
-    ) -> None:
+    def __init__(self, *, p: float = 0.9, gradient: Literal["exact", "official"] = "exact") -> None:
         if not 0 <= p < 1:
             raise UserError(f"recipe.p={p}: has to be at least 0 and below 1 (at 1 the encoder would not be trained)")
-        self.p, self.official, self.replaces_dropout = p, gradient == "official", replaces_dropout
+        self.p, self.official = p, gradient == "official"
         self._mixed: list[nn.Linear] = []
         self._dropped: list[tuple[nn.Module, str, float]] = []
 
@@ -39,13 +37,14 @@ class Mixout(Recipe):
         """Mix the encoder's linear layers, whose weights now are the pre-trained ones."""
         if self.p == 0:
             return
-        self._mixed = [module for module in model.encoder.modules() if isinstance(module, nn.Linear)]
+        anew = {id(module) for layer in model.encoder.drawn_anew for module in layer.modules()}
+        linears = (module for module in model.encoder.modules() if isinstance(module, nn.Linear))
+        self._mixed = [linear for linear in linears if id(linear) not in anew]
         for linear in self._mixed:
             parametrize.register_parametrization(linear, "weight", _Mixed(linear.weight, self.p, self.official))
-        if self.replaces_dropout:
-            self._dropped = _dropouts(list(model.encoder.modules()))
-            for module, name, _ in self._dropped:
-                setattr(module, name, 0.0)
+        self._dropped = _dropouts(list(model.encoder.modules()))
+        for module, name, _ in self._dropped:
+            setattr(module, name, 0.0)
 
     def finish(self, model: Classifier) -> None:
         """Leave plain linear layers with W, and the encoder's dropout as it was."""
