@@ -161,6 +161,35 @@ def test_a_run_that_nobody_watches_to_the_end_has_its_result(tmp_path: Path) -> 
     assert result["status"] == "completed"
 
 
+@pytest.mark.parametrize(
+    ("choice", "method", "said"),
+    [
+        ("model=maxpool pooling.k=2", "maxpool", None),
+        ("pooling=max_seq_mha pooling.k=2", "maxpool", None),  # another name of it
+        ("model=bert", "bert", None),
+        ("pooling=cls_pooler", "bert", None),
+        ("pooling=cls", "cls", None),
+        ("model=bert pooling=mean", "mean", "pooling=mean took the place of model=bert, and names the run"),
+    ],
+)
+def test_a_run_goes_by_its_pooler_however_it_was_chosen(
+    outputs: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    choice: str,
+    method: str,
+    said: str | None,
+) -> None:
+    run_main(monkeypatch, *TINY, *choice.split())
+    folder, result = the_result(outputs)
+    assert (result["method"], result["pooling"], folder.parts[-4]) == (method, method, method)
+    records = wandb_file.find(outputs, result["run_key"])
+    assert wandb_file.run(records).run_group == f"rte/{method}"
+    printed = capsys.readouterr().out
+    assert f"{method} on minilm_l6" in printed
+    assert (said in printed) if said else ("took the place of" not in printed)
+
+
 def test_two_processes_without_network_give_the_same_predictions_bit_for_bit(tmp_path: Path) -> None:
     isolated = ["unshare", "-n"]
     if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], check=False).returncode:
