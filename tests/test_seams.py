@@ -219,6 +219,8 @@ def own(small: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     """Somebody's own recipe and edit, in a module and two YAMLs; call it with overrides to run it."""
     module = "seams_of_my_own"
     (tmp_path / f"{module}.py").write_text(OWN)
+    (tmp_path / "broken_seams.py").write_text("class Mine(:")
+    (tmp_path / "raising_seams.py").write_text("1 / 0")
     for name, text in YAMLS.items():
         (tmp_path / "my_conf" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "my_conf" / name).write_text(text.format(module=module))
@@ -258,6 +260,8 @@ def test_somebodys_own_recipe_and_edit_are_a_class_and_a_yaml_each(own: Callable
         (("recipe=smoothing", "recipe.epsilon=x"), "recipe.epsilon=x: has to be float"),
         (("recipe=smoothing", "recipe.epsilom=1"), "recipe.epsilom: no such key; did you mean 'recipe.epsilon'?"),
         (("recipe=smoothing", "recipe._target_=seams_of_my_own.Scaled"), "not a glue_pool.training.recipe.Recipe"),
+        (("recipe=smoothing", "recipe._target_=broken_seams.Mine"), "can't be imported (SyntaxError: "),
+        (("recipe=smoothing", "recipe._target_=raising_seams.Mine"), "can't be imported (ZeroDivisionError: "),
         (("recipe=smoothing", "task=stsb"), "recipe=smoothing: stsb has scores, no labels"),
         (("edit=scaled", "train.batching=padded"), "edit=Scaled: it works between layers, on packed batches only"),
         (("recipe=mixout", "recipe.p=1"), "recipe.p=1.0: has to be at least 0 and below 1"),

@@ -263,6 +263,9 @@ def _imported(target: str, where: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{where}._target_={target}: can't be imported ({error})") from None
+    except Exception as error:  # somebody's own code
+        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise UserError(f"{where}._target_={target}: can't be imported ({said})") from error
 
 
 def _number(value: Any) -> Any:
