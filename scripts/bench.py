@@ -236,6 +236,7 @@ def second_run(job: Job) -> dict[str, Any]:
         cfg = _config(job, "rte", f"seed={seed}", "subset.size=100", "force=true", "train.epochs=1")
         started = time.perf_counter()
         timing = run(cfg)["timing"]
+        assert timing
         fixed = time.perf_counter() - started - timing["train_seconds"] - timing["eval_seconds"]
     return {"seconds": fixed}
 

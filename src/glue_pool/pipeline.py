@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glue_pool import locks, results
 from glue_pool.errors import Held, NotWritten, TrainingFailed, UserError
+from glue_pool.result import Result
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from glue_pool.training.loop import Observer, Step
 
 
-def run(cfg: Config) -> dict[str, Any]:
+def run(cfg: Config) -> Result:
     """Carry one config to its result on disk, and return that result.
 
     Raises `UserError` before any long work, and before anything is written, if something the user gave can't be
@@ -50,7 +51,7 @@ def run(cfg: Config) -> dict[str, Any]:
     return result
 
 
-def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.Lease, started: float) -> dict[str, Any]:
+def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, started: float) -> Result:
     """Train what isn't there yet, and fill in what is known about it as soon as it is."""
     with _without_collector():
         from glue_pool.tracking import import_wandb
@@ -76,6 +77,7 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
     if cfg.encoder.freeze:
         data = probe.with_features(model, data, cfg, blueprint)
     model_bytes = saved.size(model) if cfg.save_model else 0
+    about["train_rows"], about["splits"], about["parameters"] = len(data.train), data.splits, model.parameter_counts()
     results.check_output_root(cfg, folder, state_bytes(model, data.train, data.dev), model_bytes)
 
     with (
@@ -87,10 +89,12 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
         folder.create(cfg, made_with)
         again = "the same command without force=true" if cfg.force else "the same command"
         checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, lease, again)
-        about |= results.facts(data, model.parameter_counts(), checkpoint.resumed_at)
         try:
             watch = _watch(folder, lease, tracker, progress)
-            outcome = fit(model, data.train, data.dev, cfg, recipe=chosen, observer=watch, keeper=checkpoint)
+            try:
+                outcome = fit(model, data.train, data.dev, cfg, recipe=chosen, observer=watch, keeper=checkpoint)
+            finally:
+                about["resumed_at_steps"] = checkpoint.resumed_at
             lease.check()
             if cfg.save_model:
                 with results.writing(folder.model):
@@ -106,7 +110,7 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
     return result
 
 
-def _tracked(cfg: Config, key: str, train_rows: int) -> AbstractContextManager["Tracker"]:
+def _tracked(cfg: Config, key: str, train_rows: int | None) -> AbstractContextManager["Tracker"]:
     """Open the run's W&B mirror, with what W&B sorts runs by beside the config.
 
     These labels get a key of their own: in a W&B sweep over a group, `task` in W&B's config is only the group's choice.
@@ -191,7 +195,7 @@ def _watch(folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: 
     return Watch()
 
 
-def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict[str, Any]:
+def _there_already(cfg: Config, folder: RunFolder, done: Result) -> Result:
     from glue_pool.tracking import in_sweep
 
     folder.drop_checkpoint()
@@ -202,7 +206,7 @@ def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict
     return done
 
 
-def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | None = None) -> None:
+def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = None) -> None:
     """Print the small table that a run ends with."""
     from glue_pool.progress import print_table
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from glue_pool.data.batches import Batch, StateBatch
 from glue_pool.models.encoder import Encoder, Hidden
 from glue_pool.models.poolers import Pooler
+from glue_pool.result import Parameters
 
 
 class Output(NamedTuple):
@@ -65,7 +66,7 @@ class Classifier(nn.Module):
             pooled = pooler([hidden.pad(state) for state in folded], hidden.mask)
         return pooled
 
-    def parameter_counts(self) -> dict[str, int]:
+    def parameter_counts(self) -> Parameters:
         """Count all parameters, and those between encoder and classifier (pooler and tanh layer)."""
         pooling: list[nn.Module] = [self.pooler] if self.tanh is None else [self.pooler, self.tanh]
         return {
