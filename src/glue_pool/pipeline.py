@@ -58,9 +58,9 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
 
         if cfg.tracking.mode != "none":
             import_wandb()
-        from glue_pool import hardware
         from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
+        from glue_pool.hardware import Hardware, use_threads
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, saved
         from glue_pool.progress import Progress
@@ -68,14 +68,14 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.training import probe, recipe
         from glue_pool.training.loop import fit, state_bytes
 
-    hardware.use_threads(cfg.train)
-    hardware.pick_device(cfg.train)
+    use_threads(cfg.train)
+    hardware = Hardware.of(cfg.train)
     blueprint = factory.plan(cfg)
     chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
     data = load(cfg, blueprint.folder)
     model = factory.build(cfg, blueprint)
     if cfg.encoder.freeze:
-        data = probe.with_features(model, data, cfg, blueprint)
+        data = probe.with_features(model, data, cfg, blueprint, hardware)
     model_bytes = saved.size(model) if cfg.save_model else 0
     about["train_rows"], about["splits"], about["parameters"] = len(data.train), data.splits, model.parameter_counts()
     results.check_output_root(cfg, folder, state_bytes(model, data.train, data.dev), model_bytes)
@@ -85,14 +85,23 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         _tracked(cfg, folder.key, len(data.train)) as tracker,
         Progress(cfg.train.steps(len(data.train)), _name(cfg)) as progress,
     ):
-        made_with = manifest(cfg, folder.key, blueprint, data)
+        made_with = manifest(cfg, folder.key, blueprint, data, hardware)
         folder.create(cfg, made_with)
         again = "the same command without force=true" if cfg.force else "the same command"
         checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, lease, again)
         try:
             watch = _watch(folder, lease, tracker, progress)
             try:
-                outcome = fit(model, data.train, data.dev, cfg, recipe=chosen, observer=watch, keeper=checkpoint)
+                outcome = fit(
+                    model,
+                    data.train,
+                    data.dev,
+                    cfg,
+                    hardware=hardware,
+                    recipe=chosen,
+                    observer=watch,
+                    keeper=checkpoint,
+                )
             finally:
                 about["resumed_at_steps"] = checkpoint.resumed_at
             lease.check()

@@ -50,7 +50,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no score": (edited(score="high"), "score is 'high'"),
     "no timing": (edited(timing=None), "timing is None"),
     "half a timing": (edited(timing={"setup_seconds": 1.0}), "timing/train_seconds is None"),
-    "a metric in words": (edited(metrics={"validation": {"accuracy": "high"}}), "metrics/validation/accuracy is 'high'"),
+    "words for a metric": (edited(metrics={"test": {"f1": "high"}}), "metrics/test/f1 is 'high'"),
     "a truth for a number": (edited(seed=True), "seed is True"),
     "no subset": (edited(subset=None), "subset is None"),
     "no config": (lambda folder: (folder / "config.yaml").unlink(), "missing: the run's settings are not known"),

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from glue_pool import metrics
 from glue_pool.data.batches import batches
 from glue_pool.data.tokens import Split
-from glue_pool.hardware import autocast, pick_precision
+from glue_pool.hardware import Hardware
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import TaskConfig, TrainConfig
 
@@ -55,6 +55,7 @@ def evaluate(
     *,
     task: TaskConfig,
     cfg: TrainConfig,
+    hardware: Hardware,
     epoch: float,
     step: int,
     train_loss: float,
@@ -65,12 +66,11 @@ def evaluate(
     between: called after each batch; it may raise.
     """
     started = time.perf_counter()
-    device = next(model.parameters()).device
     model.eval()
     logits: dict[str, np.ndarray] = {}
     loss, scores = {}, {}
     for name, split in dev.items():
-        logits[name] = predict(model, split, cfg, device, between)
+        logits[name] = predict(model, split, cfg, hardware, between)
         gathered = torch.from_numpy(logits[name]), torch.from_numpy(split.labels)
         loss[name] = float(task_loss(*gathered, regression=not task.labels))
         scores[name] = metrics.compute(task.metrics, split.labels, logits[name])
@@ -94,7 +94,7 @@ def predict(
     model: Classifier,
     split: Split,
     cfg: TrainConfig,
-    device: torch.device,
+    hardware: Hardware,
     between: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """Return the logits `(rows, outputs)` of a split in fp32, in its own order; batches are of similar lengths.
@@ -103,9 +103,9 @@ def predict(
     """
     order = np.argsort(split.lengths, kind="stable")
     rows, logits = [], []
-    with autocast(pick_precision(cfg, device), device):
+    with hardware.autocast():
         for batch in batches(split, order, cfg.eval_batch_size, cfg.padding_side):
-            batch = batch.to(device)
+            batch = batch.to(hardware.device)
             logits.append(model(batch).logits)
             rows.append(batch.rows)
             between()
