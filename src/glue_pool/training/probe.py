@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor
 
 from glue_pool import components
-from glue_pool.data.batches import batches
+from glue_pool.data.batches import Batch, StateBatch, over
 from glue_pool.data.features import Entry, Features
 from glue_pool.data.load import TaskData
 from glue_pool.data.tokens import WAY_OUT, Split, Tokens, starts
@@ -104,7 +104,6 @@ class _Maker:
             return self._pooled(features)
         return features
 
-    @torch.no_grad()
     def _encode(self, split: Tokens, name: str, entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Run the encoder over a split and keep the named parts."""
         what = f"{name} ({len(split)} rows; {', '.join(shapes)})"
@@ -114,19 +113,18 @@ class _Maker:
         offsets = starts(split.lengths)
 
         def fill(arrays: Mapping[str, np.ndarray]) -> None:
-            order = np.argsort(split.lengths, kind="stable")
-            with self.hardware.autocast():
-                for batch in batches(split, order, self.cfg.train.eval_batch_size, self.cfg.train.padding_side):
-                    batch = batch.to(self.hardware.device)
-                    hidden = encoder(batch.input_ids, batch.token_type_ids, batch.layout, every)
-                    if "cls" in arrays:
-                        cls = torch.stack([hidden.cls(layer) for layer in every], 1)
-                        arrays["cls"][batch.rows] = self._stored(cls)
-                    lengths = split.lengths[batch.rows]
-                    where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
-                    for layer in every:
-                        if (part := arrays.get(f"layer-{layer}")) is not None:
-                            part[where] = self._stored(hidden.tokens(layer))
+            def keep(batch: Batch) -> None:
+                hidden = encoder(batch.input_ids, batch.token_type_ids, batch.layout, every)
+                if "cls" in arrays:
+                    cls = torch.stack([hidden.cls(layer) for layer in every], 1)
+                    arrays["cls"][batch.rows] = self._stored(cls)
+                lengths = split.lengths[batch.rows]
+                where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
+                for layer in every:
+                    if (part := arrays.get(f"layer-{layer}")) is not None:
+                        part[where] = self._stored(hidden.tokens(layer))
+
+            over(split, keep, self.hardware, self.cfg.train.eval_batch_size, self.cfg.train.padding_side)
 
         entry.write(shapes, self.dtype, fill)
 
@@ -139,13 +137,13 @@ class _Maker:
             return state.to(torch.bfloat16).view(torch.uint16).cpu().numpy()
         return state.float().cpu().numpy()
 
-    @torch.no_grad()
     def _pooled(self, features: Features) -> Features:
         """Pool a split once, in memory, since the pooler learns nothing; not in a file, since its code may change."""
         model = self.model.to(self.hardware.device).eval()
         pooled = np.empty((len(features), model.pooler.out_dim), dtype=np.float32)
-        order = np.argsort(features.lengths, kind="stable")
-        with self.hardware.autocast():
-            for batch in batches(features, order, self.cfg.train.eval_batch_size):
-                pooled[batch.rows] = model.pool(batch.to(self.hardware.device)).float().cpu().numpy()
+
+        def keep(batch: StateBatch) -> None:
+            pooled[batch.rows] = model.pool(batch).float().cpu().numpy()
+
+        over(features, keep, self.hardware, self.cfg.train.eval_batch_size)
         return replace(features, states=(pooled,), a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))
