@@ -165,7 +165,7 @@ def gemm(job: Job) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from glue_pool.hardware import pick_device
+    from glue_pool.hardware import Hardware
     from glue_pool.models import factory
 
     found: dict[str, Any] = {"rate": {}, "needed": {}}
@@ -180,7 +180,7 @@ def gemm(job: Job) -> dict[str, Any]:
         tokens = int(BATCH * lengths.mean())
         flops, seconds = 0, 0.0
         for inputs, outputs, often in ((d, d, 4), (d, inner, 1), (inner, d, 1)):
-            device = pick_device(cfg.train)
+            device = Hardware.of(cfg.train).device
             x, w, g = (
                 torch.randn(size, dtype=torch.bfloat16, device=device)
                 for size in ((tokens, inputs), (outputs, inputs), (tokens, outputs))
@@ -236,6 +236,7 @@ def second_run(job: Job) -> dict[str, Any]:
         cfg = _config(job, "rte", f"seed={seed}", "subset.size=100", "force=true", "train.epochs=1")
         started = time.perf_counter()
         timing = run(cfg)["timing"]
+        assert timing
         fixed = time.perf_counter() - started - timing["train_seconds"] - timing["eval_seconds"]
     return {"seconds": fixed}
 

@@ -15,6 +15,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from glue_pool import keys, metrics, results, schema
+from glue_pool.result import Result
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
 from glue_pool.train import CONF
@@ -44,7 +45,8 @@ class Drawn:
         folder = results.run_folder(cfg, key)
         about = results.describe(cfg, key)
         if self.error:
-            folder.record_failure(cfg, {**about, "status": "failed", "error": self.error, "traceback": "Traceback …"})
+            failed: Result = {**about, "status": "failed", "error": self.error, "traceback": "Traceback …"}
+            folder.record_failure(cfg, failed)
             return folder.path
         splits = {name: {"rows": rows, "official": self.official} for name, rows in self._rows(cfg).items()}
         folder.create(cfg, _manifest(key, cfg, splits) | dict(self.manifest))
@@ -86,7 +88,7 @@ class Drawn:
         }
 
     def _write_result(
-        self, cfg: Config, folder: RunFolder, about: dict[str, Any], scores: dict[str, dict[str, float]], splits: Any
+        self, cfg: Config, folder: RunFolder, about: Result, scores: dict[str, dict[str, float]], splits: Any
     ) -> None:
         score = scores[cfg.task.dev_splits[0]][cfg.task.primary_metric]
         pooling = 591_360 if "mha" in cfg.pooling["name"] else 0

@@ -21,6 +21,7 @@ from conftest import Compose, choices, some
 from glue_pool.data.batches import batches
 from glue_pool.data.load import TaskData, load
 from glue_pool.errors import UserError
+from glue_pool.hardware import Hardware
 from glue_pool.models import factory
 from glue_pool.models.classifier import Classifier
 from glue_pool.pipeline import run
@@ -152,7 +153,7 @@ def test_a_probe_works_or_says_why_not(small: Compose, choice: str) -> None:
     model, data, _ = built(cfg)
     from glue_pool.training import probe
 
-    features = probe.with_features(model, data, cfg, factory.plan(cfg))
+    features = probe.with_features(model, data, cfg, factory.plan(cfg), Hardware.of(cfg.train))
     cached = fit(model, features.train, features.dev, cfg)
     model, data, _ = built(cfg)
     plain = fit(model, data.train, data.dev, cfg)

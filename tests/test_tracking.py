@@ -89,6 +89,7 @@ from glue_pool.tracking import track
 
 out = Path.home() / "out"
 row = dict(step=10, epoch=0.5, loss=0.7, learning_rate=2e-5, examples_per_second=123.4)
+result = dict(status="completed", score=0.5, train_rows=None, metrics={}, best=None)
 
 def tracked(mode, key="0123456789abcdef"):
     cfg = TrackingConfig(mode=mode, dir=str(out))
@@ -169,7 +170,7 @@ def test_step_is_the_x_axis(tmp_path: Path) -> None:
 def test_nan_stays_nan(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)) as tracker:
         step(tracker, loss=float("nan"))
-        tracker.summary({"score": float("nan")})
+        tracker.summary(RESULT | {"score": float("nan"), "train_rows": None})
     records = wandb_file.find(tmp_path, KEY)
     (row,) = wandb_file.history(records)
     assert math.isnan(row["train/loss"])
@@ -205,7 +206,8 @@ def test_a_raising_body_is_a_failed_run(tmp_path: Path, error: type[BaseExceptio
 
 def test_a_failed_result_is_a_failed_run_and_has_no_score(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)) as tracker:
-        tracker.summary({"status": "failed", "error": "the training loss is nan", "score": None})
+        numbers: dict[str, Any] = {"metrics": {}, "best": None, "score": None, "collapsed": None, "timing": None}
+        tracker.summary(RESULT | numbers | {"status": "failed", "error": "the training loss is nan"})
     records = wandb_file.find(tmp_path, KEY)
     assert wandb_file.exit_code(records) == 1
     summary = wandb_file.summary(records)
@@ -264,7 +266,7 @@ def test_none_leaves_no_file_and_does_not_import_wandb(tmp_path: Path) -> None:
 with tracked("none") as tracker:
     tracker.step(**row)
     tracker.evaluation({"step": 20, "epoch": 1.0, "metrics": {"validation": {"accuracy": 0.5}}})
-    tracker.summary({"status": "completed", "score": 0.5})
+    tracker.summary(result)
 assert "wandb" not in sys.modules
 """
     subprocess.run(child(code, tmp_path), check=True, timeout=60)
@@ -376,7 +378,7 @@ with tracked("offline", "a" * 16) as tracker:
     for _ in range(100):
         tracker.step(**row)
         time.sleep(0.001)
-    tracker.summary({"score": 0.5})
+    tracker.summary(result)
 with tracked("offline", "b" * 16) as tracker:
     tracker.step(**row)
 """

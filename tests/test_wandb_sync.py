@@ -31,7 +31,7 @@ with track(TrackingConfig(mode="offline", dir=out), run_key=run_id, **names) as 
         os.kill(os.getpid(), signal.SIGKILL)
     if end == "stopped":
         raise Interrupted(signal.SIGTERM, "stopped")
-    tracker.summary({"status": end, "score": 0.5})
+    tracker.summary({"status": end, "score": 0.5, "train_rows": None, "metrics": {}, "best": None})
 """
 DONE, RESUMED, KILLED, FAILED, STOPPED = (letter * 16 for letter in "abcde")
 

@@ -90,7 +90,7 @@ class Checkpoint:
             return None
         state = State(about["step"], about["total"], tensors, about["plain"])
         self._earlier, self._step = about["seconds"], state.step
-        self.resumed_at[:] = [*about["resumed_at_steps"], state.step]
+        self.resumed_at = [*about["resumed_at_steps"], state.step]
         return state
 
     def set_aside(self, reason: str) -> None:
@@ -99,7 +99,7 @@ class Checkpoint:
         self.path.replace(aside)
         log.warning("%s: %s; the run starts over, and the file is %s now", self.path, reason, aside.name)
         self._earlier, self._step = dict.fromkeys(self._earlier, 0.0), None
-        self.resumed_at.clear()
+        self.resumed_at = []
 
     def due(self, *, at_an_end: bool) -> bool:
         """Whether too much work would be lost without a checkpoint now."""

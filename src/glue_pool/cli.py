@@ -16,14 +16,21 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.abc import InspectLoader
+from typing import Protocol
 
-import glue_pool
-from glue_pool import commands
-from glue_pool.errors import Failed, Held, Interrupted, TrainingFailed, UserError
+from glue_pool.errors import Failed, Held, Interrupted, TrainingFailed, UserError, nearest
 
 EXIT_CODES = {UserError: 2, TrainingFailed: 1, Failed: 1, Held: 75}  # 75 is sysexits.h's "try again later"
 
-OWN = "glue_pool_commands"
+PLACES = ("glue_pool.commands", "glue_pool_commands")  # a command of the first is not replaced by one of the second
+
+
+class Command(Protocol):
+    """What a command's file has."""
+
+    def main(self, argv: Sequence[str]) -> None:
+        """Carry out the command with the arguments that follow its name."""
+
 
 PAGE = """\
 glue-pool: how an encoder's hidden states become one vector, compared on GLUE.
@@ -55,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name in ("-h", "--help"):
             print(PAGE.format(commands="\n".join(_entry(*command) for command in names().items())))
         elif name == "--version":
-            print(f"glue-pool {glue_pool.__version__}")
+            from importlib import metadata
+
+            print(f"glue-pool {metadata.version('glue-pool')}")
         else:
             _load(name).main(rest)
 
@@ -87,11 +96,10 @@ def guarded() -> Iterator[None]:
 
 def names() -> dict[str, str]:
     """Return the commands there are, and the module of each; one's own replace none."""
-    own = importlib.util.find_spec(OWN)
-    places = {commands.__name__: commands.__path__, OWN: (own and own.submodule_search_locations) or ()}
     found: dict[str, str] = {}
-    for package, path in places.items():
-        for module in pkgutil.iter_modules(path):
+    for package in PLACES:
+        spec = importlib.util.find_spec(package)
+        for module in pkgutil.iter_modules(spec.submodule_search_locations if spec else ()):
             if not module.name.startswith("_"):
                 found.setdefault(module.name.replace("_", "-"), f"{package}.{module.name}")
     return dict(sorted(found.items()))
@@ -110,14 +118,12 @@ def _entry(name: str, module: str) -> str:
     return textwrap.fill(sentence(module), 80, initial_indent=f"  {name:13} ", subsequent_indent=" " * 16)
 
 
-def _load(name: str) -> "commands.Command":
+def _load(name: str) -> Command:
     found = names()
     if name not in found:
-        from glue_pool.schema import nearest
-
         near, there = nearest(name, list(found)), ", ".join(found)
         raise UserError(f"{name}: no such command{near} (there are {there}; see glue-pool --help)")
-    command: commands.Command = importlib.import_module(found[name])
+    command: Command = importlib.import_module(found[name])
     return command
 
 

@@ -30,11 +30,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-import glue_pool
 from glue_pool import choices, schema
 from glue_pool.choices import CONF
-from glue_pool.errors import Held, TrainingFailed, UserError
-from glue_pool.schema import Config, nearest
+from glue_pool.errors import Held, TrainingFailed, UserError, nearest
+from glue_pool.schema import Config
 
 ConfigStore.instance().store(name="glue_pool_schema", node=Config)
 
@@ -222,8 +221,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = get_args_parser()
     parser.exit_on_error = False  # its usage takes nine lines
     if "--version" in argv:
+        from importlib import metadata
+
         shown: Any = next(action for action in parser._actions if action.dest == "version")
-        shown.version = f"glue-pool {glue_pool.__version__} ({shown.version})"
+        shown.version = f"glue-pool {metadata.version('glue-pool')} ({shown.version})"
     try:
         args, rest = parser.parse_known_args(list(argv))
     except argparse.ArgumentError as error:

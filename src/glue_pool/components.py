@@ -24,8 +24,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from glue_pool.errors import UserError
-from glue_pool.schema import nearest
+from glue_pool.errors import UserError, nearest
 
 PACKAGE = "glue_pool."  # where the package's own classes are
 RECIPE = "glue_pool.training.recipe.Recipe"  # whose `identity` says nothing

@@ -1,6 +1,8 @@
-"""The ways in which a run can end without a result."""
+"""The ways in which a run can end without a result, and a word that helps whoever misspelt one."""
 
+import difflib
 import signal
+from collections.abc import Sequence
 
 
 class UserError(Exception):
@@ -40,3 +42,9 @@ class Interrupted(BaseException):
 
     def __str__(self) -> str:
         return self.message
+
+
+def nearest(word: str, words: Sequence[str]) -> str:
+    """Return `; did you mean 'x'?` for the word closest to a misspelt one, or nothing."""
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""

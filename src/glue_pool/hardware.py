@@ -3,6 +3,7 @@
 import resource
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -14,37 +15,44 @@ OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA er
 THREADS = torch.get_num_threads()  # torch's own choice, before a run makes another
 
 
-def pick_device(cfg: TrainConfig) -> torch.device:
-    """Return the device that `train.device` means here."""
-    if cfg.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device=cuda: torch finds no CUDA device here")
-    return torch.device("cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu")
+@dataclass(frozen=True)
+class Hardware:
+    """The device that a run computes on, and in what: precision is "fp32" or "bf16"."""
+
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def of(cls, cfg: TrainConfig) -> "Hardware":
+        """Return what `train.device` and `train.precision` mean here; UserError if there is no such device."""
+        gpu = torch.cuda.is_available()
+        if cfg.device == "cuda" and not gpu:
+            raise UserError("train.device=cuda: torch finds no CUDA device here")
+        device = torch.device("cuda" if cfg.device != "cpu" and gpu else "cpu")
+        if cfg.precision != "auto":
+            return cls(device, cfg.precision)
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        return cls(device, "bf16" if fast else "fp32")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self.device.type == "cuda"
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Matrix products in bf16 where the precision says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+    def peak_memory_bytes(self) -> int:
+        """Return the most memory held so far: on the GPU by tensors, on the CPU by the process."""
+        if self.on_gpu:
+            return int(torch.cuda.max_memory_allocated())
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def use_threads(cfg: TrainConfig) -> None:
     """Let torch use `train.threads` CPU threads, or as many as it chose itself, whatever the run before used."""
     torch.set_num_threads(cfg.threads or THREADS)
-
-
-def pick_precision(cfg: TrainConfig, device: torch.device) -> str:
-    """Return "fp32" or "bf16": what `train.precision` means on this device."""
-    if cfg.precision != "auto":
-        return cfg.precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Matrix products in bf16 where the precision says so."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most memory held so far: on the GPU by tensors, on the CPU by the process."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import torch
 
 from glue_pool import results
 from glue_pool.data.load import TaskData
-from glue_pool.hardware import pick_device, pick_precision
+from glue_pool.hardware import Hardware
 from glue_pool.models.factory import Blueprint
 from glue_pool.schema import Config
 
@@ -31,15 +31,14 @@ PACKAGES = (
 )
 
 
-def manifest(cfg: Config, key: str, blueprint: Blueprint, data: TaskData) -> dict[str, Any]:
+def manifest(cfg: Config, key: str, blueprint: Blueprint, data: TaskData, hardware: Hardware) -> dict[str, Any]:
     """Describe a run before it starts, as plain data."""
-    device = pick_device(cfg.train)
     return {
         "run_key": key,
         "versions": {"python": platform.python_version(), **_versions()},
         "git": _git(),
-        "hardware": {**_hardware(), "threads": torch.get_num_threads(), "device": device.type},
-        "precision": pick_precision(cfg.train, device),
+        "hardware": {**_machine(), "threads": torch.get_num_threads(), "device": hardware.device.type},
+        "precision": hardware.precision,
         "batching": "packed" if blueprint.packed else "padded",
         "encoder": {
             "name": cfg.encoder.name,
@@ -89,7 +88,7 @@ def _git() -> dict[str, Any] | None:
 
 
 @lru_cache
-def _hardware() -> dict[str, Any]:
+def _machine() -> dict[str, Any]:
     cpu = next(
         (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.processor(),

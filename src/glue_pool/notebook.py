@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from glue_pool import commandline, pipeline
 from glue_pool.errors import UserError
+from glue_pool.result import Result
 
 
-def run(overrides: Sequence[str], config_dir: str | Path | None = None) -> dict[str, Any]:
+def run(overrides: Sequence[str], config_dir: str | Path | None = None) -> Result:
     """Run what `glue-pool train` would run with these overrides, in this process, and return its result.
 
     config_dir: a folder of one's own choices, as `--config-dir`. The result is what is in `result.json`; a finished

@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glue_pool import locks, results
 from glue_pool.errors import Held, NotWritten, TrainingFailed, UserError
+from glue_pool.result import Result
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from glue_pool.training.loop import Observer, Step
 
 
-def run(cfg: Config) -> dict[str, Any]:
+def run(cfg: Config) -> Result:
     """Carry one config to its result on disk, and return that result.
 
     Raises `UserError` before any long work, and before anything is written, if something the user gave can't be
@@ -50,16 +51,16 @@ def run(cfg: Config) -> dict[str, Any]:
     return result
 
 
-def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.Lease, started: float) -> dict[str, Any]:
+def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, started: float) -> Result:
     """Train what isn't there yet, and fill in what is known about it as soon as it is."""
     with _without_collector():
         from glue_pool.tracking import import_wandb
 
         if cfg.tracking.mode != "none":
             import_wandb()
-        from glue_pool import hardware
         from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
+        from glue_pool.hardware import Hardware, use_threads
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, saved
         from glue_pool.progress import Progress
@@ -67,15 +68,16 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
         from glue_pool.training import probe, recipe
         from glue_pool.training.loop import fit, state_bytes
 
-    hardware.use_threads(cfg.train)
-    hardware.pick_device(cfg.train)
+    use_threads(cfg.train)
+    hardware = Hardware.of(cfg.train)
     blueprint = factory.plan(cfg)
     chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
     data = load(cfg, blueprint.folder)
     model = factory.build(cfg, blueprint)
     if cfg.encoder.freeze:
-        data = probe.with_features(model, data, cfg, blueprint)
+        data = probe.with_features(model, data, cfg, blueprint, hardware)
     model_bytes = saved.size(model) if cfg.save_model else 0
+    about["train_rows"], about["splits"], about["parameters"] = len(data.train), data.splits, model.parameter_counts()
     results.check_output_root(cfg, folder, state_bytes(model, data.train, data.dev), model_bytes)
 
     with (
@@ -83,14 +85,25 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
         _tracked(cfg, folder.key, len(data.train)) as tracker,
         Progress(cfg.train.steps(len(data.train)), _name(cfg)) as progress,
     ):
-        made_with = manifest(cfg, folder.key, blueprint, data)
+        made_with = manifest(cfg, folder.key, blueprint, data, hardware)
         folder.create(cfg, made_with)
         again = "the same command without force=true" if cfg.force else "the same command"
         checkpoint = Checkpoint(folder, cfg.checkpoint, made_with, signals, started, lease, again)
-        about |= results.facts(data, model.parameter_counts(), checkpoint.resumed_at)
         try:
             watch = _watch(folder, lease, tracker, progress)
-            outcome = fit(model, data.train, data.dev, cfg, recipe=chosen, observer=watch, keeper=checkpoint)
+            try:
+                outcome = fit(
+                    model,
+                    data.train,
+                    data.dev,
+                    cfg,
+                    hardware=hardware,
+                    recipe=chosen,
+                    observer=watch,
+                    keeper=checkpoint,
+                )
+            finally:
+                about["resumed_at_steps"] = checkpoint.resumed_at
             lease.check()
             if cfg.save_model:
                 with results.writing(folder.model):
@@ -106,7 +119,7 @@ def _train(cfg: Config, folder: RunFolder, about: dict[str, Any], lease: locks.L
     return result
 
 
-def _tracked(cfg: Config, key: str, train_rows: int) -> AbstractContextManager["Tracker"]:
+def _tracked(cfg: Config, key: str, train_rows: int | None) -> AbstractContextManager["Tracker"]:
     """Open the run's W&B mirror, with what W&B sorts runs by beside the config.
 
     These labels get a key of their own: in a W&B sweep over a group, `task` in W&B's config is only the group's choice.
@@ -191,7 +204,7 @@ def _watch(folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: 
     return Watch()
 
 
-def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict[str, Any]:
+def _there_already(cfg: Config, folder: RunFolder, done: Result) -> Result:
     from glue_pool.tracking import in_sweep
 
     folder.drop_checkpoint()
@@ -202,7 +215,7 @@ def _there_already(cfg: Config, folder: RunFolder, done: dict[str, Any]) -> dict
     return done
 
 
-def report(cfg: Config, folder: RunFolder, result: dict[str, Any], note: str | None = None) -> None:
+def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = None) -> None:
     """Print the small table that a run ends with."""
     from glue_pool.progress import print_table
 

@@ -3,9 +3,13 @@
 A failed run has no numbers: what a completed one alone has is None or empty there.
 """
 
-from typing import Literal, TypedDict
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
-Metrics = dict[str, dict[str, float]]  # by split and metric; a NaN is null on disk
+MethodPart = Literal["pooling", "edit", "recipe"]  # what a method is made of
+Metrics = Mapping[str, Mapping[str, float | None]]  # by split and metric; a NaN is null on disk
 
 
 class Subset(TypedDict):
@@ -33,7 +37,7 @@ class Best(TypedDict):
     """After how many passes over the train rows."""
     metrics: Metrics
     """By dev split and metric."""
-    score: float
+    score: float | None
     """The primary metric on the first dev split."""
 
 
@@ -120,3 +124,46 @@ class Result(TypedDict):
     """What a failed run ended with, in a line."""
     traceback: str | None
     """Where."""
+
+
+NULL_IN_COMPLETED = {"score", "peak_memory_bytes", "error", "traceback"}  # what a completed run may lack
+EXACT = 2.0**53  # larger whole numbers are none of ours
+
+
+def wrong(content: Mapping[str, Any]) -> str | None:
+    """Say what of a file's content is not as a result that is over has it; None if it is one."""
+    if content.get("status") not in ("completed", "failed"):
+        return f"status is {content.get('status')!r}"
+    if content["status"] == "completed":
+        for name, kind in _fields(Result).items():
+            if content.get(name) is None and NoneType in get_args(kind) and name not in NULL_IN_COMPLETED:
+                return f"{name} is None"
+    return _wrong(content, Result, "")
+
+
+def _wrong(value: Any, kind: Any, where: str) -> str | None:
+    """Say which part of a value is not of its type."""
+    of = get_args(kind)
+    if NoneType in of:
+        return None if value is None else _wrong(value, of[0], where)
+    if get_origin(kind) is Literal:
+        fits = value in of
+    else:
+        plain = dict if is_typeddict(kind) or get_origin(kind) is Mapping else get_origin(kind) or kind
+        fits = isinstance(value, int | float if plain is float else plain) and isinstance(value, bool) == (kind is bool)
+    if not fits or (isinstance(value, int | float) and not -EXACT < value < EXACT):
+        return f"{where} is {value!r}"
+    parts: Iterable[tuple[str, Any, Any]] = ()
+    if is_typeddict(kind):
+        parts = ((name, value.get(name), inner) for name, inner in _fields(kind).items())
+    elif isinstance(value, dict):
+        parts = ((name, item, of[-1]) for name, item in value.items())
+    elif isinstance(value, list):
+        parts = ((str(place), item, of[0]) for place, item in enumerate(value))
+    said = (_wrong(item, inner, f"{where}/{name}".removeprefix("/")) for name, item, inner in parts)
+    return next((each for each in said if each), None)
+
+
+@cache
+def _fields(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -25,9 +25,9 @@ from glue_pool import components
 from glue_pool.disk import check_room
 from glue_pool.errors import NotWritten, UserError
 from glue_pool.keys import SCHEMA, run_key
+from glue_pool.result import Result
 
 if TYPE_CHECKING:
-    from glue_pool.data.load import TaskData
     from glue_pool.data.tokens import Split
     from glue_pool.schema import Config
     from glue_pool.training.loop import Outcome
@@ -72,16 +72,16 @@ class RunFolder:
         """Where the state of the training is kept until the run is over."""
         return self.path / "checkpoint.safetensors"
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self) -> Result | None:
         """Return the result that is there, completed or failed; None if there is none of this key, or a damaged one."""
         try:
             result = json.loads(self.result_file.read_text())
         except (OSError, ValueError):
             return None
         same = isinstance(result, dict) and result.get("run_key") == self.key
-        return result if same and result.get("schema") == SCHEMA else None
+        return cast(Result, result) if same and result.get("schema") == SCHEMA else None
 
-    def read_completed(self, *, with_model: bool) -> dict[str, Any] | None:
+    def read_completed(self, *, with_model: bool) -> Result | None:
         """Return the result if it is a completed one (and its model was kept, if that is asked for)."""
         result = self.read()
         if result is None or result.get("status") != "completed" or (with_model and not self.model.is_dir()):
@@ -110,7 +110,7 @@ class RunFolder:
                 "choose another with output_root=… or GLUE_POOL_OUTPUTS"
             ) from None
 
-    def record_failure(self, cfg: Config, result: Mapping[str, Any]) -> None:
+    def record_failure(self, cfg: Config, result: Result) -> None:
         """Write the result of a run that failed, perhaps before its folder was made."""
         with writing(self.path / "config.yaml"):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ class RunFolder:
         with writing(path):
             write_atomically(path, lambda file: pq.write_table(pa.table(arrays), file, compression="zstd"))
 
-    def write_result(self, result: Mapping[str, Any]) -> None:
+    def write_result(self, result: Result) -> None:
         """Write result.json, which says that the run is over."""
         with writing(self.result_file):
             write_json(self.result_file, result)
@@ -178,7 +178,7 @@ def encoder_name(cfg: Config) -> str:
     return Path(cfg.encoder.name).name
 
 
-def kind(cfg: Config) -> str:
+def kind(cfg: Config) -> Literal["fine-tuned", "probe"]:
     """Return "fine-tuned", or "probe" where the encoder was frozen: their scores are never averaged together."""
     return "probe" if cfg.encoder.freeze else "fine-tuned"
 
@@ -262,7 +262,7 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
-def describe(cfg: Config, key: str) -> dict[str, Any]:
+def describe(cfg: Config, key: str) -> Result:
     """Return what result.json says of a run before anything of it is loaded, whatever its end."""
     return {
         "schema": SCHEMA,
@@ -293,17 +293,7 @@ def describe(cfg: Config, key: str) -> dict[str, Any]:
     }
 
 
-def facts(data: TaskData, parameters: Mapping[str, int], resumed_at_steps: list[int]) -> dict[str, Any]:
-    """Return what result.json says of a run once its data and its model are loaded; resumed_at_steps may still grow."""
-    return {
-        "train_rows": len(data.train),
-        "splits": data.splits,
-        "parameters": dict(parameters),
-        "resumed_at_steps": resumed_at_steps,
-    }
-
-
-def failed(about: Mapping[str, Any], error: BaseException) -> dict[str, Any]:
+def failed(about: Result, error: BaseException) -> Result:
     """Return the result of a run that failed: its error, never a number."""
     return {
         **about,
@@ -313,7 +303,7 @@ def failed(about: Mapping[str, Any], error: BaseException) -> dict[str, Any]:
     }
 
 
-def completed(about: Mapping[str, Any], outcome: Outcome, setup_seconds: float, total_seconds: float) -> dict[str, Any]:
+def completed(about: Result, outcome: Outcome, setup_seconds: float, total_seconds: float) -> Result:
     """Return the result of a run that trained to its end; its score is the last evaluation's, not the best one's."""
     return {
         **about,

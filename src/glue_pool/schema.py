@@ -6,7 +6,6 @@ arguments of the class that `pooling._target_` names, so that a new pooler needs
 """
 
 import dataclasses
-import difflib
 import math
 import operator
 import re
@@ -17,7 +16,8 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from glue_pool.errors import UserError
+from glue_pool import components
+from glue_pool.errors import UserError, nearest
 
 NOT_GIVEN: Any = object()
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
@@ -293,19 +293,11 @@ class Config:
         return "+".join(map(str, [self.pooling["name"], *others]))
 
 
-def nearest(word: str, words: Sequence[str]) -> str:
-    """Return `; did you mean 'x'?` for the word closest to a misspelt one, or nothing."""
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
-
-
 def check(composed: DictConfig) -> Config:
     """Turn what Hydra composed into a `Config`, or say in one line which key has an impossible value.
 
     Components get the keywords that their YAML does not give.
     """
-    from glue_pool import components
-
     try:
         config: Any = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:

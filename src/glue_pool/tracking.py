@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue_pool.errors import Interrupted, UserError
+from glue_pool.result import Result
 from glue_pool.schema import TrackingConfig
 
 if TYPE_CHECKING:
@@ -55,19 +56,19 @@ class Tracker:
         row |= _flat({split: {"loss": loss} for split, loss in _items(record.get("loss"))})
         self._tell(lambda run: run.log(row))
 
-    def summary(self, result: Mapping[str, object]) -> None:
+    def summary(self, result: Result) -> None:
         """Set the summary to what `result.json` says; a failed result makes a failed W&B run.
 
         A score is the last row too, beside the train rows, since W&B draws curves from rows; `collapsed` and `failed`
         are 0 or 1, since it draws numbers only.
         """
-        self._failed = result.get("status") == "failed"
-        last = {name: result.get(name) for name in ("train_rows", "score")}
+        self._failed = result["status"] == "failed"
+        last = {"train_rows": result["train_rows"], "score": result["score"]}
         if None not in last.values():
             self._tell(lambda run: run.log(last))
-        row = _flat({name: result[name] for name in SUMMARY if name in result}) | {"failed": self._failed}
-        row |= _flat(result.get("metrics"))
-        for name, value in _items(result.get("best")):
+        row = _flat({name: value for name, value in result.items() if name in SUMMARY}) | {"failed": self._failed}
+        row |= _flat(result["metrics"])
+        for name, value in _items(result["best"]):
             row |= _flat({"best": value if name == "metrics" else {name: value}})
         # W&B makes null of a NaN in a summary, and NaN of this string
         known = {name: "NaN" if value != value else value for name, value in row.items() if value is not None}

@@ -8,6 +8,7 @@ from conftest import Compose
 from glue_pool.data.batches import batches
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, encode
+from glue_pool.hardware import Hardware
 from glue_pool.models import factory, vocabulary
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import Config
@@ -36,7 +37,7 @@ def trained(cfg: Config, *, part: bool) -> tuple[Classifier, np.ndarray, list[fl
     losses = []
     torch.manual_seed(0)
     with vocabulary.only(model.encoder, used if part else everything):
-        stepper = Stepper(model, main_phase(tokens, cfg, Recipe()), "fp32")
+        stepper = Stepper(model, main_phase(tokens, cfg, Recipe()), Hardware(torch.device("cpu"), "fp32"))
         for _ in range(6):
             losses += [float(stepper([batch])) for batch in batches(tokens, np.arange(len(texts)), 4)]
     return model, used, losses

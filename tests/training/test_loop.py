@@ -18,10 +18,11 @@ from glue_pool.data.batches import batches
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, Tokens, encode
 from glue_pool.errors import TrainingFailed
+from glue_pool.hardware import Hardware
 from glue_pool.models import factory, packing
-from glue_pool.models.classifier import Classifier
+from glue_pool.models.classifier import Classifier, predict
 from glue_pool.schema import Config, OptimizerConfig
-from glue_pool.training.evaluation import Evaluation, predict
+from glue_pool.training.evaluation import Evaluation
 from glue_pool.training.loop import Observer, Outcome, Step, fit, main_phase
 from glue_pool.training.optimizer import Stepper, learning_rate_factor, make_optimizer
 from glue_pool.training.recipe import Recipe, Shape, plan
@@ -250,10 +251,10 @@ def test_predictions_come_in_the_splits_own_order_whatever_the_batches(composed:
     cfg = composed(*SMALL)
     model = factory.build(cfg, factory.plan(cfg)).eval()
     split = tokens(factory.plan(cfg).folder, 30)
-    cpu = torch.device("cpu")
-    one_by_one = np.concatenate([predict(model, split.select(np.array([row])), cfg.train, cpu) for row in range(30)])
+    cpu = Hardware(torch.device("cpu"), "fp32")
+    one_by_one = np.concatenate([predict(model, split.select(np.array([row])), cpu, 1) for row in range(30)])
     for size in (1, 7, 64):
-        together = predict(model, split, replace(cfg.train, eval_batch_size=size), cpu)
+        together = predict(model, split, cpu, size)
         np.testing.assert_allclose(together, one_by_one, atol=1e-5)
 
 
@@ -279,7 +280,7 @@ def test_no_training_step_waits_for_a_gpu(composed: Compose, monkeypatch: pytest
         pooling = dict(OmegaConf.load(yaml)) | ({"k": 2} if "k" in OmegaConf.load(yaml) else {})
         pooler = factory.build_pooler(pooling, model.encoder.d, 2)
         classifier = Classifier(model.encoder, pooler, None, 0.1, 2)
-        stepper = Stepper(classifier, main_phase(split, cfg, Recipe()), "fp32")
+        stepper = Stepper(classifier, main_phase(split, cfg, Recipe()), Hardware.of(cfg.train))
         for batch in batches(split, np.arange(24), 12):
             with Waiting():  # type: ignore[no-untyped-call]
                 loss = stepper([batch])

@@ -17,6 +17,7 @@ import pytest
 from conftest import Compose, choices
 from glue_pool.data.features import Features
 from glue_pool.data.load import TaskData, load
+from glue_pool.hardware import Hardware
 from glue_pool.models import factory
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
@@ -53,7 +54,7 @@ def prepare(cfg: Config) -> tuple[Classifier, TaskData, TaskData]:
     """Build the model and load its data, as tokens and as features."""
     blueprint = factory.plan(cfg)
     model, data = factory.build(cfg, blueprint), load(cfg, blueprint.folder)
-    return model, data, probe.with_features(model, data, cfg, blueprint)
+    return model, data, probe.with_features(model, data, cfg, blueprint, Hardware.of(cfg.train))
 
 
 def train(cfg: Config, model: Classifier, data: TaskData) -> Outcome:

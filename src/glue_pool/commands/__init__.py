@@ -6,18 +6,10 @@ belong into it. Errors are raised as `glue_pool.errors`.
 
 import argparse
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from glue_pool.errors import UserError
-
-
-class Command(Protocol):
-    """What a file of this folder has."""
-
-    def main(self, argv: Sequence[str]) -> None:
-        """Carry out the command with the arguments that follow its name."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ from pathlib import Path
 from glue_pool import choices
 from glue_pool.choices import Choice, Group
 from glue_pool.commands import Parser
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, nearest
 from glue_pool.progress import say
 
 
@@ -28,8 +28,6 @@ def main(argv: Sequence[str]) -> None:
         if group.name == args.group:
             _print((choice.name, _text(choice)) for choice in group.choices())
             return
-    from glue_pool.schema import nearest
-
     names = [group.name for group in groups]
     raise UserError(f"{args.group}: no such group{nearest(args.group, names)} (there are {', '.join(names)})")
 

@@ -1,8 +1,8 @@
 """Batches: which rows go together, and their tokens (or hidden states) laid end to end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from glue_pool.data.features import Features
 from glue_pool.data.layout import Layout, layout, send
 from glue_pool.data.tokens import Split, Tokens
+from glue_pool.hardware import Hardware
 
 
 @dataclass(frozen=True)
@@ -141,3 +142,20 @@ def batches(
     """Yield the rows in the given order, `batch_size` at a time; the last batch holds the rest."""
     for first in range(0, len(order), batch_size):
         yield collate(split, order[first : first + batch_size], padding_side)
+
+
+def over(
+    split: Split,
+    each: Callable[[Any], object],
+    hardware: Hardware,
+    batch_size: int,
+    padding_side: str = "right",
+) -> None:
+    """Go once over all rows of a split, without gradients: `each` gets batches of rows of similar length.
+
+    A batch is on the device, `batch.rows` says which rows it is, and `each` runs in the hardware's precision.
+    """
+    shortest_first = np.argsort(split.lengths, kind="stable")
+    with torch.no_grad(), hardware.autocast():
+        for batch in batches(split, shortest_first, batch_size, padding_side):
+            each(batch.to(hardware.device))

@@ -11,6 +11,7 @@ from typing import Any
 from glue_pool.data import sources, subset
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Split, Tokenizer, Tokens, tokenise
+from glue_pool.result import SplitFacts
 from glue_pool.schema import Config
 
 
@@ -20,7 +21,7 @@ class TaskData:
 
     train: Split
     dev: Mapping[str, Split]
-    splits: dict[str, dict[str, Any]]
+    splits: dict[str, SplitFacts]
     about: dict[str, Any]
 
 
@@ -29,7 +30,7 @@ class _Whole:
     """All rows of a task's splits, tokenised, and what the manifest says of them."""
 
     tokens: Mapping[str, Tokens]
-    splits: dict[str, dict[str, Any]]
+    splits: dict[str, SplitFacts]
     about: dict[str, Any]
 
 
@@ -85,7 +86,7 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
     )
 
 
-def describe_splits(cfg: Config, rows: Mapping[str, Rows]) -> dict[str, dict[str, Any]]:
+def describe_splits(cfg: Config, rows: Mapping[str, Rows]) -> dict[str, SplitFacts]:
     """Say for every split how many rows were read, and whether that is GLUE's own split."""
     return {
         name: {

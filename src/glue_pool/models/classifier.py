@@ -1,14 +1,18 @@
 """The classifier: encoder, pooler, an optional tanh layer, dropout and one linear map."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glue_pool.data.batches import Batch, StateBatch
+from glue_pool.data.batches import Batch, StateBatch, over
+from glue_pool.data.tokens import Split
+from glue_pool.hardware import Hardware
 from glue_pool.models.encoder import Encoder, Hidden
 from glue_pool.models.poolers import Pooler
+from glue_pool.result import Parameters
 
 
 class Output(NamedTuple):
@@ -65,10 +69,37 @@ class Classifier(nn.Module):
             pooled = pooler([hidden.pad(state) for state in folded], hidden.mask)
         return pooled
 
-    def parameter_counts(self) -> dict[str, int]:
+    def parameter_counts(self) -> Parameters:
         """Count all parameters, and those between encoder and classifier (pooler and tanh layer)."""
         pooling: list[nn.Module] = [self.pooler] if self.tanh is None else [self.pooler, self.tanh]
         return {
             "total": sum(p.numel() for p in self.parameters()),
             "pooling": sum(p.numel() for module in pooling for p in module.parameters()),
         }
+
+
+def predict(
+    model: Classifier,
+    split: Split,
+    hardware: Hardware,
+    batch_size: int,
+    padding_side: str = "right",
+    between: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Return the logits `(rows, outputs)` of a split in fp32, in its own order; the model is in evaluation mode.
+
+    between: called after each batch; it may raise.
+    """
+    rows: list[np.ndarray] = []
+    logits: list[Tensor] = []  # on the device: fetching a batch's would wait for it
+
+    def keep(batch: Batch | StateBatch) -> None:
+        rows.append(batch.rows)
+        logits.append(model(batch).logits)
+        between()
+
+    over(split, keep, hardware, batch_size, padding_side)
+    result = np.empty((len(split), model.output.out_features), dtype=np.float32)
+    if rows:
+        result[np.concatenate(rows)] = torch.cat(logits).cpu().numpy()
+    return result

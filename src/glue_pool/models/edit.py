@@ -23,14 +23,11 @@ with `UserError` in `__init__`, and an encoder that it can't change in `apply`.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from glue_pool.data.layout import Layout
-
-if TYPE_CHECKING:
-    from glue_pool.models.encoder import Encoder
 
 
 class Edit:
@@ -48,8 +45,11 @@ class Edit:
     def config(self, config: Any) -> None:
         """Change the encoder's transformers config in place; what a saved model has is the changed one."""
 
-    def apply(self, encoder: "Encoder") -> None:
-        """Change the modules in place; `encoder.blocks` are the layers as they run, `encoder.insert` adds to them."""
+    def apply(self, encoder: Any) -> None:
+        """Change the modules of a `glue_pool.models.encoder.Encoder` in place.
+
+        `encoder.blocks` are the layers as they run, `encoder.insert` adds to them.
+        """
 
     def before_layer(self, layer: int, hidden: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
         """Return what goes into a layer, 1-based, and which tokens go on from here.

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from glue_pool.errors import UserError
+from glue_pool.hardware import Hardware
 from glue_pool.models import encoder as encoders
-from glue_pool.models.classifier import Classifier
+from glue_pool.models.classifier import Classifier, predict
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.factory import Blueprint, build_edit, build_pooler
@@ -54,7 +54,7 @@ def save(model: Classifier, cfg: Config, blueprint: Blueprint, folder: Path) -> 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A trained classifier with its tokenizer, ready to score texts in fp32 on the CPU.
+    """A trained classifier with its tokenizer, ready to score texts in fp32: on the CPU, or where one moves it.
 
     columns: the text columns it was trained on; labels: the names of the logits' columns, empty for a regression task.
     """
@@ -65,13 +65,11 @@ class SavedModel:
     labels: list[str]
     max_length: int
 
-    @torch.no_grad()
     def logits(self, *texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Return `(rows, outputs)` for single sentences (one list) or pairs (two lists of equal length).
 
         Raises UserError if these are not the columns that the model was trained on.
         """
-        from glue_pool.data.batches import batches
         from glue_pool.data.rows import Rows
         from glue_pool.data.tokens import Tokenizer, encode
 
@@ -80,11 +78,8 @@ class SavedModel:
         nothing = np.zeros(len(texts[0]), dtype=np.int64)
         rows = Rows(tuple(list(column) for column in texts), nothing, nothing)
         tokens = encode(rows, Tokenizer(self.folder), self.max_length)
-        result = np.empty((len(rows), self.classifier.output.out_features), dtype=np.float32)
-        order = np.argsort(tokens.lengths, kind="stable")
-        for batch in batches(tokens, order, batch_size):
-            result[batch.rows] = self.classifier(batch).logits.numpy()
-        return result
+        hardware = Hardware(next(self.classifier.parameters()).device, "fp32")
+        return predict(self.classifier, tokens, hardware, batch_size)
 
 
 def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, nearest
 from glue_pool.progress import say
 
 
@@ -55,6 +55,4 @@ def report(
 def _check(option: str, name: str, names: Sequence[str]) -> None:
     """Refuse a name of which there is no run."""
     if name not in names:
-        from glue_pool.schema import nearest
-
         raise UserError(f"{option} {name}: no run of it{nearest(name, names)} (there are {', '.join(names)})")

@@ -11,6 +11,7 @@ from glue_pool.report import latex, page
 from glue_pool.report.payload import payload
 from glue_pool.report.study import PARTS, Study
 from glue_pool.report.verdicts import Table
+from glue_pool.result import SplitFacts
 from glue_pool.results import write_text
 
 
@@ -46,7 +47,7 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
         for (row, subset, task), cell in panel.cells.items():
             for run in [*cell.runs, *cell.failed]:
                 result = run.result
-                timing, best = result["timing"] or {}, result["best"] or {}
+                timing, best, parameters = result["timing"], result["best"], result["parameters"]
                 yield {
                     "task": task,
                     "method": row.method,
@@ -60,14 +61,14 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                     "status": result["status"],
                     "metric": result["primary_metric"],
                     "score": result["score"],
-                    "best_score": best.get("score"),
-                    "best_epoch": best.get("epoch"),
+                    "best_score": best and best["score"],
+                    "best_epoch": best and best["epoch"],
                     "collapsed": result["collapsed"],
                     "train_rows": result["train_rows"],
-                    "parameters": (result["parameters"] or {}).get("total"),
-                    "pooling_parameters": (result["parameters"] or {}).get("pooling"),
-                    "train_seconds": timing.get("train_seconds"),
-                    "total_seconds": timing.get("total_seconds"),
+                    "parameters": parameters and parameters["total"],
+                    "pooling_parameters": parameters and parameters["pooling"],
+                    "train_seconds": timing and timing["train_seconds"],
+                    "total_seconds": timing and timing["total_seconds"],
                     "peak_memory_bytes": result["peak_memory_bytes"],
                     "official": _official(result["splits"]),
                     "error": (result["error"] or "").partition("\n")[0] or None,
@@ -81,9 +82,9 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _official(splits: Mapping[str, Mapping[str, Any]]) -> bool | None:
+def _official(splits: Mapping[str, SplitFacts]) -> bool | None:
     """Whether all splits are GLUE's own; None where none was loaded."""
-    return all(split.get("official") is True for split in splits.values()) if splits else None
+    return all(split["official"] for split in splits.values()) if splits else None
 
 
 def _safe(value: Any) -> Any:

@@ -15,6 +15,7 @@ from glue_pool import stats
 from glue_pool.report.comparisons import COLUMNS, GAINS
 from glue_pool.report.study import Cell, Panel, Row, Study, Subset, subset_label
 from glue_pool.report.verdicts import Table
+from glue_pool.result import SplitFacts
 
 
 def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def _normal_quantiles(most: int) -> list[float]:
 
 def _task(study: Study, task: str) -> dict[str, Any]:
     config = study.tasks[task]
-    splits: dict[str, dict[str, Any]] = {}
+    splits: dict[str, SplitFacts] = {}
     for run in study.runs:
         if run.result["task"] == task:
             splits |= run.result["splits"]
@@ -95,7 +96,7 @@ def _baseline(panel: Panel, row: Row, subset: Subset, name: str, at: Mapping[Row
 def _cell(cell: Cell) -> dict[str, Any]:
     results = [run.result for run in cell.runs]
     scores = [100 * run.score for run in cell.runs]
-    seconds = [result["timing"]["total_seconds"] for result in results]
+    seconds = [timing["total_seconds"] for result in results if (timing := result["timing"])]
     memory = [result["peak_memory_bytes"] / 1e6 for result in results if result["peak_memory_bytes"]]
     return {
         **asdict(cell.summary),

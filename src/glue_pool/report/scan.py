@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
@@ -15,13 +15,14 @@ import yaml
 from glue_pool.keys import SCHEMA, unkeyed
 from glue_pool.metrics import METRICS
 from glue_pool.report import earlier
+from glue_pool.result import Result, wrong
 
 # What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
 SAID_ELSEWHERE = re.compile(
     r"(subset|data)\.|(pooling|recipe|edit)\.name$|seed$|train\.(precision|batching)$|"
     + "|".join(rf"{re.escape(name)}(\.|$)" for name in unkeyed() if name != "optimizer.name")
 )
-PARTS = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}  # of a run beside its result
+BESIDE_RESULT = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}
 MESSAGE = 200  # characters of one that are shown
 SEED = re.compile(r"^seed: .*$", re.MULTILINE)
 
@@ -40,7 +41,7 @@ class Run:
     """A run that is over."""
 
     folder: Path
-    result: Mapping[str, Any]  # result.json
+    result: Result
     environment: Mapping[str, str]  # what it was made with, by name; empty if it failed early
     task: Mapping[str, Any]  # the task's config
     settings: Mapping[str, Any]  # what else can change its numbers, flat: `optimizer.lr`, `precision`, `torch`, …
@@ -148,7 +149,7 @@ def _run_folders(root: Path, seen: set[Path], left_out: list[LeftOut]) -> Iterat
         seen.add(real)
         if "result.json" in files:
             yield Path(place)
-        elif "result.json" in folders or not PARTS.isdisjoint(files):
+        elif "result.json" in folders or not BESIDE_RESULT.isdisjoint(files):
             left_out.append(LeftOut(Path(place), "no result yet: it runs, or was interrupted"))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
     left_out += map(_unreadable, errors)
@@ -168,16 +169,16 @@ def _read(folder: Path) -> Run | LeftOut:
         if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
             return LeftOut(file, f"schema {schema}; this version reads 1 to {SCHEMA}")
         result = earlier.result(result, schema)
-        wrong = _wrong(result)
-        if wrong:
-            return LeftOut(file, f"damaged ({wrong})")
+        if said := _wrong(result):
+            return LeftOut(file, f"damaged ({said})")
+        found = cast(Result, result)
         file = folder / "config.yaml"
         task, settings = _config(SEED.sub("", file.read_text()), schema)
         file = folder / "manifest.json"
         if result["status"] == "failed" and not file.exists():
-            return Run(folder, result, {}, task, settings)
+            return Run(folder, found, {}, task, settings)
         manifest = json.loads(file.read_bytes())
-        return Run(folder, result, _environment(manifest), task, {**settings, **_facts(manifest)})
+        return Run(folder, found, _environment(manifest), task, {**settings, **_facts(manifest)})
     except FileNotFoundError:
         return LeftOut(file, "missing: the run's settings are not known")
     except OSError as error:
@@ -186,40 +187,12 @@ def _read(folder: Path) -> Run | LeftOut:
         return LeftOut(file, f"damaged ({_line(error)})")
 
 
-NUMBER, NOTHING = int | float, type(None)
-FIELDS: dict[str, Any] = {
-    "run_key": str, "task": str, "method": str, "pooling": str, "edit": str, "recipe": str,
-    "encoder": str, "kind": str, "seed": int, "primary_metric": str,
-    "score": NUMBER | NOTHING, "metrics": dict, "subset": dict, "subset/size": int | NOTHING, "subset/seed": int,
-    "error": str | NOTHING,
-}  # fmt: skip
-OF_COMPLETED: dict[str, Any] = {
-    "best": dict, "collapsed": bool, "train_rows": int, "splits": dict, "parameters": dict, "parameters/total": int,
-    "parameters/pooling": int, "timing": dict, "timing/total_seconds": NUMBER, "peak_memory_bytes": NUMBER | NOTHING,
-}  # fmt: skip
-
-
 def _wrong(result: Mapping[str, Any]) -> str | None:
     """Say what is not as a result has it."""
-    if result.get("status") not in ("completed", "failed"):
-        return f"status is {result.get('status')!r}"[:MESSAGE]
-    for path, kind in (FIELDS | (OF_COMPLETED if result["status"] == "completed" else {})).items():
-        value: Any = result
-        for name in path.split("/"):
-            value = value.get(name)
-        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)) or _huge(value):
-            return f"{path} is {value!r}"[:MESSAGE]
-    if result["primary_metric"] not in METRICS:
-        return f"primary_metric is {result['primary_metric']!r}"[:MESSAGE]
-    for group in ("metrics", "splits"):
-        for name, values in result[group].items():
-            if not isinstance(values, dict):
-                return f"{group}/{name} is {values!r}"[:MESSAGE]
-    return None
-
-
-def _huge(value: Any) -> bool:
-    return isinstance(value, int | float) and not -(2.0**53) < value < 2.0**53
+    said = wrong(result)
+    if said is None and result["primary_metric"] not in METRICS:
+        said = f"primary_metric is {result['primary_metric']!r}"
+    return said and said[:MESSAGE]
 
 
 @cache

@@ -10,21 +10,22 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from glue_pool import stats
 from glue_pool.report.scan import LeftOut, Run
+from glue_pool.result import MethodPart
 from glue_pool.stats import Summary
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 BASELINES = ("bert", "cls")  # the first of these that there is, unless the user says
-PARTS = ("pooling", "edit", "recipe")  # of a method
+PARTS: tuple[MethodPart, ...] = get_args(MethodPart)
 Subset = tuple[int | None, int]
 # rows are named by these, and notes name what differs in them between tasks
 NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
-OWN = ("model.", *(f"{part}." for part in PARTS))  # what a method is made of: no reason not to compare it
+MADE_OF = ("model.", *(f"{part}." for part in PARTS))  # what a method is made of: no reason not to compare it
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Cell:
     def summary(self) -> Summary:
         """Of the scores in points; failed runs, and those without a score, count as failed."""
         scores = np.array([100 * run.score for run in self.runs] + [math.nan] * len(self.failed))
-        return stats.summarise(scores, [run.result["collapsed"] for run in self.runs])
+        return stats.summarise(scores, [run.result["collapsed"] is True for run in self.runs])
 
 
 @dataclass
@@ -228,7 +229,7 @@ def _fewest(keys: Sequence[str], variants: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _key_order(key: str) -> tuple[int, str]:
-    return 0 if key.endswith(".name") else 1 if key.startswith(OWN) else 2, key
+    return 0 if key.endswith(".name") else 1 if key.startswith(MADE_OF) else 2, key
 
 
 def _differing(runs: Sequence[Run]) -> set[str]:
@@ -312,7 +313,7 @@ def _bad_runs(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
 def _other_settings(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
     """Name what differs between methods, other than the methods: a comparison of them compares that, too."""
     of_rows = {row: cell.runs[0] for row, cell in cells.items() if cell.runs}
-    differing = sorted(key for key in _differing(list(of_rows.values())) if not key.startswith(OWN))
+    differing = sorted(key for key in _differing(list(of_rows.values())) if not key.startswith(MADE_OF))
     notes = []
     for key in differing:
         rows_of: dict[str, list[str]] = defaultdict(list)
@@ -343,8 +344,8 @@ def _partial(runs: Iterable[Run]) -> list[str]:
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:
         for split, about in run.result["splits"].items():
-            if not about.get("official"):
-                seen[run.result["task"], split].add(f"{about.get('rows')} rows")
+            if not about["official"]:
+                seen[run.result["task"], split].add(f"{about['rows']} rows")
     return [
         f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))}), so this is no GLUE score"
         if split in _dev_splits(runs, task)

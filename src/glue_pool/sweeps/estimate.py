@@ -3,12 +3,12 @@
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from glue_pool import results
+from glue_pool.result import Result
 from glue_pool.schema import Config
 
 Kind = tuple[str, ...]
@@ -20,7 +20,7 @@ class Estimate:
     A run's time is its setup, its examples at the median speed, and its evaluations at their median time.
     """
 
-    def __init__(self, finished: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, finished: Iterable[Result] = ()) -> None:
         self._setup: list[float] = []
         self._per_example: dict[Kind, list[float]] = defaultdict(list)
         self._per_evaluation: dict[Kind, list[float]] = defaultdict(list)
@@ -36,11 +36,11 @@ class Estimate:
                 estimate.add(json.loads(file.read_text()))
         return estimate
 
-    def add(self, result: Mapping[str, Any]) -> None:
+    def add(self, result: Result) -> None:
         """Take in a completed result; another says nothing about time."""
-        if result["status"] != "completed":
-            return
         timing, encoder, kind = result["timing"], result["encoder"], result["kind"]
+        if result["status"] != "completed" or not timing:
+            return
         self._setup.append(timing["setup_seconds"])
         for group in _groups(result["task"], result["method"], encoder, kind):
             self._per_example[group].append(1 / timing["train_examples_per_second"])

@@ -17,6 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from glue_pool import results, schema
 from glue_pool.errors import UserError
+from glue_pool.result import Result
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
 
@@ -32,7 +33,7 @@ class Planned:
     folder: RunFolder
     label: str
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> Result | None:
         """Return the completed result that stands for this run, if it is there."""
         return self.folder.read_completed(with_model=self.cfg.save_model)
 

@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
 from glue_pool import locks
 from glue_pool.progress import clock, is_terminal, print_table, say, status_bar
+from glue_pool.result import Result, Timing
 from glue_pool.sweeps.estimate import Estimate
 from glue_pool.sweeps.plan import Planned
 
@@ -20,15 +21,15 @@ def dry_run(runs: Sequence[Planned], estimate: Estimate, parallel: int | None = 
     rows: list[tuple[str, str]] = []
     left: list[float | None] = []
     for run in runs:
-        result, holder = run.folder.read() or {}, locks.holder(run.folder.lock)
-        if not run.is_left():
+        result, holder = run.folder.read(), locks.holder(run.folder.lock)
+        if result and not run.is_left():
             rows.append(("done", f"{run.label}: {_score(result)}"))
             continue
         left.append(estimate.seconds(run.cfg))
         about = "" if left[-1] is None else f", about {clock(left[-1])}"
         if holder:
             rows.append(("running", f"{run.label}: {holder}{about}"))
-        elif result.get("status") == "failed":
+        elif result and result["status"] == "failed":
             rows.append(("failed", f"{run.label}: to run again{about}; {result['error']}"))
         else:
             rows.append(("to run", f"{run.label}{about}"))
@@ -52,7 +53,7 @@ class Screen:
         self._total, self._done, self._failed = len(self._left), 0, 0
         self._bar = status_bar(self._file, self._total) if is_terminal(self._file) else None
         self._started = self._ticked = time.monotonic()
-        self._timings: list[Mapping[str, float]] = []
+        self._timings: list[Timing] = []
 
     def __enter__(self) -> Self:
         there = len(self._runs) - self._total
@@ -67,12 +68,14 @@ class Screen:
         if self._bar:
             self._bar.stop()
 
-    def done(self, run: Planned, result: Mapping[str, Any]) -> None:
+    def done(self, run: Planned, result: Result) -> None:
         """Say that a run has its result."""
         self._done += 1
-        self._timings.append(result["timing"])
+        timing = result["timing"]
+        assert timing
+        self._timings.append(timing)
         self._estimate.add(result)
-        self._ends(run, f"{_score(result)}, {clock(result['timing']['total_seconds'])}")
+        self._ends(run, f"{_score(result)}, {clock(timing['total_seconds'])}")
 
     def failed(self, run: Planned, error: str) -> None:
         """Say that a run failed."""
@@ -122,10 +125,10 @@ class Screen:
         return _total([self._estimate.seconds(run.cfg) for run in self._left.values()], self._parallel)
 
 
-def _medians(timings: Sequence[Mapping[str, float]]) -> str:
-    train, evaluation, total = (
-        [timing[f"{part}_seconds"] for timing in timings] for part in ("train", "eval", "total")
-    )
+def _medians(timings: Sequence[Timing]) -> str:
+    train = [timing["train_seconds"] for timing in timings]
+    evaluation = [timing["eval_seconds"] for timing in timings]
+    total = [timing["total_seconds"] for timing in timings]
     rest = [t - a - b for t, a, b in zip(total, train, evaluation, strict=True)]
     parts = {"training": train, "evaluation": evaluation, "the rest": rest}
     return ", ".join(f"{statistics.median(seconds):.2f} s {part}" for part, seconds in parts.items()) + " (medians)"
@@ -146,6 +149,6 @@ def _total(seconds: Sequence[float | None], parallel: int | None) -> str:
     )
 
 
-def _score(result: Mapping[str, Any]) -> str:
+def _score(result: Result) -> str:
     score = "NaN" if result["score"] is None else f"{result['score']:.4f}"
     return f"{score} {result['primary_metric']}" + (", collapsed" if result["collapsed"] else "")

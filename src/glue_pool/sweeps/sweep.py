@@ -63,7 +63,7 @@ def carry_out(
             failed = _Sweep(launcher, screen).carry_out(unique)
             screen.end(failed)
             sweeps.failures |= failed
-    return [(run.result() or {}).get("score") for run in runs]
+    return [result["score"] if (result := run.result()) else None for run in runs]
 
 
 @contextmanager

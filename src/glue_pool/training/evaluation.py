@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glue_pool import metrics
-from glue_pool.data.batches import batches
 from glue_pool.data.tokens import Split
-from glue_pool.hardware import autocast, pick_precision
-from glue_pool.models.classifier import Classifier
+from glue_pool.hardware import Hardware
+from glue_pool.models.classifier import Classifier, predict
 from glue_pool.schema import TaskConfig, TrainConfig
 
 
@@ -48,13 +47,13 @@ def task_loss(logits: Tensor, labels: Tensor, *, regression: bool) -> Tensor:
     return F.mse_loss(logits[:, 0], labels) if regression else F.cross_entropy(logits, labels)
 
 
-@torch.no_grad()
 def evaluate(
     model: Classifier,
     dev: Mapping[str, Split],
     *,
     task: TaskConfig,
     cfg: TrainConfig,
+    hardware: Hardware,
     epoch: float,
     step: int,
     train_loss: float,
@@ -65,12 +64,11 @@ def evaluate(
     between: called after each batch; it may raise.
     """
     started = time.perf_counter()
-    device = next(model.parameters()).device
     model.eval()
     logits: dict[str, np.ndarray] = {}
     loss, scores = {}, {}
     for name, split in dev.items():
-        logits[name] = predict(model, split, cfg, device, between)
+        logits[name] = predict(model, split, hardware, cfg.eval_batch_size, cfg.padding_side, between)
         gathered = torch.from_numpy(logits[name]), torch.from_numpy(split.labels)
         loss[name] = float(task_loss(*gathered, regression=not task.labels))
         scores[name] = metrics.compute(task.metrics, split.labels, logits[name])
@@ -87,29 +85,3 @@ def evaluate(
         time.perf_counter() - started,
         logits,
     )
-
-
-@torch.no_grad()
-def predict(
-    model: Classifier,
-    split: Split,
-    cfg: TrainConfig,
-    device: torch.device,
-    between: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """Return the logits `(rows, outputs)` of a split in fp32, in its own order; batches are of similar lengths.
-
-    between: called after each batch.
-    """
-    order = np.argsort(split.lengths, kind="stable")
-    rows, logits = [], []
-    with autocast(pick_precision(cfg, device), device):
-        for batch in batches(split, order, cfg.eval_batch_size, cfg.padding_side):
-            batch = batch.to(device)
-            logits.append(model(batch).logits)
-            rows.append(batch.rows)
-            between()
-    found = torch.cat(logits).cpu().numpy()
-    result = np.empty_like(found)
-    result[np.concatenate(rows)] = found
-    return result

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glue_pool import hardware
 from glue_pool.data.batches import collate, epoch_order
 from glue_pool.data.tokens import Split, Tokens
 from glue_pool.errors import TrainingFailed
+from glue_pool.hardware import Hardware, within_memory
 from glue_pool.models import vocabulary
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import Config, TrainConfig
@@ -85,30 +85,32 @@ def fit(
     dev: Mapping[str, Split],
     cfg: Config,
     *,
+    hardware: Hardware | None = None,
     recipe: Recipe | None = None,
     observer: Observer | None = None,
     keeper: Keeper | None = None,
 ) -> Outcome:
     """Fine-tune the model on the train rows and evaluate every dev split now and then and at the end.
 
-    recipe: a checked one; None is plain fine-tuning. The loss of every `tracking.log_every`-th step is read (which
-    waits for a GPU) and told to the observer. Raises `TrainingFailed` with the step if a loss is not finite or memory
-    runs out. Goes on from the state that the keeper has, if it has one: on the CPU to the same outcome, bit for bit.
+    hardware: None is what `cfg.train` means here. recipe: a checked one; None is plain fine-tuning. The loss of every
+    `tracking.log_every`-th step is read (which waits for a GPU) and told to the observer. Raises `TrainingFailed` with
+    the step if a loss is not finite or memory runs out. Goes on from the state that the keeper has, if it has one: on
+    the CPU to the same outcome, bit for bit.
     """
     recipe = recipe or Recipe()
-    device = hardware.pick_device(cfg.train)
+    hardware = hardware or Hardware.of(cfg.train)
     with drawing_from(cfg.seed, "recipe"):
         recipe.prepare(model, train)
-    with hardware.within_memory("before the first step", "a smaller encoder needs less"):
-        model.to(device).train()
-    if device.type == "cuda":
+    with within_memory("before the first step", "a smaller encoder needs less"):
+        model.to(hardware.device).train()
+    if hardware.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     with (
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        torch.random.fork_rng(devices=[hardware.device] if hardware.on_gpu else []),
         vocabulary.only(model.encoder, _used_ids(model, train, dev, recipe)),
     ):
         torch.manual_seed(stream(cfg.seed, "dropout"))
-        outcome = _Training(model, train, dev, cfg, recipe, observer or Observer(), keeper, device).run()
+        outcome = _Training(model, train, dev, cfg, recipe, observer or Observer(), keeper, hardware).run()
     recipe.finish(model)
     return outcome
 
@@ -138,10 +140,10 @@ class _Training:
         recipe: Recipe,
         observer: Observer,
         keeper: Keeper | None,
-        device: torch.device,
+        hardware: Hardware,
     ) -> None:
         self.model, self.dev, self.cfg = model, dev, cfg
-        self.recipe, self.observer, self.keeper, self.device = recipe, observer, keeper, device
+        self.recipe, self.observer, self.keeper, self.hardware = recipe, observer, keeper, hardware
         self.phases = list(recipe.phases(main_phase(train, cfg, recipe)))
         self.total = sum(phase.steps for phase in self.phases)
         self.cost = Cost()
@@ -154,7 +156,7 @@ class _Training:
         """Begin a phase: its optimizer is new."""
         self.number, self.phase = number, self.phases[number]
         self.first = sum(phase.steps for phase in self.phases[:number])  # steps before it
-        self.stepper = Stepper(self.model, self.phase, hardware.pick_precision(self.cfg.train, self.device))
+        self.stepper = Stepper(self.model, self.phase, self.hardware)
         self.losses = Losses()
 
     @property
@@ -205,8 +207,8 @@ class _Training:
         way_out = "a smaller train.batch_size or train.max_length needs less"
         if self.phase.mean_over_rows and passes < len(rows):
             way_out = f"train.accumulate={2 * passes} takes a step's {len(rows)} rows in so many passes"
-        with hardware.within_memory(f"at step {self.step + 1}", way_out):
-            batches = [self.phase.collate(part).to(self.device) for part in parts]
+        with within_memory(f"at step {self.step + 1}", way_out):
+            batches = [self.phase.collate(part).to(self.hardware.device) for part in parts]
             loss = self.stepper(batches)
         self.step += 1
         self.recipe.after_step(self.model, self.phase, self._of_phase)
@@ -218,7 +220,7 @@ class _Training:
             read = self.losses.read()
             speed = self.cost.examples / (self.cost.train_seconds + time.perf_counter() - started)
             self._tell(Step(self.step, self._epoch, read, rate, speed, self.phase.name))
-        if self.device.type == "cuda" and is_last:
+        if self.hardware.on_gpu and is_last:
             torch.cuda.synchronize()
         self.cost.train_seconds += time.perf_counter() - started
 
@@ -230,12 +232,13 @@ class _Training:
     def _evaluate(self) -> None:
         smaller = max(self.cfg.train.eval_batch_size // 2, 1)
         way_out = f"train.eval_batch_size={smaller} needs less"
-        with hardware.within_memory(f"in the evaluation at step {self.step}", way_out):
+        with within_memory(f"in the evaluation at step {self.step}", way_out):
             evaluation = evaluate(
                 self.model,
                 self.dev,
                 task=self.cfg.task,
                 cfg=self.cfg.train,
+                hardware=self.hardware,
                 epoch=self._epoch,
                 step=self.step,
                 train_loss=self.losses.mean(),
@@ -280,7 +283,7 @@ class _Training:
             **prefixed("model", trained(self.model)),
             **prefixed("adamw", self.stepper.moments()),
             **prefixed("recipe", self.recipe.state()),
-            **prefixed("rng", generators(self.device)),
+            **prefixed("rng", generators(self.hardware.device)),
             **prefixed("losses", self.losses.tensors()),
         }
         if evaluations := self.evaluations:
@@ -315,10 +318,10 @@ class _Training:
         if self.evaluations:
             self.evaluated = self.evaluations[-1].step
             self.stopped = self.evaluated == self.step and self.recipe.stop(self.evaluations)
-        set_generators(under("rng", state.tensors), self.device)
+        set_generators(under("rng", state.tensors), self.hardware.device)
 
     def _peak_memory_bytes(self) -> int:
-        return max(self.cost.peak_memory_bytes, hardware.peak_memory_bytes(self.device))
+        return max(self.cost.peak_memory_bytes, self.hardware.peak_memory_bytes())
 
 
 def main_phase(train: Split, cfg: Config, recipe: Recipe) -> Phase:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glue_pool.data.batches import Batch, StateBatch
-from glue_pool.hardware import autocast
+from glue_pool.hardware import Hardware
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import OptimizerConfig
 from glue_pool.training.recipe import Phase
@@ -17,9 +17,9 @@ from glue_pool.training.recipe import Phase
 class Stepper:
     """Takes a phase's optimizer steps, one a call: forward, loss, backward, clipping, AdamW, schedule."""
 
-    def __init__(self, model: Classifier, phase: Phase, precision: str) -> None:
+    def __init__(self, model: Classifier, phase: Phase, hardware: Hardware) -> None:
         self.model, self.phase = model, phase
-        self.autocast = partial(autocast, precision, next(model.parameters()).device)
+        self.autocast = hardware.autocast
         self.max_grad_norm = phase.optimizer.max_grad_norm
         self.adamw = make_optimizer(model, phase.optimizer)
         self.factor = partial(learning_rate_factor, phase.optimizer, phase.steps)

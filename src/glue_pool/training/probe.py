@@ -14,12 +14,12 @@ import transformers
 from torch import Tensor
 
 from glue_pool import components
-from glue_pool.data.batches import batches
+from glue_pool.data.batches import Batch, StateBatch, over
 from glue_pool.data.features import Entry, Features
 from glue_pool.data.load import TaskData
 from glue_pool.data.tokens import WAY_OUT, Split, Tokens, starts
 from glue_pool.disk import check_room
-from glue_pool.hardware import autocast, pick_device, pick_precision
+from glue_pool.hardware import Hardware
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.factory import Blueprint
 from glue_pool.schema import Config
@@ -29,29 +29,27 @@ log = logging.getLogger(__name__)
 FORMAT = 2
 
 
-def with_features(model: Classifier, data: TaskData, cfg: Config, blueprint: Blueprint) -> TaskData:
+def with_features(model: Classifier, data: TaskData, cfg: Config, blueprint: Blueprint, hardware: Hardware) -> TaskData:
     """Return the data with what the model's pooler reads of each split in place of its tokens.
 
     What is not in the cache yet is computed and kept there; its size is announced before. Raises UserError if the disk
     has no room for it.
     """
-    made = _Maker(model, cfg, blueprint)
+    made = _Maker(model, cfg, blueprint, hardware)
     return replace(
         data,
         train=made.features(data.train, cfg.task.train_split),
         dev={name: made.features(split, name) for name, split in data.dev.items()},
-        about={**data.about, "features": {"dtype": made.precision}},
+        about={**data.about, "features": {"dtype": hardware.precision}},
     )
 
 
 class _Maker:
     """Makes the features of one model's splits."""
 
-    def __init__(self, model: Classifier, cfg: Config, blueprint: Blueprint) -> None:
-        self.model, self.cfg = model, cfg
-        self.device = pick_device(cfg.train)
-        self.precision = pick_precision(cfg.train, self.device)
-        self.dtype = np.dtype(np.uint16 if self.precision == "bf16" else np.float32)
+    def __init__(self, model: Classifier, cfg: Config, blueprint: Blueprint, hardware: Hardware) -> None:
+        self.model, self.cfg, self.hardware = model, cfg, hardware
+        self.dtype = np.dtype(np.uint16 if hardware.precision == "bf16" else np.float32)
         self.cache = Path(cfg.data.cache_dir).expanduser() / "features"
         self.encoder_key = [
             FORMAT,
@@ -61,8 +59,8 @@ class _Maker:
             components.source_id(type(blueprint.edit)),  # its code may change
             blueprint.folder.name,  # of a Hub encoder: the commit
             blueprint.packed,
-            self.precision,
-            self.device.type,
+            hardware.precision,
+            hardware.device.type,
             (cfg.train.eval_batch_size, cfg.train.padding_side),  # they may change the last bits
         ]
 
@@ -106,29 +104,27 @@ class _Maker:
             return self._pooled(features)
         return features
 
-    @torch.no_grad()
     def _encode(self, split: Tokens, name: str, entry: Entry, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Run the encoder over a split and keep the named parts."""
         what = f"{name} ({len(split)} rows; {', '.join(shapes)})"
         log.info("Caching hidden states of %s: %.0f MB in %s", what, self._size(shapes) / 1e6, entry.path)
-        encoder = self.model.encoder.to(self.device).eval()
+        encoder = self.model.encoder.to(self.hardware.device).eval()
         every = tuple(range(1, encoder.num_layers + 1))
         offsets = starts(split.lengths)
 
         def fill(arrays: Mapping[str, np.ndarray]) -> None:
-            order = np.argsort(split.lengths, kind="stable")
-            with autocast(self.precision, self.device):
-                for batch in batches(split, order, self.cfg.train.eval_batch_size, self.cfg.train.padding_side):
-                    batch = batch.to(self.device)
-                    hidden = encoder(batch.input_ids, batch.token_type_ids, batch.layout, every)
-                    if "cls" in arrays:
-                        cls = torch.stack([hidden.cls(layer) for layer in every], 1)
-                        arrays["cls"][batch.rows] = self._stored(cls)
-                    lengths = split.lengths[batch.rows]
-                    where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
-                    for layer in every:
-                        if (part := arrays.get(f"layer-{layer}")) is not None:
-                            part[where] = self._stored(hidden.tokens(layer))
+            def keep(batch: Batch) -> None:
+                hidden = encoder(batch.input_ids, batch.token_type_ids, batch.layout, every)
+                if "cls" in arrays:
+                    cls = torch.stack([hidden.cls(layer) for layer in every], 1)
+                    arrays["cls"][batch.rows] = self._stored(cls)
+                lengths = split.lengths[batch.rows]
+                where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
+                for layer in every:
+                    if (part := arrays.get(f"layer-{layer}")) is not None:
+                        part[where] = self._stored(hidden.tokens(layer))
+
+            over(split, keep, self.hardware, self.cfg.train.eval_batch_size, self.cfg.train.padding_side)
 
         entry.write(shapes, self.dtype, fill)
 
@@ -137,17 +133,17 @@ class _Maker:
         return sum(math.prod(shape) for shape in shapes.values()) * self.dtype.itemsize
 
     def _stored(self, state: Tensor) -> np.ndarray:
-        if self.precision == "bf16":
+        if self.hardware.precision == "bf16":
             return state.to(torch.bfloat16).view(torch.uint16).cpu().numpy()
         return state.float().cpu().numpy()
 
-    @torch.no_grad()
     def _pooled(self, features: Features) -> Features:
         """Pool a split once, in memory, since the pooler learns nothing; not in a file, since its code may change."""
-        model = self.model.to(self.device).eval()
+        model = self.model.to(self.hardware.device).eval()
         pooled = np.empty((len(features), model.pooler.out_dim), dtype=np.float32)
-        order = np.argsort(features.lengths, kind="stable")
-        with autocast(self.precision, self.device):
-            for batch in batches(features, order, self.cfg.train.eval_batch_size):
-                pooled[batch.rows] = model.pool(batch.to(self.device)).float().cpu().numpy()
+
+        def keep(batch: StateBatch) -> None:
+            pooled[batch.rows] = model.pool(batch).float().cpu().numpy()
+
+        over(features, keep, self.hardware, self.cfg.train.eval_batch_size)
         return replace(features, states=(pooled,), a_vector_a_row=True, pooled=True, offsets=np.arange(len(features)))
