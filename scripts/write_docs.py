@@ -72,8 +72,8 @@ anything is read. `null` stands for "none". Defaults are those of `glue-pool tra
 `${{oc.env:NAME,x}}` is the environment variable NAME, or x.
 
 *In the key* says whether the value is in the run's key, the hash that names the run's folder: two runs that differ in
-it are two runs. "unless x": it is left out while it is x. What the rows, the encoder's weights and its tokenizer hold
-is always in it, wherever they lie; so names and paths are not.
+it are two runs. "unless x": it is left out while it is x. Rows and encoder are always in it, whatever they are called:
+files of yours by their content, the hub's by name and revision, generated rows by their sizes and seed.
 """
 
 
