@@ -16,7 +16,7 @@ import yaml
 
 import write_docs
 from conftest import GLUE_POOL
-from glue_pool import cli, commandline
+from glue_pool import cli, commandline, results
 from glue_pool.commands import Parser
 
 ROOT = Path(__file__).parents[1]
@@ -208,6 +208,13 @@ def test_the_readmes_pooler_is_that_of_extending() -> None:
     assert {block.text for block in here if block.language in ("python", "yaml")} == there
 
 
+@each_page
+def test_a_runs_folder_is_that_of_make_train(page: Path) -> None:
+    (cfg,) = commandline.jobs(["experiment=offline", "output_root=outputs"])
+    for folder in re.findall(r"outputs/[\w/]+/seed=\d+-\w+", page.read_text()):
+        assert folder == results.find(cfg).path.as_posix()
+
+
 def run_section(section: str, folder: Path) -> str:
     """Run the shell blocks of a section of extending.md as a reader would, and return what they print."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("GLUE_POOL_", "PYTHON"))}
@@ -225,7 +232,7 @@ def run_section(section: str, folder: Path) -> str:
     return printed
 
 
-def results(folder: Path) -> list[dict[str, Any]]:
+def finished(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in (folder / "outputs").rglob("result.json")]
 
 
@@ -237,10 +244,11 @@ def results(folder: Path) -> list[dict[str, Any]]:
         ("An edit", "rte", "mean+scaled", ""),
         ("A task", "tickets", "mean", "tickets (accuracy)"),
     ],
+    ids=["a pooler", "a recipe", "an edit", "a task"],
 )
 def test_extending_by(section: str, task: str, method: str, printed: str, folder: Path) -> None:
     said = run_section(section, folder)
-    (result,) = results(folder)
+    (result,) = finished(folder)
     assert (result["status"], result["task"], result["method"]) == ("completed", task, method)
     assert printed in said
     if section == "A task":
