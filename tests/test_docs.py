@@ -163,12 +163,13 @@ def test_every_make_target_exists(page: Path) -> None:
 
 
 @each_page
-def test_python_in_the_pages_is_python_and_its_runs_compose(page: Path) -> None:
+def test_python_in_the_pages_is_python_and_its_runs_compose(page: Path, folder: Path) -> None:
     for block in blocks(page):
         if block.language == "python":
             for node in ast.walk(ast.parse(block.text)):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "glue_pool.run":
-                    assert commandline.jobs(ast.literal_eval(node.args[0]))
+                    options = [f"--config-dir={ast.literal_eval(keyword.value)}" for keyword in node.keywords]
+                    assert commandline.jobs([*options, *ast.literal_eval(node.args[0])])
 
 
 @each_page
