@@ -6,7 +6,7 @@ PIP    := .venv/bin/python -m pip install -qq --disable-pip-version-check --prog
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-long test-cluster check bench clean
+.PHONY: help train test test-long test-cluster check docs bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: .venv/ready-dev ## Check format, lint and types
 	@.venv/bin/ruff format --check
 	@.venv/bin/ruff check
 	@.venv/bin/mypy
+
+docs: .venv/ready ## Write the pages that follow from code and YAML: methods.md and reference.md
+	@.venv/bin/python scripts/write_docs.py
 
 bench: .venv/ready-bench ## Time training beside Hugging Face's Trainer (ARGS="--data GLUE --full"), some minutes
 	@.venv/bin/python scripts/bench.py $(ARGS)
