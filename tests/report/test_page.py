@@ -319,7 +319,7 @@ def test_the_hash_restores_a_view(view: Page, opened: Open, folder: Path) -> Non
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report on methods with a recipe or an edit; there is no maxpool without."""
     root = tmp_path_factory.mktemp("parts")
-    mixout, duplicate = ("recipe.name=mixout", "+recipe.p=0.7"), ("edit.name=duplicate",)
+    mixout, duplicate = ("recipe=mixout", "recipe.p=0.7"), ("edit=duplicate",)
     for run in grid(("mrpc", "rte"), ("bert", "mean"), 3):
         run.write(root)
     for task, seed in product(("mrpc", "rte"), (1, 2, 3)):
