@@ -54,7 +54,7 @@ def test_an_experiment_overrides_groups_and_the_command_line_overrides_it(compos
     assert composed("experiment=offline", "optimizer.lr=1e-3").optimizer.lr == 1e-3
 
 
-def test_the_stable_recipe_is_that_of_mosbach_et_al(composed: Compose) -> None:
+def test_adamw_stable_is_what_mosbach_et_al_found_stable(composed: Compose) -> None:
     cfg = composed("optimizer=adamw_stable")
     assert (cfg.train.epochs, cfg.train.batch_size, cfg.optimizer.eps) == (20, 16, 1e-6)
     assert composed("optimizer=adamw_stable", "train.epochs=3").train.epochs == 3
