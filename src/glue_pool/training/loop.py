@@ -54,7 +54,7 @@ class Observer:
         """The dev splits were evaluated."""
 
     def on_resume(self, step: int, past: "Sequence[Step | Evaluation]") -> None:
-        """The training goes on after a step; past is what was told until then, in order."""
+        """The training goes on after a step; past is what happened until then, in order."""
 
 
 @dataclass
@@ -149,7 +149,7 @@ class _Training:
         self.cost = Cost()
         self.step = self.evaluated = 0  # steps taken, and those of the last evaluation
         self.stopped = False  # by the recipe
-        self.told: list[Step | Evaluation] = []  # what the observer heard, in order
+        self.history: list[Step | Evaluation] = []  # what the observer heard, in order
         self._begin(0)
 
     def _begin(self, number: int) -> None:
@@ -162,7 +162,7 @@ class _Training:
     @property
     def evaluations(self) -> list[Evaluation]:
         """All evaluations so far; of those before a resumption only the last and the best one have their logits."""
-        return [said for said in self.told if isinstance(said, Evaluation)]
+        return [event for event in self.history if isinstance(event, Evaluation)]
 
     def run(self) -> Outcome:
         """Train to the end, from where the keeper's state was taken or else from the start."""
@@ -219,7 +219,7 @@ class _Training:
         if self.step % self.cfg.tracking.log_every == 0 or is_last:
             read = self.losses.read()
             speed = self.cost.examples / (self.cost.train_seconds + time.perf_counter() - started)
-            self._tell(Step(self.step, self._epoch, read, rate, speed, self.phase.name))
+            self._notify(Step(self.step, self._epoch, read, rate, speed, self.phase.name))
         if self.hardware.on_gpu and is_last:
             torch.cuda.synchronize()
         self.cost.train_seconds += time.perf_counter() - started
@@ -248,15 +248,15 @@ class _Training:
         self.evaluated = self.step
         self.cost.eval_seconds += evaluation.seconds
         self.cost.evaluations += 1
-        self._tell(evaluation)
+        self._notify(evaluation)
         self.stopped = self.recipe.stop(self.evaluations)
 
-    def _tell(self, said: Step | Evaluation) -> None:
-        self.told.append(said)
-        if isinstance(said, Step):
-            self.observer.on_step(said)
+    def _notify(self, event: Step | Evaluation) -> None:
+        self.history.append(event)
+        if isinstance(event, Step):
+            self.observer.on_step(event)
         else:
-            self.observer.on_evaluation(said)
+            self.observer.on_evaluation(event)
 
     def _keep_if_due(self, *, at_an_end: bool) -> None:
         if self.keeper and self.keeper.due(at_an_end=at_an_end):
@@ -275,7 +275,7 @@ class _Training:
         except ValueError as error:
             self.keeper.set_aside(str(error))
             return
-        self.observer.on_resume(self.step, self.told)
+        self.observer.on_resume(self.step, self.history)
 
     def state(self) -> State:
         """Return what the next step, and the outcome, depend on; the tensors are the training's own, no copies."""
@@ -293,7 +293,7 @@ class _Training:
         plain = {
             "cost": {**vars(self.cost), "peak_memory_bytes": self._peak_memory_bytes()},
             "losses_read": self.losses.were_read,
-            "told": [vars(said) if isinstance(said, Step) else said.record() for said in self.told],
+            "told": [vars(event) if isinstance(event, Step) else event.record() for event in self.history],
         }
         return State(self.step, self.total, tensors, plain)
 
@@ -314,7 +314,7 @@ class _Training:
         self.recipe.restore(under("recipe", state.tensors))
         self.losses.restore(state.step, under("losses", state.tensors), state.plain["losses_read"])
         self.cost = Cost(**state.plain["cost"])
-        self.told = [_said(record, state.tensors) for record in state.plain["told"]]
+        self.history = [_event(record, state.tensors) for record in state.plain["told"]]
         if self.evaluations:
             self.evaluated = self.evaluations[-1].step
             self.stopped = self.evaluated == self.step and self.recipe.stop(self.evaluations)
@@ -358,7 +358,7 @@ def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, object]:
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _said(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Step | Evaluation":
+def _event(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Step | Evaluation":
     """Return what an observer was told, from its record; an evaluation with its logits if they were kept."""
     if "learning_rate" in record:
         return Step(**record)
