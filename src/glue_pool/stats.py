@@ -29,13 +29,9 @@ SAME = 1e-12  # numbers closer than this, relative to the scores, are equal
 CHUNK = 2_000_000  # weights of resampled examples held at once: 8 MB
 IN_CACHE = 32_000  # numbers that a loop goes over again and again
 
-# How often 95 % intervals hold the true value, by number of runs: of one task, normal scores; multi_bootstrap's where
-# seeds dominate, its worst case.
-MEASURED_COVERAGE = {
-    "multi_bootstrap": {5: 0.87, 20: 0.94},
-    "interquartile_mean": {5: 0.90, 20: 0.93},
-    "probability_of_improvement": {5: 0.91, 20: 0.94},
-}
+# How often 95 % intervals hold the true value, by number of runs: of one task, normal scores, where seeds dominate, the
+# multi-bootstrap's worst case.
+MEASURED_COVERAGE = {"multi_bootstrap": {5: 0.87, 20: 0.94}}
 
 # A report has to start fast: scipy.special takes 0.15 s to import, so on use; scipy.stats 0.9 s and statsmodels 1 s, so
 # not at all.
@@ -53,17 +49,6 @@ class Summary:
     median: float
     min: float
     max: float
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its bootstrap confidence interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int  # runs behind it
-    missing: int  # runs left out because they have no score
 
 
 @dataclass(frozen=True)
@@ -106,16 +91,6 @@ class StochasticOrder:
     violation: np.ndarray  # (methods, methods), the samples' own: 0 is dominance, 1 dominance by the baseline
     std: np.ndarray  # (methods, methods), over its bootstrap
 
-    def bound(self, comparisons: int = 1, *, alpha: float = ALPHA) -> np.ndarray:
-        """Return eps_min, the upper bound that holds with confidence 1 - alpha/M, where M comparisons are made."""
-        from scipy.special import ndtri
-
-        return np.asarray(np.clip(self.violation + ndtri(1 - alpha / comparisons) * self.std, 0, 1))
-
-    def claimed(self, comparisons: int = 1, *, alpha: float = ALPHA) -> np.ndarray:
-        """Return whether the bounds are low enough to call the methods better."""
-        return self.bound(comparisons, alpha=alpha) < CLAIM_BELOW
-
 
 @dataclass(frozen=True)
 class WinsTiesLosses:
@@ -135,69 +110,6 @@ def summarise(scores: np.ndarray, collapsed: Sequence[bool] = ()) -> Summary:
     mean, median, low, high = numbers
     std = float(there.std(ddof=1)) if n > 1 else math.nan
     return Summary(n, len(scores) - n, int(sum(collapsed)), mean, std, median, low, high)
-
-
-def interquartile_mean(
-    tasks: Sequence[np.ndarray], *, confidence: float = CONFIDENCE, resamples: int = RESAMPLES, seed: int = 0
-) -> Estimate:
-    """Return the mean of the middle half of all runs of all tasks, as rliable does (arXiv 2108.13264).
-
-    tasks: each task's scores, `(runs,)`. The percentile interval is from a bootstrap stratified by task: runs are drawn
-    within theirs. With few runs it is too narrow: MEASURED_COVERAGE.
-    """
-
-    def over_runs(groups: list[list[np.ndarray]]) -> np.ndarray:
-        ordered = np.sort(np.concatenate(groups[0], axis=1), axis=1)
-        cut = ordered.shape[1] // 4
-        return np.asarray(ordered[:, cut : ordered.shape[1] - cut].mean(axis=1))
-
-    return _stratified_bootstrap([tasks], over_runs, confidence, resamples, seed)
-
-
-def probability_of_improvement(
-    baseline: Sequence[np.ndarray],
-    method: Sequence[np.ndarray],
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Estimate:
-    """Return the chance that a run of the method beats one of the baseline, a tie being half, averaged over tasks.
-
-    baseline, method: each task's scores, `(runs,)`; pairs of seeds are not used. With the percentile interval of a
-    bootstrap stratified by task and method (arXiv 2108.13264), too narrow with few runs: MEASURED_COVERAGE.
-    """
-
-    def over_pairs(groups: list[list[np.ndarray]]) -> np.ndarray:
-        signs = [np.sign(m[:, :, None] - b[:, None, :]).mean(axis=(1, 2)) for b, m in zip(*groups, strict=True)]
-        return np.asarray((1 + np.mean(signs, axis=0)) / 2)
-
-    return _stratified_bootstrap([baseline, method], over_pairs, confidence, resamples, seed)
-
-
-def _stratified_bootstrap(
-    groups: Sequence[Sequence[np.ndarray]],
-    statistic: Callable[[list[list[np.ndarray]]], np.ndarray],
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> Estimate:
-    """Bootstrap a statistic of groups (methods) of strata (tasks) of runs, each stratum resampled by itself.
-
-    The statistic takes strata of `(resamples, runs)` and returns `(resamples,)`.
-    """
-    runs = [[scores[np.isfinite(scores)] for scores in strata] for strata in groups]
-    counts = [len(scores) for strata in runs for scores in strata]
-    missing = sum(len(scores) for strata in groups for scores in strata) - sum(counts)
-    if not counts or min(counts) < 1:
-        return Estimate(math.nan, math.nan, math.nan, sum(counts), missing)
-    value = float(statistic([[scores[None] for scores in strata] for strata in runs])[0])
-    if min(counts) < 2:
-        return Estimate(value, math.nan, math.nan, sum(counts), missing)
-    draw = np.random.default_rng(seed)
-    drawn = [[s[draw.integers(len(s), size=(resamples, len(s)))] for s in strata] for strata in runs]
-    low, high = np.quantile(statistic(drawn), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(value, float(low), float(high), sum(counts), missing)
 
 
 # Scores on resampled examples
