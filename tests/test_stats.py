@@ -17,7 +17,7 @@ from statsmodels.stats.power import TTestPower
 
 from glue_pool import stats
 from glue_pool.metrics import METRICS
-from glue_pool.stats import Difference, Metric
+from glue_pool.stats import Difference, Metric, resampled
 from simulated_runs import SHAPES, Cell, Runs, Task, draw_runs, simulate, simulate_average, study
 
 NAN = math.nan
@@ -245,7 +245,7 @@ def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch: pytes
     of = runs()
     judge = partial(stats.difference, of.labels, of.baseline, of.method, "accuracy", resamples=50)
     whole = judge()
-    monkeypatch.setattr(stats, "CHUNK", 7 * len(of.labels))
+    monkeypatch.setattr(resampled, "CHUNK", 7 * len(of.labels))
     assert judge() == whole
 
 
@@ -269,7 +269,7 @@ def test_large_correlations_are_those_of_scipy(metric: str) -> None:
     labels, outputs = np.round(of.labels, 1), np.concatenate([of.baseline, np.round(of.method, 1)])
     got = stats.resample(labels, outputs, metric, resamples=50).resampled
     for drawn in (0, 49):
-        weights = np.concatenate(list(stats._weights(1500, 50, 0)))[drawn]
+        weights = np.concatenate(list(resampled._weights(1500, 50, 0)))[drawn]
         rows = np.repeat(np.arange(1500), weights.astype(int))
         assert got[drawn] == pytest.approx([METRICS[metric](labels[rows], run[rows]) for run in outputs], rel=1e-12)
 
@@ -573,8 +573,8 @@ def test_power_without_spread_or_without_pairs() -> None:
 @pytest.fixture
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """All verdicts draw the same examples anyway, by the same seed: here they do it once."""
-    draw = stats._weights
-    monkeypatch.setattr(stats, "_weights", lru_cache(lambda *of: list(draw(*of))))
+    draw = resampled._weights
+    monkeypatch.setattr(resampled, "_weights", lru_cache(lambda *of: list(draw(*of))))
 
 
 METRICS_SIMULATED = ("accuracy", "matthews_correlation", "f1", "pearson")
