@@ -19,6 +19,7 @@ from test_train import TINY
 SECONDS = 240
 RUN = (*TINY, "pooling=mean", "tracking=none", "data.train_rows=96", "train.batch_size=32", "train.max_steps=60")
 # twenty epochs: some seconds, for a test on a busy machine to find it at work after the first
+ENDLESS = "train.max_steps=1000000"  # for what is to be killed, however late
 
 
 @dataclass

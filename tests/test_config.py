@@ -1,11 +1,12 @@
 """Every shipped YAML composes into a checked config, in every combination a user may ask for."""
 
 import dataclasses
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
 
 from conftest import Compose
 from glue_pool import commandline, metrics, schema
@@ -54,13 +55,13 @@ def test_an_experiment_overrides_groups_and_the_command_line_overrides_it(compos
     assert composed("experiment=offline", "optimizer.lr=1e-3").optimizer.lr == 1e-3
 
 
-def test_the_stable_recipe_is_that_of_mosbach_et_al(composed: Compose) -> None:
+def test_adamw_stable_is_what_mosbach_et_al_found_stable(composed: Compose) -> None:
     cfg = composed("optimizer=adamw_stable")
     assert (cfg.train.epochs, cfg.train.batch_size, cfg.optimizer.eps) == (20, 16, 1e-6)
     assert composed("optimizer=adamw_stable", "train.epochs=3").train.epochs == 3
 
 
-def test_every_key_is_in_a_shipped_file_and_described_in_the_schema(composed: Compose) -> None:
+def test_every_key_is_described_in_the_schema() -> None:
     source = Path(schema.__file__).read_text()
     for section in dataclasses.fields(Config):
         if dataclasses.is_dataclass(section.type):
@@ -97,9 +98,21 @@ def test_impossible_values_are_named(composed: Compose, override: str, said: str
 
 
 def test_the_schema_and_the_shipped_files_agree_on_defaults(composed: Compose) -> None:
-    cfg = composed()
-    again = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), dataclasses.asdict(cfg)))
-    assert again == cfg
+    shipped = flat(dataclasses.asdict(composed()))
+    of_schema = {
+        key: value for key, value in flat(dataclasses.asdict(Config())).items() if value not in ("???", [], {})
+    }
+    assert {"optimizer.lr", "train.epochs", "checkpoint.minutes", "subset.size", "model.dropout"} <= of_schema.keys()
+    assert {key: shipped[key] for key in of_schema} == of_schema
+
+
+def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Keys and values, `optimizer.lr` for one; a component's section and an empty one are values."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        nested = isinstance(value, dict) and value and name not in schema.COMPONENTS
+        found |= flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return found
 
 
 def test_a_sweep_may_name_groups_by_a_pattern() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -224,6 +225,25 @@ def test_records_larger_than_a_block_survive(tmp_path: Path) -> None:
     records = wandb_file.find(tmp_path, KEY)
     assert wandb_file.config(records) == config
     assert [row["step"] for row in wandb_file.history(records)] == list(range(300))
+
+
+def test_the_reader_goes_on_from_a_first_part_for_which_a_block_had_no_room(tmp_path: Path) -> None:
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
+
+    def chunk(kind: int, data: bytes) -> bytes:
+        return wandb_file.HEADER.pack(zlib.crc32(bytes([kind]) + data), len(data), kind) + data
+
+    room = wandb_file.BLOCK - len(wandb_file.FILE_HEADER) - 2 * wandb_file.HEADER.size
+    long, short = Record(uuid="a" * room), Record(uuid="b")
+    long.uuid = long.uuid[long.ByteSize() - room :]
+    path = tmp_path / "run.wandb"
+    chunks = [
+        chunk(wandb_file.FULL, long.SerializeToString()),  # to seven bytes before the block's end
+        chunk(wandb_file.FIRST, b""),
+        chunk(wandb_file.LAST, short.SerializeToString()),
+    ]
+    path.write_bytes(wandb_file.FILE_HEADER + b"".join(chunks))
+    assert wandb_file.read(path) == [long, short]
 
 
 def test_the_reader_notices_a_flipped_bit(tmp_path: Path) -> None:

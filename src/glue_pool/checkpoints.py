@@ -138,10 +138,12 @@ class Checkpoint:
         by = self._signals.ending()
         if by is None:
             return
-        then = {
-            state.step: f"{self._command} goes on from there",
-            None: f"no checkpoint could be written: {self._command} starts over",
-        }.get(self._step, f"no checkpoint could be written there: {self._command} goes on from step {self._step}")
+        if self._step == state.step:
+            then = f"{self._command} goes on from there"
+        elif self._step is None:
+            then = f"no checkpoint could be written: {self._command} starts over"
+        else:
+            then = f"no checkpoint could be written there: {self._command} goes on from step {self._step}"
         raise Interrupted(by, f"interrupted by {by.name} at step {state.step} of {state.total}; {then}")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from glue_pool.progress import Progress
     from glue_pool.tracking import Tracker
     from glue_pool.training.evaluation import Evaluation
-    from glue_pool.training.loop import Observer, Step
+    from glue_pool.training.loop import Observer
 
 
 def run(cfg: Config) -> Result:
@@ -175,13 +175,13 @@ def _without_collector() -> Iterator[None]:
 
 def _watch(folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: "Progress") -> "Observer":
     """Return what hears of the training, and tells the history file, W&B and the person watching."""
-    from glue_pool.training.loop import Observer
+    from glue_pool.training.loop import Observer, Step
 
     class Watch(Observer):
         def on_start(self, steps: int) -> None:
             progress.expect(steps)
 
-        def on_step(self, step: "Step") -> None:
+        def on_step(self, step: Step) -> None:
             tracker.step(**vars(step))
             progress.step(step.step, step.loss, step.examples_per_second)
 
@@ -193,12 +193,12 @@ def _watch(folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: 
             progress.evaluation(evaluation.epoch, evaluation.metrics)
 
         def on_resume(self, step: int, past: "Sequence[Step | Evaluation]") -> None:
-            for said in past:
-                if (record := getattr(said, "record", None)) is None:
-                    tracker.step(**vars(said))
+            for event in past:
+                if isinstance(event, Step):
+                    tracker.step(**vars(event))
                 else:
-                    folder.append_history(record())
-                    tracker.evaluation(record())
+                    folder.append_history(event.record())
+                    tracker.evaluation(event.record())
             progress.resumed(step)
 
     return Watch()

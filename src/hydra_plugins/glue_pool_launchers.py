@@ -44,7 +44,7 @@ class GridSweeper(BasicSweeper):
         return returned
 
 
-class _Runs(Launcher):
+class _SweepLauncher(Launcher):
     """Takes the jobs of a sweep, all at once, through `glue_pool.sweeps`, and gives their scores."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -54,31 +54,31 @@ class _Runs(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run what isn't done yet, and return every job's score; NaN where it has none."""
-        from glue_pool.sweeps.sweep import carry_out
+        from glue_pool.sweeps.sweep import run_sweep
 
         logs = Path(self.config.output_root, ".sweeps", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-        scores = carry_out(self.loader, self.config, job_overrides, self.launcher(logs))
+        scores = run_sweep(self.loader, self.config, job_overrides, self.backend(logs))
         return [_returned(overrides, score) for overrides, score in zip(job_overrides, scores, strict=True)]
 
     @abstractmethod
-    def launcher(self, logs: Path) -> "sweep.Launcher":
+    def backend(self, logs: Path) -> "sweep.Backend":
         """Return where runs are carried out; what they print goes to `logs`."""
 
 
-class LocalLauncher(_Runs):
+class LocalLauncher(_SweepLauncher):
     """Worker processes on this machine."""
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers
 
-    def launcher(self, logs: Path) -> "sweep.Launcher":
+    def backend(self, logs: Path) -> "sweep.Backend":
         """Return the worker processes."""
         from glue_pool.sweeps.local import Workers
 
         return Workers(logs, self.workers)
 
 
-class SlurmLauncher(_Runs):
+class SlurmLauncher(_SweepLauncher):
     """Slurm jobs; the parameters go by submitit's names."""
 
     def __init__(
@@ -93,20 +93,20 @@ class SlurmLauncher(_Runs):
         memory = None if mem_gb is None else f"{round(mem_gb * 1024)}MB"
         self.parameters = {"time": timeout_min, "mem": memory, **_plain(parameters)}
 
-    def launcher(self, logs: Path) -> "sweep.Launcher":
+    def backend(self, logs: Path) -> "sweep.Backend":
         """Return the Slurm jobs."""
-        from glue_pool.sweeps.slurm import Jobs
+        from glue_pool.sweeps.slurm import SlurmJobs
 
-        return Jobs(logs, self.parameters, runs_per_job=self.runs_per_job, max_num_timeout=self.max_num_timeout)
+        return SlurmJobs(logs, self.parameters, runs_per_job=self.runs_per_job, max_num_timeout=self.max_num_timeout)
 
 
-class RayLauncher(_Runs):
+class RayLauncher(_SweepLauncher):
     """Ray tasks, on this machine or on a cluster."""
 
     def __init__(self, **options: Any) -> None:
         self.options = _plain(options)
 
-    def launcher(self, logs: Path) -> "sweep.Launcher":
+    def backend(self, logs: Path) -> "sweep.Backend":
         """Return the Ray tasks."""
         from glue_pool.sweeps.on_ray import Tasks
 

@@ -16,8 +16,8 @@ from glue_pool.report.__main__ import main
 from run_folders import Drawn, grid
 
 Printed = pytest.CaptureFixture[str]
-MIXOUT = ("recipe.name=mixout", "+recipe.p=0.7")
-DUPLICATE = ("edit.name=duplicate",)
+MIXOUT = ("recipe=mixout", "recipe.p=0.7")
+DUPLICATE = ("edit=duplicate",)
 METRICS = {"rte": "accuracy", "stsb": "corr"}
 LEGEND = "bert or the method in brackets"
 
@@ -185,7 +185,7 @@ def test_a_row_is_compared_with_its_pooler_of_the_nearest_settings(tmp_path: Pat
 def test_a_recipes_own_key_is_in_the_name_of_its_row(tmp_path: Path, capsys: Printed) -> None:
     write(tmp_path, "pooling=mean", seeds=2)
     for p in (0.5, 0.9):
-        write(tmp_path, "pooling=mean", "recipe.name=mixout", f"+recipe.p={p}", seeds=2)
+        write(tmp_path, "pooling=mean", "recipe=mixout", f"recipe.p={p}", seeds=2)
     main([str(tmp_path)])
     printed = capsys.readouterr().out
     assert names(printed) == ["mean", "mean+mixout recipe.p=0.5", "mean+mixout recipe.p=0.9"]

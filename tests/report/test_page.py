@@ -319,7 +319,7 @@ def test_the_hash_restores_a_view(view: Page, opened: Open, folder: Path) -> Non
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report on methods with a recipe or an edit; there is no maxpool without."""
     root = tmp_path_factory.mktemp("parts")
-    mixout, duplicate = ("recipe.name=mixout", "+recipe.p=0.7"), ("edit.name=duplicate",)
+    mixout, duplicate = ("recipe=mixout", "recipe.p=0.7"), ("edit=duplicate",)
     for run in grid(("mrpc", "rte"), ("bert", "mean"), 3):
         run.write(root)
     for task, seed in product(("mrpc", "rte"), (1, 2, 3)):
@@ -400,7 +400,7 @@ def test_a_link_leads_to_its_section_each_time(view: Page) -> None:
         view.evaluate("scrollTo(0, 0)")
         assert view.evaluate(top) > 900
         view.click("nav a[href*='at=runs']")
-        assert view.evaluate(top) < 900
+        view.wait_for_function(f"{top} < 900")  # the browser tells of the new address a moment later
     assert view.locator("main").get_attribute("aria-busy") == "false"
 
 

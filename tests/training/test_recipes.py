@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from conftest import Compose
 from glue_pool import checkpoints
-from glue_pool.data.batches import Batch, StateBatch
+from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.errors import UserError
 from glue_pool.models import factory
 from glue_pool.models.classifier import Classifier, Output
@@ -242,7 +242,7 @@ class Warm(Recipe):
         return [replace(main, name="warm", steps=self.steps, loss=self.warm, optimizer=optimizer, reads=(1,),
                         mean_over_rows=False, evaluates=False), main]  # fmt: skip
 
-    def warm(self, output: Output, batch: Batch | StateBatch) -> Tensor:
+    def warm(self, output: Output, batch: Batch | HiddenBatch) -> Tensor:
         assert output.hidden is not None
         self.sizes.append(len(batch.rows))
         self.seen += len(batch.rows)
@@ -266,7 +266,7 @@ class Masked(Recipe):
         self.heard: list[tuple[str, int]] = []
 
     def phases(self, main: Phase) -> Sequence[Phase]:
-        def collate(rows: np.ndarray) -> Batch | StateBatch:
+        def collate(rows: np.ndarray) -> Batch | HiddenBatch:
             batch = main.collate(rows)
             assert isinstance(batch, Batch)
             batch.input_ids[-1] = MASK

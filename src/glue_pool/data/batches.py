@@ -49,7 +49,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class StateBatch:
+class HiddenBatch:
     """Some rows of a split whose hidden states are known, in the order in which `Batch` would have them.
 
     parts: some neighbouring rows each, padded to their longest: the layers, each `(rows, longest, d)` in fp32, and the
@@ -64,23 +64,23 @@ class StateBatch:
     rows: np.ndarray
     tokens: int
 
-    def to(self, device: torch.device) -> "StateBatch":
+    def to(self, device: torch.device) -> "HiddenBatch":
         """Return the batch with its tensors on a device."""
         if self.labels.device == device:
             return self
         parts = tuple(
             (tuple(send(state, device) for state in states), send(mask, device)) for states, mask in self.parts
         )
-        return StateBatch(parts, self.pooled, send(self.labels, device), self.rows, self.tokens)
+        return HiddenBatch(parts, self.pooled, send(self.labels, device), self.rows, self.tokens)
 
 
 @overload
 def collate(split: Tokens, rows: np.ndarray, padding_side: str = ...) -> Batch: ...
 @overload
-def collate(split: Features, rows: np.ndarray, padding_side: str = ...) -> StateBatch: ...
+def collate(split: Features, rows: np.ndarray, padding_side: str = ...) -> HiddenBatch: ...
 @overload
-def collate(split: Split, rows: np.ndarray, padding_side: str = ...) -> Batch | StateBatch: ...
-def collate(split: Split, rows: np.ndarray, padding_side: str = "right") -> Batch | StateBatch:
+def collate(split: Split, rows: np.ndarray, padding_side: str = ...) -> Batch | HiddenBatch: ...
+def collate(split: Split, rows: np.ndarray, padding_side: str = "right") -> Batch | HiddenBatch:
     """Put the given rows of a split into one batch."""
     lengths = split.lengths[rows]
     order = np.argsort(lengths, kind="stable")
@@ -92,7 +92,7 @@ def collate(split: Split, rows: np.ndarray, padding_side: str = "right") -> Batc
         else:
             cuts = range(0, len(rows), PART)
             parts = [_part(split, rows[i : i + PART], lengths[i : i + PART]) for i in cuts]
-        return StateBatch(tuple(parts), split.pooled, labels, rows, int(lengths.sum()))
+        return HiddenBatch(tuple(parts), split.pooled, labels, rows, int(lengths.sum()))
     assert isinstance(split, Tokens)
     arranged = layout(lengths.tolist(), padding_side)
     where = np.repeat(split.offsets[rows], lengths) + arranged.positions.numpy()
@@ -131,14 +131,14 @@ def epoch_order(rows: int, seed: int, epoch: int, shuffle: bool = True) -> np.nd
 @overload
 def batches(split: Tokens, order: np.ndarray, batch_size: int, padding_side: str = ...) -> Iterator[Batch]: ...
 @overload
-def batches(split: Features, order: np.ndarray, batch_size: int, padding_side: str = ...) -> Iterator[StateBatch]: ...
+def batches(split: Features, order: np.ndarray, batch_size: int, padding_side: str = ...) -> Iterator[HiddenBatch]: ...
 @overload
 def batches(
     split: Split, order: np.ndarray, batch_size: int, padding_side: str = ...
-) -> Iterator[Batch | StateBatch]: ...
+) -> Iterator[Batch | HiddenBatch]: ...
 def batches(
     split: Split, order: np.ndarray, batch_size: int, padding_side: str = "right"
-) -> Iterator[Batch | StateBatch]:
+) -> Iterator[Batch | HiddenBatch]:
     """Yield the rows in the given order, `batch_size` at a time; the last batch holds the rest."""
     for first in range(0, len(order), batch_size):
         yield collate(split, order[first : first + batch_size], padding_side)

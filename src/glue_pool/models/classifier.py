@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from glue_pool.data.batches import Batch, StateBatch, over
+from glue_pool.data.batches import Batch, HiddenBatch, over
 from glue_pool.data.tokens import Split
 from glue_pool.hardware import Hardware
 from glue_pool.models.encoder import Encoder, Hidden
@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(tanh.out_features if tanh is not None else pooler.out_dim, outputs)
 
-    def forward(self, batch: Batch | StateBatch, reads: Sequence[int] = ()) -> Output:
+    def forward(self, batch: Batch | HiddenBatch, reads: Sequence[int] = ()) -> Output:
         """Return the logits, and the hidden states of the layers in `reads` (1-based) and of the pooler's own."""
         if isinstance(batch, Batch):
             layers = sorted({*self.pooler.layers, *reads})
@@ -53,7 +53,7 @@ class Classifier(nn.Module):
             logits: Tensor = self.output(self.dropout(pooled.float()))
         return Output(logits, hidden)
 
-    def pool(self, batch: StateBatch) -> Tensor:
+    def pool(self, batch: HiddenBatch) -> Tensor:
         """Return the pooled vectors `(batch, out_dim)` from a frozen encoder's known hidden states."""
         if batch.pooled:
             return torch.cat([states[0][:, 0] for states, _ in batch.parts])
@@ -93,7 +93,7 @@ def predict(
     rows: list[np.ndarray] = []
     logits: list[Tensor] = []  # on the device: fetching a batch's would wait for it
 
-    def keep(batch: Batch | StateBatch) -> None:
+    def keep(batch: Batch | HiddenBatch) -> None:
         rows.append(batch.rows)
         logits.append(model(batch).logits)
         between()

@@ -27,7 +27,7 @@ def read(path: Path) -> list[Record]:
     if not content.startswith(FILE_HEADER):
         raise ValueError(f"{path} is no .wandb file of version 0")
     records: list[Record] = []
-    parts = b""
+    parts: bytes | None = None  # of a record that goes on; a first part is empty where a block has room for no more
     at = len(FILE_HEADER)
     while at + HEADER.size <= len(content):
         if BLOCK - at % BLOCK < HEADER.size:  # too little for a header: zeros up to the next block
@@ -39,13 +39,13 @@ def read(path: Path) -> list[Record]:
             break  # its writer was killed
         if zlib.crc32(bytes([kind]) + data) != crc:
             raise ValueError(f"{path}: wrong checksum at byte {at}")
-        if (kind in (FULL, FIRST)) == bool(parts):
+        if (kind in (FULL, FIRST)) != (parts is None):
             raise ValueError(f"{path}: a part of a record is missing before byte {at}")
-        parts += data
+        parts = (parts or b"") + data
         at += HEADER.size + length
         if kind in (FULL, LAST):
             records.append(Record.FromString(parts))
-            parts = b""
+            parts = None
     return records
 
 

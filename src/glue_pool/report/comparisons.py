@@ -41,14 +41,17 @@ class Pair:
 
 def pair(baseline: OfSeeds, method: OfSeeds) -> Pair | None:
     """Return both rows' scores of the seeds that both have; None where they have none."""
-    (seeds, low), (others, high) = baseline, method
-    if seeds == others:
-        return Pair(low, high, 0)
-    common = sorted(set(seeds) & set(others))
+    if baseline[0] == method[0]:
+        return Pair(baseline[1], method[1], 0)
+    common = sorted(set(baseline[0]) & set(method[0]))
     if not common:
         return None
-    low, high = (of.of([at.index(seed) for seed in common]) for at, of in (baseline, method))
-    return Pair(low, high, len(set(seeds) ^ set(others)))
+    return Pair(_of_seeds(baseline, common), _of_seeds(method, common), len(set(baseline[0]) ^ set(method[0])))
+
+
+def _of_seeds(row: OfSeeds, wanted: Sequence[int]) -> Scores:
+    seeds, scores = row
+    return scores.of([seeds.index(seed) for seed in wanted])
 
 
 def all_pairs(of_rows: Mapping[Row, OfSeeds]) -> list[Comparison]:
@@ -67,14 +70,15 @@ def all_pairs(of_rows: Mapping[Row, OfSeeds]) -> list[Comparison]:
 
 
 def _values(pair: Pair, verdict: Difference) -> list[Any]:
-    low, high = pair.baseline.actual, pair.method.actual
-    by_seeds, bootstrap = stats.difference_over_seeds(low, high), stats.multi_bootstrap(pair.baseline, pair.method)
-    counts = stats.wins_ties_losses(low, high)
+    baseline, method = pair.baseline.actual, pair.method.actual
+    by_seeds = stats.difference_over_seeds(baseline, method)
+    bootstrap = stats.multi_bootstrap(pair.baseline, pair.method)
+    counts = stats.wins_ties_losses(baseline, method)
     return [
         verdict.estimate, verdict.low, verdict.high, verdict.p, verdict.pairs, verdict.missing,
         verdict.seed_std, verdict.example_std, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high,
-        stats.permutation_p(low, high), counts.wins, counts.ties, counts.losses,
-        (1 + np.sign(high[:, None] - low[None]).mean()) / 2,
+        stats.permutation_p(baseline, method), counts.wins, counts.ties, counts.losses,
+        (1 + np.sign(method[:, None] - baseline[None]).mean()) / 2,
     ]  # fmt: skip
 
 

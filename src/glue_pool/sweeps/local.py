@@ -113,10 +113,10 @@ class Workers:
             if line and run:
                 ending = Ending(**json.loads(line))
                 if ending.spent:
-                    self._bury(worker)
+                    self._retire(worker)
                 yield run, ending
             else:
-                self._bury(worker)
+                self._retire(worker)
                 if run:
                     yield run, Ending("died", worker.cause_of_death())
         self._hand_out()
@@ -148,7 +148,7 @@ class Workers:
         self._selector.register(worker.endings, selectors.EVENT_READ, worker)
         return worker
 
-    def _bury(self, worker: _Worker) -> None:
+    def _retire(self, worker: _Worker) -> None:
         """Let another worker take the place of one that is dead, or unfit for another run."""
         self._selector.unregister(worker.endings)
         self._workers[self._workers.index(worker)] = None

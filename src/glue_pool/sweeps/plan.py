@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -113,20 +112,27 @@ class _Composer:
         self._config = config
         self._loader = loader
         self._parser = OverridesParser.create(config_loader=loader)
-        self._is_group = lru_cache(maxsize=None)(lambda name: bool(loader.get_group_options(name)))
-        self._composed = lru_cache(maxsize=None)(self._compose)
+        self._groups: dict[str, bool] = {}  # whether a key is one
+        self._composed: dict[tuple[str, ...], DictConfig] = {}  # by the groups' choices
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         parsed = self._parser.parse_overrides(list(overrides))
         values = [override for override in parsed if self._is_value(override)]
-        composed = deepcopy(self._composed(tuple(o.input_line for o in parsed if not self._is_value(o))))
+        choices = tuple(str(override.input_line) for override in parsed if not self._is_value(override))
+        if choices not in self._composed:
+            self._composed[choices] = self._compose(choices)
+        composed = deepcopy(self._composed[choices])
         for override in values:
             OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
         return composed
 
     def _is_value(self, override: Override) -> bool:
-        plain = not (override.is_add() or override.is_delete() or override.is_hydra_override())
-        return plain and not self._is_group(override.key_or_group)
+        if override.is_add() or override.is_delete() or override.is_hydra_override():
+            return False
+        name = override.key_or_group
+        if name not in self._groups:
+            self._groups[name] = bool(self._loader.get_group_options(name))
+        return not self._groups[name]
 
     def _compose(self, overrides: tuple[str, ...]) -> DictConfig:
         composed = self._loader.load_sweep_config(self._config, list(overrides))

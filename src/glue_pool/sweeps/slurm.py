@@ -35,7 +35,7 @@ ENDED = frozenset(
 
 
 @dataclass(frozen=True)
-class Runs:
+class JobRuns:
     """What a Slurm job does: its runs, one after another; those that it had ended before it was requeued are left.
 
     folder: where it says how they end.
@@ -88,7 +88,7 @@ class _Job:
     ended_at: float | None = None
 
 
-class Jobs:
+class SlurmJobs:
     """Slurm jobs: what is submitted together becomes one job array.
 
     runs_per_job: so many runs one after another in a job; max_num_timeout: how often a job that ran out of time is
@@ -165,7 +165,7 @@ class Jobs:
         errors = remote.library("slurm").core.utils
         try:
             with _outside_a_job():
-                return list(self._executor.map_array(Runs(self._folder), groups))
+                return list(self._executor.map_array(JobRuns(self._folder), groups))
         except (errors.FailedJobError, errors.FailedSubmissionError) as error:
             said = [line for line in str(error).splitlines() if line.startswith("sbatch:")]
             raise UserError(f"hydra/launcher=slurm: {' '.join(said) or error}") from None
@@ -197,9 +197,9 @@ class Jobs:
             elif job.ended_at is None:
                 job.ended_at = self._news_at = now  # look again soon
             elif now - job.ended_at >= SETTLE_SECONDS:
-                yield from self._bury(job, state)
+                yield from self._lost_with(job, state)
 
-    def _bury(self, job: _Job, state: str) -> Iterator[tuple[Planned, Ending]]:
+    def _lost_with(self, job: _Job, state: str) -> Iterator[tuple[Planned, Ending]]:
         """Return the run that a job was at, or all of its runs if it began none; the others go into another job."""
         self._jobs.remove(job)
         left = self._left(job)

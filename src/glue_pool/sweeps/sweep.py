@@ -21,7 +21,7 @@ from glue_pool.sweeps.screen import Screen, dry_run
 HELD_SECONDS = 1.0  # between two looks at the runs that other processes hold
 
 
-class Launcher(AbstractContextManager["Launcher"], Protocol):
+class Backend(AbstractContextManager["Backend"], Protocol):
     """Where runs are carried out: worker processes, Slurm, Ray.
 
     What ends inside the `with` is seen; on leaving it nothing goes on that was started in it, but for Slurm's jobs.
@@ -44,8 +44,8 @@ class WorkerDied(Exception):
     """The process that worked on a run ended without a word, twice."""
 
 
-def carry_out(
-    loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]], launcher: Launcher
+def run_sweep(
+    loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]], backend: Backend
 ) -> list[float | None]:
     """Run those of a sweep's jobs that aren't done, and return the scores of all; None for a NaN and for a failure.
 
@@ -56,11 +56,11 @@ def carry_out(
     unique = list({run.folder.path: run for run in runs}.values())
     estimate = Estimate.from_folder(Path(config.output_root))
     if config.dry_run:
-        dry_run(unique, estimate, launcher.parallel)
+        dry_run(unique, estimate, backend.parallel)
     else:
         results.check_output_root(unique[0].cfg, unique[0].folder)
-        with _interruptible(), Screen(unique, estimate, launcher.parallel) as screen:
-            failed = _Sweep(launcher, screen).carry_out(unique)
+        with _interruptible(), Screen(unique, estimate, backend.parallel) as screen:
+            failed = _Sweep(backend, screen).run(unique)
             screen.end(failed)
             sweeps.failures |= failed
     return [result["score"] if (result := run.result()) else None for run in runs]
@@ -85,23 +85,23 @@ def _interruptible() -> Iterator[None]:
 class _Sweep:
     """The state of a sweep: what goes on, what lost its process once, what others hold, what failed."""
 
-    def __init__(self, launcher: Launcher, screen: Screen) -> None:
-        self._launcher, self._screen = launcher, screen
+    def __init__(self, backend: Backend, screen: Screen) -> None:
+        self._backend, self._screen = backend, screen
         self._going_on = 0
         self._died: set[str] = set()
         self._held: list[Planned] = []
         self._failed: dict[str, str] = {}
 
-    def carry_out(self, runs: Sequence[Planned]) -> dict[str, str]:
+    def run(self, runs: Sequence[Planned]) -> dict[str, str]:
         """Run what isn't done, retry once what lost its process, wait for what others work on; return what failed."""
         left = [run for run in runs if run.is_left()]
         if not left:
             return {}
-        with self._launcher:
+        with self._backend:
             for run in left:
                 self._submit(run)
             while self._going_on or self._held:
-                for run, ending in self._launcher.endings():
+                for run, ending in self._backend.endings():
                     self._going_on -= 1
                     self._take(run, ending)
                 if not self._going_on:
@@ -111,7 +111,7 @@ class _Sweep:
 
     def _submit(self, run: Planned) -> None:
         self._going_on += 1
-        self._launcher.submit(run)
+        self._backend.submit(run)
 
     def _take(self, run: Planned, ending: Ending) -> None:
         if ending.kind == "held":
@@ -124,7 +124,7 @@ class _Sweep:
             self._screen.say(f"{run.label}: {ending.message}; once more")
             self._submit(run.again())
         else:
-            self._bury(run.again(), str(ending.message))
+            self._record_death(run.again(), str(ending.message))
 
     def _close(self, run: Planned, error: str | None = None) -> None:
         result = run.result()
@@ -135,7 +135,7 @@ class _Sweep:
             self._failed[run.label] = f"{error} ({run.folder.path})"
             self._screen.failed(run, error)
 
-    def _bury(self, run: Planned, message: str) -> None:
+    def _record_death(self, run: Planned, message: str) -> None:
         """Write down that a run's process died, since it could not do so itself; unless there is a result."""
         try:
             with locks.hold(run.folder.lock):

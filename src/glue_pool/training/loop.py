@@ -17,13 +17,13 @@ from torch import Tensor
 
 from glue_pool.data.batches import collate, epoch_order
 from glue_pool.data.tokens import Split, Tokens
-from glue_pool.errors import TrainingFailed
 from glue_pool.hardware import Hardware, within_memory
 from glue_pool.models import vocabulary
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import Config, TrainConfig
 from glue_pool.seeds import drawing_from, stream
 from glue_pool.training.evaluation import Evaluation, evaluate, task_loss
+from glue_pool.training.losses import Losses
 from glue_pool.training.optimizer import Stepper
 from glue_pool.training.recipe import Phase, Recipe
 from glue_pool.training.state import Keeper, State, generators, prefixed, set_generators, trained, under
@@ -54,7 +54,7 @@ class Observer:
         """The dev splits were evaluated."""
 
     def on_resume(self, step: int, past: "Sequence[Step | Evaluation]") -> None:
-        """The training goes on after a step; past is what was told until then, in order."""
+        """The training goes on after a step; past is what happened until then, in order."""
 
 
 @dataclass
@@ -149,7 +149,7 @@ class _Training:
         self.cost = Cost()
         self.step = self.evaluated = 0  # steps taken, and those of the last evaluation
         self.stopped = False  # by the recipe
-        self.told: list[Step | Evaluation] = []  # what the observer heard, in order
+        self.history: list[Step | Evaluation] = []  # what the observer heard, in order
         self._begin(0)
 
     def _begin(self, number: int) -> None:
@@ -162,7 +162,7 @@ class _Training:
     @property
     def evaluations(self) -> list[Evaluation]:
         """All evaluations so far; of those before a resumption only the last and the best one have their logits."""
-        return [said for said in self.told if isinstance(said, Evaluation)]
+        return [event for event in self.history if isinstance(event, Evaluation)]
 
     def run(self) -> Outcome:
         """Train to the end, from where the keeper's state was taken or else from the start."""
@@ -219,7 +219,7 @@ class _Training:
         if self.step % self.cfg.tracking.log_every == 0 or is_last:
             read = self.losses.read()
             speed = self.cost.examples / (self.cost.train_seconds + time.perf_counter() - started)
-            self._tell(Step(self.step, self._epoch, read, rate, speed, self.phase.name))
+            self._notify(Step(self.step, self._epoch, read, rate, speed, self.phase.name))
         if self.hardware.on_gpu and is_last:
             torch.cuda.synchronize()
         self.cost.train_seconds += time.perf_counter() - started
@@ -248,15 +248,15 @@ class _Training:
         self.evaluated = self.step
         self.cost.eval_seconds += evaluation.seconds
         self.cost.evaluations += 1
-        self._tell(evaluation)
+        self._notify(evaluation)
         self.stopped = self.recipe.stop(self.evaluations)
 
-    def _tell(self, said: Step | Evaluation) -> None:
-        self.told.append(said)
-        if isinstance(said, Step):
-            self.observer.on_step(said)
+    def _notify(self, event: Step | Evaluation) -> None:
+        self.history.append(event)
+        if isinstance(event, Step):
+            self.observer.on_step(event)
         else:
-            self.observer.on_evaluation(said)
+            self.observer.on_evaluation(event)
 
     def _keep_if_due(self, *, at_an_end: bool) -> None:
         if self.keeper and self.keeper.due(at_an_end=at_an_end):
@@ -275,7 +275,7 @@ class _Training:
         except ValueError as error:
             self.keeper.set_aside(str(error))
             return
-        self.observer.on_resume(self.step, self.told)
+        self.observer.on_resume(self.step, self.history)
 
     def state(self) -> State:
         """Return what the next step, and the outcome, depend on; the tensors are the training's own, no copies."""
@@ -293,7 +293,7 @@ class _Training:
         plain = {
             "cost": {**vars(self.cost), "peak_memory_bytes": self._peak_memory_bytes()},
             "losses_read": self.losses.were_read,
-            "told": [vars(said) if isinstance(said, Step) else said.record() for said in self.told],
+            "told": [vars(event) if isinstance(event, Step) else event.record() for event in self.history],
         }
         return State(self.step, self.total, tensors, plain)
 
@@ -314,7 +314,7 @@ class _Training:
         self.recipe.restore(under("recipe", state.tensors))
         self.losses.restore(state.step, under("losses", state.tensors), state.plain["losses_read"])
         self.cost = Cost(**state.plain["cost"])
-        self.told = [_said(record, state.tensors) for record in state.plain["told"]]
+        self.history = [_event(record, state.tensors) for record in state.plain["told"]]
         if self.evaluations:
             self.evaluated = self.evaluations[-1].step
             self.stopped = self.evaluated == self.step and self.recipe.stop(self.evaluations)
@@ -358,49 +358,9 @@ def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, object]:
     return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
 
 
-def _said(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Step | Evaluation":
+def _event(record: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Step | Evaluation":
     """Return what an observer was told, from its record; an evaluation with its logits if they were kept."""
     if "learning_rate" in record:
         return Step(**record)
     logits = under(f"logits/{record['step']}", tensors)
     return Evaluation(**record, logits={name: tensor.numpy().copy() for name, tensor in logits.items()})
-
-
-class Losses:
-    """The training losses since the last evaluation, the losses of successive steps."""
-
-    def __init__(self) -> None:
-        self._losses: list[tuple[int, int, Tensor]] = []  # (step, examples, loss)
-        self.were_read = 0
-
-    def add(self, step: int, examples: int, loss: Tensor) -> None:
-        """Take in a step's loss without reading it."""
-        self._losses.append((step, examples, loss))
-
-    def read(self) -> float:
-        """Return the last loss; raise `TrainingFailed` with the first step whose loss was not finite."""
-        for step, _, loss in self._losses[self.were_read :]:
-            if not math.isfinite(float(loss)):
-                raise TrainingFailed(f"the training loss is {float(loss)} at step {step}")
-        self.were_read = len(self._losses)
-        return float(self._losses[-1][2])
-
-    def mean(self) -> float:
-        """Return the mean over examples."""
-        examples = sum(n for _, n, _ in self._losses)
-        return sum(n * float(loss) for _, n, loss in self._losses) / examples
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the losses and the examples of their steps, each `(steps,)`."""
-        if not self._losses:
-            return {}
-        _, examples, losses = zip(*self._losses, strict=True)
-        return {"loss": torch.stack([loss.cpu() for loss in losses]), "examples": torch.tensor(examples)}
-
-    def restore(self, step: int, tensors: Mapping[str, Tensor], were_read: int) -> None:
-        """Take in the losses of the steps up to this one."""
-        if tensors:
-            losses, examples = tensors["loss"].clone().unbind(), tensors["examples"].tolist()
-            steps = range(step - len(losses) + 1, step + 1)
-            self._losses = list(zip(steps, examples, losses, strict=True))
-            self.were_read = were_read

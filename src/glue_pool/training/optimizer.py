@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from glue_pool.data.batches import Batch, StateBatch
+from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.hardware import Hardware
 from glue_pool.models.classifier import Classifier
 from glue_pool.schema import OptimizerConfig
@@ -31,7 +31,7 @@ class Stepper:
         """The rate that the next step uses, at the top of the model."""
         return float(self.schedule.get_last_lr()[-1])
 
-    def __call__(self, batches: Sequence[Batch | StateBatch]) -> Tensor:
+    def __call__(self, batches: Sequence[Batch | HiddenBatch]) -> Tensor:
         """Take one step on some batches as if they were one, and return their loss, unread (reading waits for a GPU).
 
         Each goes forward and backward by itself, so memory is that of the largest; its loss counts by its rows.

@@ -14,7 +14,7 @@ import transformers
 from torch import Tensor
 
 from glue_pool import components
-from glue_pool.data.batches import Batch, StateBatch, over
+from glue_pool.data.batches import Batch, HiddenBatch, over
 from glue_pool.data.features import Entry, Features
 from glue_pool.data.load import TaskData
 from glue_pool.data.tokens import WAY_OUT, Split, Tokens, starts
@@ -142,7 +142,7 @@ class _Maker:
         model = self.model.to(self.hardware.device).eval()
         pooled = np.empty((len(features), model.pooler.out_dim), dtype=np.float32)
 
-        def keep(batch: StateBatch) -> None:
+        def keep(batch: HiddenBatch) -> None:
             pooled[batch.rows] = model.pool(batch).float().cpu().numpy()
 
         over(features, keep, self.hardware, self.cfg.train.eval_batch_size)

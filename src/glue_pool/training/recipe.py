@@ -36,7 +36,7 @@ import numpy as np
 from torch import Tensor
 
 from glue_pool import components
-from glue_pool.data.batches import Batch, StateBatch
+from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.errors import UserError
 from glue_pool.models.classifier import Classifier, Output
 from glue_pool.schema import Config, OptimizerConfig, TaskConfig
@@ -71,8 +71,8 @@ class Phase:
     steps: int
     per_epoch: int
     order: Callable[[int], Iterator[np.ndarray]]
-    collate: Callable[[np.ndarray], Batch | StateBatch]
-    loss: Callable[[Output, Batch | StateBatch], Tensor]
+    collate: Callable[[np.ndarray], Batch | HiddenBatch]
+    loss: Callable[[Output, Batch | HiddenBatch], Tensor]
     optimizer: OptimizerConfig
     reads: tuple[int, ...] = ()
     mean_over_rows: bool = True
@@ -112,7 +112,7 @@ class Recipe:
         """Return the phases in order; `main` minimises `loss` on the task's rows."""
         return [main]
 
-    def loss(self, output: Output, batch: Batch | StateBatch, task_loss: Loss) -> Tensor:
+    def loss(self, output: Output, batch: Batch | HiddenBatch, task_loss: Loss) -> Tensor:
         """Return the main phase's loss of a batch, a mean over its rows."""
         return task_loss(output.logits, batch.labels)
 

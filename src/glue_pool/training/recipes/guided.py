@@ -5,7 +5,7 @@ from operator import add
 
 from torch import Tensor, nn
 
-from glue_pool.data.batches import Batch, StateBatch
+from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.data.tokens import Split
 from glue_pool.errors import UserError
 from glue_pool.models.classifier import Classifier, Output
@@ -51,7 +51,7 @@ class Guided(Recipe):
             nn.init.zeros_(guide.bias)  # type: ignore[arg-type]
         model.guides = self.guides
 
-    def loss(self, output: Output, batch: Batch | StateBatch, task_loss: Loss) -> Tensor:
+    def loss(self, output: Output, batch: Batch | HiddenBatch, task_loss: Loss) -> Tensor:
         """Add the guided layers' losses to the task's."""
         if not self.reads:
             return task_loss(output.logits, batch.labels)

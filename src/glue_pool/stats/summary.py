@@ -1,0 +1,43 @@
+"""How the scores of one method spread over its runs."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The scores of one method; all but the counts are over the runs that have a score, NaN where there are none."""
+
+    n: int  # runs with a score
+    failed: int  # runs without one
+    collapsed: int  # runs that predict one class, or one score, for every example
+    mean: float
+    std: float  # over runs, n - 1 in the denominator; NaN for one run
+    median: float
+    min: float
+    max: float
+
+
+def summarise(scores: np.ndarray, collapsed: Sequence[bool] = ()) -> Summary:
+    """Summarise one method's `scores`, `(runs,)` with NaN for failed runs; collapsed: for each run, whether it did."""
+    there = scores[np.isfinite(scores)]
+    n = len(there)
+    numbers = [float(of(there)) if n else math.nan for of in (np.mean, np.median, np.min, np.max)]
+    mean, median, low, high = numbers
+    std = float(there.std(ddof=1)) if n > 1 else math.nan
+    return Summary(n, len(scores) - n, int(sum(collapsed)), mean, std, median, low, high)
+
+
+def expected_validation_performance(scores: np.ndarray) -> np.ndarray:
+    """Return the expected best of 1, 2, … N runs drawn with replacement from these N, `(runs,)` (arXiv 1909.03004).
+
+    Runs without a score are left out: the answer is as long as there are scores.
+    """
+    ordered = np.sort(scores[np.isfinite(scores)])
+    n = len(ordered)
+    rank = np.arange(1, n + 1)
+    budget = rank[:, None]
+    return np.asarray(((rank / n) ** budget - ((rank - 1) / n) ** budget) @ ordered)
