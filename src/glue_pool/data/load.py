@@ -91,7 +91,7 @@ def describe_splits(cfg: Config, rows: Mapping[str, Rows]) -> dict[str, SplitFac
     return {
         name: {
             "rows": len(split),
-            "official": cfg.data.name != "synthetic" and len(split) == cfg.task.official_rows[name],
+            "official": cfg.data.name != "synthetic" and len(split) == cfg.task.official_rows.get(name),
         }
         for name, split in rows.items()
     }

@@ -1,25 +1,7 @@
 """An edit: a change to a pre-trained encoder that trains nothing first. The base changes nothing.
 
-One of your own is one class in any importable module and one YAML:
-
-    # my_edits.py
-    from glue_pool.models.edit import Edit
-
-    class Scaled(Edit):
-        def __init__(self, *, scale: float = 1.0) -> None:
-            self.scale = scale
-
-        def before_layer(self, layer, hidden, layout):
-            return hidden * self.scale, None
-
-    # my_conf/edit/scaled.yaml
-    # Every layer's input times a constant (ours)
-    name: scaled
-    _target_: my_edits.Scaled
-    scale: 1.0
-
-and `glue-pool train --config-dir my_conf edit=scaled` runs it. Keyword arguments are the YAML's keys; refuse a bad one
-with `UserError` in `__init__`, and an encoder that it can't change in `apply`.
+One of your own is one class in any importable module and one YAML: docs/extending.md. Keyword arguments are the YAML's
+keys; refuse a bad one with `UserError` in `__init__`, and an encoder that it can't change in `apply`.
 """
 
 from collections.abc import Mapping

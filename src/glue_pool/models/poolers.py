@@ -25,30 +25,7 @@ class Pooler(nn.Module, ABC):
     the [CLS] vectors are enough (training then passes those alone, as tokens = 1) or "tokens";
     `out_dim`, the features it returns.
 
-    Your own pooler is one class in any importable module and one YAML:
-
-        # my_poolers.py
-        from glue_pool.models.poolers import Pooler, first_token, last_layers
-
-        class LastTwo(Pooler):
-            reads = "cls"
-
-            def __init__(self, d: int, num_layers: int, *, weight: float = 0.5) -> None:
-                super().__init__(d, num_layers)
-                self.layers = last_layers(2, num_layers)
-                self.weight = weight
-
-            def forward(self, hidden_states, attention_mask):
-                lower, upper = (first_token(h, attention_mask) for h in hidden_states)
-                return self.weight * lower + (1 - self.weight) * upper
-
-        # my_conf/pooling/last_two.yaml
-        name: last_two
-        _target_: my_poolers.LastTwo
-        tanh: none
-        weight: 0.5  # share of the lower layer, 0..1
-
-    and `python -m glue_pool.train --config-dir my_conf pooling=last_two` runs it.
+    One of your own is one class in any importable module and one YAML: docs/extending.md.
     Keyword arguments are the YAML's keys; refuse a bad one with `UserError` in `__init__`, which
     also has to work on torch.device("meta").
     """

@@ -47,10 +47,11 @@ class Estimate:
             self._per_evaluation[group].append(timing["eval_seconds"] / timing["evaluations"])
 
     def seconds(self, cfg: Config) -> float | None:
-        """Return what a run would take; None if no run of its encoder is finished."""
+        """Return what a run would take; None if no run of its encoder is finished, or its rows aren't known."""
+        if (rows := train_rows(cfg)) is None:
+            return None
         for group in _groups(cfg.task.name, cfg.method, results.encoder_name(cfg), results.kind(cfg)):
             if group in self._per_example:
-                rows = train_rows(cfg)
                 examples = cfg.train.steps(rows) * min(cfg.train.batch_size, rows)
                 return (
                     statistics.median(self._setup)
@@ -60,11 +61,13 @@ class Estimate:
         return None
 
 
-def train_rows(cfg: Config) -> int:
+def train_rows(cfg: Config) -> int | None:
     """Return the train rows that a run will see, as far as its config says; a local folder may have others."""
     if cfg.subset.size is not None:
         return cfg.subset.size
-    return cfg.data.train_rows if cfg.data.name == "synthetic" else cfg.task.official_rows[cfg.task.train_split]
+    if cfg.data.name == "synthetic":
+        return cfg.data.train_rows
+    return cfg.task.official_rows.get(cfg.task.train_split)
 
 
 def _groups(task: str, method: str, encoder: str, kind: str) -> tuple[Kind, ...]:

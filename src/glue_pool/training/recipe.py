@@ -1,31 +1,7 @@
 """A recipe: what a training does beside minimising the task's loss on every parameter. The base is plain fine-tuning.
 
-One of your own is one class in any importable module and one YAML:
-
-    # my_recipes.py
-    from glue_pool.errors import UserError
-    from glue_pool.training.recipe import Recipe
-
-    class LabelSmoothing(Recipe):
-        def __init__(self, *, epsilon: float = 0.1) -> None:
-            self.epsilon = epsilon
-
-        def check(self, shape, task):
-            if not task.labels:
-                raise UserError(f"recipe=smoothing: {task.name} has scores, no labels")
-
-        def loss(self, output, batch, task_loss):
-            uniform = -output.logits.log_softmax(-1).mean()
-            return (1 - self.epsilon) * task_loss(output.logits, batch.labels) + self.epsilon * uniform
-
-    # my_conf/recipe/smoothing.yaml
-    # Cross-entropy against labels that are mixed with the uniform distribution (Szegedy et al. 2016)
-    name: smoothing
-    _target_: my_recipes.LabelSmoothing
-    epsilon: 0.1
-
-and `glue-pool train --config-dir my_conf recipe=smoothing` runs it. Keyword arguments are the YAML's keys; refuse a bad
-one with `UserError` in `__init__`.
+One of your own is one class in any importable module and one YAML: docs/extending.md. Keyword arguments are the YAML's
+keys; refuse a bad one with `UserError` in `__init__`, and an encoder or task that it doesn't fit in `check`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
