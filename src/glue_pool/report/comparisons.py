@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from glue_pool import stats
-from glue_pool.report.study import Row
+from glue_pool.report.panels import Row
 from glue_pool.stats import Difference, Scores
 
 GAIN = 1.25  # points: the average gain that MaxPoolBERT reports

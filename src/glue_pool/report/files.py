@@ -8,8 +8,9 @@ from typing import Any
 
 from glue_pool.errors import UserError
 from glue_pool.report import latex, page
+from glue_pool.report.panels import PARTS
 from glue_pool.report.payload import payload
-from glue_pool.report.study import PARTS, Study
+from glue_pool.report.study import Study
 from glue_pool.report.verdicts import Table
 from glue_pool.result import SplitFacts
 from glue_pool.results import write_text

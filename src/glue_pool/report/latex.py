@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from glue_pool.report.study import Row, subset_label
+from glue_pool.report.panels import Row, subset_label
 from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
 
 NAMES = {

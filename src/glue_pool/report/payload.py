@@ -13,7 +13,8 @@ import yaml
 
 from glue_pool import stats
 from glue_pool.report.comparisons import COLUMNS, GAINS
-from glue_pool.report.study import Cell, Panel, Row, Study, Subset, subset_label
+from glue_pool.report.panels import Cell, Panel, Row, Subset, subset_label
+from glue_pool.report.study import Study
 from glue_pool.report.verdicts import Table
 from glue_pool.result import SplitFacts
 

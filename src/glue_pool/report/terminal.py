@@ -10,7 +10,8 @@ import numpy as np
 from glue_pool import stats
 from glue_pool.progress import is_terminal, printable, say
 from glue_pool.report.comparisons import GAIN
-from glue_pool.report.study import Cell, Row, Study, subset_label
+from glue_pool.report.panels import Cell, Row, subset_label
+from glue_pool.report.study import Study
 from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
 from glue_pool.stats import Difference
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from glue_pool import stats
 from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, all_pairs, pair
+from glue_pool.report.panels import Panel, Row, Subset, subset_label
 from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
-from glue_pool.report.study import Panel, Row, Study, Subset, subset_label
+from glue_pool.report.study import Study
 from glue_pool.stats import Difference
 
 MANY = 1000  # runs

@@ -1,0 +1,128 @@
+"""What a reader has to know of a study's tables: where runs are fewer, collapsed, failed, or not made alike."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, differing, plain, subset_label, value_of
+from glue_pool.report.scan import Run
+
+# rows are named by these, and notes name what differs in them between tasks
+NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
+
+
+def of_panel(panel: Panel) -> list[str]:
+    """Say where runs of a panel are fewer, collapsed, failed, or made with other settings than the baseline's."""
+    where = f"{panel.encoder}, {panel.kind}"
+    notes = []
+    for subset in panel.subsets:
+        for task in panel.tasks:
+            cells = {row: panel.cells[row, subset, task] for row in panel.rows if (row, subset, task) in panel.cells}
+            place = f"{task}, {subset_label(subset)} ({where})"
+            notes += _unequal_seeds(cells, place) + _bad_runs(cells, place) + _other_settings(cells, place)
+    return _merged(notes) + _merged(_between_tasks(panel, where)) + _draws(panel, where) + _mixed(panel, where)
+
+
+def _between_tasks(panel: Panel, where: str) -> Iterator[tuple[str, str]]:
+    """Name what differs between the tasks of a row: an average of them mixes it."""
+    for row, subset in dict.fromkeys((row, subset) for row, subset, _ in panel.cells):
+        runs = {task: cell.runs[0] for task in panel.tasks if (cell := panel.cell(row, subset, task)).runs}
+        for key in sorted(differing(list(runs.values()))):
+            if not key.startswith(("task.", "data.fingerprint")):
+                tasks_of: dict[str, list[str]] = defaultdict(list)
+                for task, run in runs.items():
+                    tasks_of[plain(value_of(run, key))].append(task)
+                values = ", ".join(f"{value} ({_some(tasks)})" for value, tasks in tasks_of.items())
+                yield f"{key} differs between tasks: {values}", f"{row.label}, {subset_label(subset)} ({where})"
+
+
+def _draws(panel: Panel, where: str) -> list[str]:
+    sizes = Counter(size for size, _ in panel.subsets)
+    return [
+        f"{where}: {n} draws of {size} rows (subset.seed) are in tables of their own, and never averaged"
+        for size, n in sizes.items()
+        if n > 1
+    ]
+
+
+def _unequal_seeds(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
+    every = sorted({seed for cell in cells.values() for seed in cell.seeds})
+    return [
+        (f"{row.label} lacks {_listed('seed', [seed for seed in every if seed not in cell.seeds])}", place)
+        for row, cell in cells.items()
+        if len(cell.seeds) < len(every)
+    ]
+
+
+def _bad_runs(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
+    notes = []
+    for row, cell in cells.items():
+        if cell.summary.collapsed:
+            notes.append((f"{row.label}: {cell.summary.collapsed} of {len(cell.runs)} runs collapsed", place))
+        if cell.summary.failed:
+            runs = "run" if cell.summary.failed == 1 else "runs"
+            notes.append((f"{row.label}: {cell.summary.failed} {runs} without a score", place))
+    return notes
+
+
+def _other_settings(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:
+    """Name what differs between methods, other than the methods: a comparison of them compares that, too."""
+    of_rows = {row: cell.runs[0] for row, cell in cells.items() if cell.runs}
+    notes = []
+    for key in sorted(key for key in differing(list(of_rows.values())) if not key.startswith(MADE_OF)):
+        rows_of: dict[str, list[str]] = defaultdict(list)
+        for row, run in of_rows.items():
+            rows_of[plain(value_of(run, key))].append(row.label)
+        values = ", ".join(f"{value} ({_some(rows)})" for value, rows in rows_of.items())
+        notes.append((f"{key} differs between methods: {values}", place))
+    return notes
+
+
+def _mixed(panel: Panel, where: str) -> list[str]:
+    """Name what numbers may depend on but no row is made of: code, hardware, threads."""
+    seen: dict[str, Counter[str]] = defaultdict(Counter)
+    for cell in panel.cells.values():
+        for run in cell.runs:
+            for name, value in run.environment.items():
+                seen[name][value] += 1
+    return [
+        f"{where}: runs were made with different {name}: "
+        + ", ".join(f"{v} ({n} runs)" for v, n in counts.most_common())
+        for name, counts in seen.items()
+        if len(counts) > 1 and name not in NAMED_BY_ROWS
+    ]
+
+
+def of_splits(runs: Iterable[Run]) -> list[str]:
+    """Name splits that are not GLUE's own."""
+    seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for run in runs:
+        for split, about in run.result["splits"].items():
+            if not about["official"]:
+                seen[run.result["task"], split].add(f"{about['rows']} rows")
+    return [
+        f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))}), so this is no GLUE score"
+        if split in _dev_splits(runs, task)
+        else f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))})"
+        for (task, split), rows in sorted(seen.items())
+    ]
+
+
+def _dev_splits(runs: Iterable[Run], task: str) -> Sequence[str]:
+    return next(run.task["dev_splits"] for run in runs if run.result["task"] == task)
+
+
+def _merged(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Join the places of which the same is to be said."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for text, place in notes:
+        places[text].append(place)
+    return [f"{'; '.join(where)}: {text}" for text, where in places.items()]
+
+
+def _listed(name: str, numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:10])) + (" and more" if len(numbers) > 10 else "")
+    return f"{name}{'s' if len(numbers) > 1 else ''} {shown}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{', '.join(names[:2])} and {len(names) - 2} more"
