@@ -105,7 +105,13 @@ def test_a_file_in_a_folder_of_ones_own_is_a_command(tmp_path: Path) -> None:
     train.write_text(text.format("Not this one."))
     (tmp_path / "glue_pool_commands" / "_shared.py").write_text("raise SystemExit('nobody is to import this')")
     own = {"PYTHONPATH": str(tmp_path)}
+    (tmp_path / "glue_pool_commands" / "broken.py").write_text("def main(:")
+    (tmp_path / "glue_pool_commands" / "empty.py").write_text("")
     page = glue_pool_says("--help", environment=own)
+    assert "  broken        (its file can't be read)\n" in page
+    assert "  empty         (its file says nothing of it)\n" in page
+    said = glue_pool_says("empty", code=2, environment=own)
+    assert said == "error: empty: glue_pool_commands.empty has no main(argv)\n"
     assert "  say-hello     Say hello.\n" in page
     assert "Not this one." not in page  # the package's own stay
     assert "shared" not in page

@@ -254,6 +254,19 @@ def test_somebodys_own_recipe_and_edit_are_a_class_and_a_yaml_each(own: Callable
     assert vars(loaded.classifier.encoder.edit) == {"scale": 1.1}
 
 
+def test_a_keyword_that_a_yaml_does_not_list_has_its_default_or_is_added(
+    own: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yaml = tmp_path / "my_conf" / "recipe" / "smoothing.yaml"
+    yaml.write_text(yaml.read_text().replace("epsilon: 0.2\n", ""))
+    with pytest.raises(SystemExit):
+        own("task=rte", "recipe=smoothing", "recipe.epsilon=0.3")
+    wanted = "error: recipe.epsilon: its YAML does not list it; +recipe.epsilon=… adds it\n"
+    assert capsys.readouterr().err == wanted
+    folder = own("task=rte", "recipe=smoothing", "+recipe.epsilon=0.3")
+    assert "epsilon: 0.3" in (folder / "config.yaml").read_text()
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -261,10 +274,12 @@ def test_somebodys_own_recipe_and_edit_are_a_class_and_a_yaml_each(own: Callable
         (("recipe=smoothing", "recipe.epsilon=x"), "recipe.epsilon=x: has to be float"),
         (("recipe=smoothing", "recipe.epsilom=1"), "recipe.epsilom: no such key; did you mean 'recipe.epsilon'?"),
         (("recipe=smoothing", "recipe._target_=seams_of_my_own.Scaled"), "not a glue_pool.training.recipe.Recipe"),
+        (("recipe=smoothing", "recipe._target_=os.path"), "recipe._target_=os.path: not a class"),
+        (("recipe=smoothing", "recipe._target_=builtins.dict"), "not a glue_pool.training.recipe.Recipe"),
         (("recipe=smoothing", "recipe._target_=broken_seams.Mine"), "can't be imported (SyntaxError: "),
         (("recipe=smoothing", "recipe._target_=raising_seams.Mine"), "can't be imported (ZeroDivisionError: "),
         (("recipe=smoothing", "task=stsb"), "recipe=smoothing: stsb has scores, no labels"),
-        (("edit=scaled", "train.batching=padded"), "edit=Scaled: it works between layers, on packed batches only"),
+        (("edit=scaled", "train.batching=padded"), "the edit Scaled: it works between layers, on packed batches only"),
         (("recipe=mixout", "recipe.p=1"), "recipe.p=1.0: has to be at least 0 and below 1"),
         (("recipe=mixout", "recipe.gradient=approximate"), "recipe.gradient=approximate: has to be exact or official"),
         (("recipe=guided", "recipe.layers=[3]"), "recipe.layers: this encoder has 2 layers, numbered from 1, and no 3"),

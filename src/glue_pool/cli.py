@@ -110,8 +110,11 @@ def sentence(module: str) -> str:
     spec = importlib.util.find_spec(module)
     assert spec
     assert isinstance(spec.loader, InspectLoader)
-    lines = (ast.get_docstring(ast.parse(spec.loader.get_source(spec.name) or "")) or "").splitlines()
-    return lines[0] if lines else ""
+    try:
+        said = ast.get_docstring(ast.parse(spec.loader.get_source(spec.name) or ""))
+    except (SyntaxError, ImportError):
+        return "(its file can't be read)"
+    return (said or "(its file says nothing of it)").splitlines()[0]
 
 
 def _entry(name: str, module: str) -> str:
@@ -124,6 +127,8 @@ def _load(name: str) -> Command:
         near, there = nearest(name, list(found)), ", ".join(found)
         raise UserError(f"{name}: no such command{near} (there are {there}; see glue-pool --help)")
     command: Command = importlib.import_module(found[name])
+    if not hasattr(command, "main"):
+        raise UserError(f"{name}: {found[name]} has no main(argv)")
     return command
 
 

@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from glue_pool import choices, schema
+from glue_pool import choices, components, schema
 from glue_pool.choices import CONF
 from glue_pool.errors import Held, TrainingFailed, UserError, nearest
 from glue_pool.schema import Config
@@ -205,16 +205,27 @@ def check(argv: Sequence[str], several: str = "put -m before them") -> Line:
         if override.is_sweep_override() and not line.sweep:
             raise UserError(f"{override.input_line}: several values are a sweep; {several}")
     known = list(_flat(composed))
+    unlisted = [f"{section}.{name}" for section in schema.COMPONENTS for name in _unlisted(composed, section)]
     for override in overrides:
         key = override.key_or_group
         if key in groups:
             continue
-        if key not in known:
+        if key in unlisted and not override.is_add():
+            raise UserError(f"{key}: its YAML does not list it; +{key}=… adds it")
+        if key not in known and key not in unlisted:
             raise UserError(f"{key}: no such key{nearest(key, [*known, *groups])}")
         for value in _values(override):
             _set(composed, key, value)
             schema.check(composed)
     return line
+
+
+def _unlisted(composed: DictConfig, section: str) -> list[str]:
+    """Return the keywords of a component's class that its YAML does not list."""
+    content = composed[section]
+    target = content.get("_target_")
+    said = components.in_source(str(target)) if target else None
+    return list(said.missing(content)) if said else []
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -277,7 +288,8 @@ def _values(override: Override) -> list[Any]:
 
 def _set(composed: DictConfig, key: str, value: Any) -> None:
     try:
-        OmegaConf.update(composed, key, value, merge=True)
+        with open_dict(composed):
+            OmegaConf.update(composed, key, value, merge=True)
     except OmegaConfBaseException as error:
         raise UserError(f"{key}={'null' if value is None else value}: {_first_line(error)}") from None
 

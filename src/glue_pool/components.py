@@ -138,7 +138,12 @@ def declared(target: str, where: str) -> Declared:
     Raises UserError if there is no such class.
     """
     read = in_source(target)
-    return _of_class(_imported(target, where)) if read is None else read
+    if read is None:
+        found = _imported(target, where)
+        if not isinstance(found, type):
+            raise UserError(f"{where}._target_={target}: not a class")
+        read = _of_class(found)
+    return read
 
 
 def in_source(target: str) -> Declared | None:
@@ -253,6 +258,8 @@ def _keywords(cls: type) -> dict[str, inspect.Parameter]:
         signature = inspect.signature(cls, eval_str=True)
     except NameError:  # annotations that only a type checker sees
         signature = inspect.signature(cls)
+    except (TypeError, ValueError):  # a built-in class
+        return {}
     return {name: p for name, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 

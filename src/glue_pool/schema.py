@@ -187,7 +187,7 @@ class TrainConfig:
     epochs: int = key(3, at_least=1)
     """Passes over the train rows."""
     max_steps: int | None = key(None, at_least=1)
-    """Exactly this many optimizer steps, whatever `epochs` says; null leaves it to `epochs`."""
+    """Exactly this many optimizer steps on the task, whatever `epochs` says; null leaves it to `epochs`."""
     min_steps: int | None = key(None, at_least=1)
     """At least this many steps: more epochs are added on small subsets; null adds none."""
     eval_steps: int | None = key(None, at_least=1)

@@ -286,17 +286,30 @@ def test_an_edit_may_change_the_config_before_the_modules_exist(make: Make) -> N
     assert encoder.config.layer_norm_eps == 0.5  # which a saved model has
 
 
+class Given(Shorter):
+    """Lets go on what it is given."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+
+    def before_layer(self, layer: int, hidden: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
+        return hidden, self.rows
+
+
 def test_what_would_go_wrong_is_refused(make: Make) -> None:
-    with pytest.raises(UserError, match="edit=Shorter: it works between layers, on packed batches only"):
+    with pytest.raises(UserError, match="the edit Shorter: it works between layers, on packed batches only"):
         make("bert", Shorter(0.5), "padded")
     with pytest.raises(UserError, match="it works between layers, on packed batches only"):
         make("deberta-v2", Shorter(0.5))
     with pytest.raises(UserError, match="would move this modernbert encoder's windows of attention"):
         make("modernbert", Shorter(0.5))
-    with pytest.raises(UserError, match="edit=Forgetful: it leaves tokens out; its class has to say shortens = True"):
+    with pytest.raises(UserError, match="the edit Forgetful leaves tokens out; its class has to say shortens = True"):
         run(make("bert", Forgetful(0.5)))
-    with pytest.raises(ValueError, match="a sequence lost its first token"):
+    with pytest.raises(UserError, match="the edit WithoutCls: a sequence lost its first token"):
         run(make("bert", WithoutCls(1.0)))
+    for rows in (torch.tensor([2, 1, 0]), torch.ones(sum(LENGTHS), dtype=torch.bool)):
+        with pytest.raises(UserError, match="the edit Given: the tokens that go on have to be ascending row numbers"):
+            run(make("bert", Given(rows)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

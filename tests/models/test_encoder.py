@@ -188,6 +188,26 @@ def test_attention_on_a_gpu_is_that_on_a_cpu(lengths: list[int], window: int | N
 
 
 @every_family
+def test_parameters_have_one_name_and_memory_of_their_own(save: Save, family: str) -> None:
+    encoder, _ = load(save(family))
+    storages = [p.untyped_storage().data_ptr() for p in encoder.parameters()]
+    assert len(set(storages)) == len(storages)  # else safetensors can't save it
+    assert {name for name, _ in encoder.named_parameters()} <= set(encoder.state_dict())
+    assert all(name.startswith("backbone.") for name in encoder.state_dict())
+
+
+@every_family
+def test_an_encoder_runs_in_bf16(save: Save, family: str) -> None:
+    encoder, _ = load(save(family), dropout=0.0)
+    ids, types = tokens(LENGTHS)
+    with torch.autocast("cpu", torch.bfloat16):
+        hidden = encoder.train()(ids, types, layout(LENGTHS), (3,))
+        hidden.cls(3).float().square().mean().backward()
+    expected = encoder(ids, types, layout(LENGTHS), (3,)).cls(3)
+    torch.testing.assert_close(hidden.cls(3).float(), expected, atol=0.3, rtol=0.1)
+
+
+@every_family
 @pytest.mark.parametrize("side", ["right", "left"])
 @torch.no_grad()
 def test_hidden_states_are_those_of_each_text_alone_in_plain_transformers(save: Save, family: str, side: str) -> None:

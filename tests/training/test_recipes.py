@@ -255,6 +255,35 @@ class Warm(Recipe):
         self.seen = state["seen"].clone()
 
 
+class HeadFirst(Recipe):
+    """Trains what follows the encoder, then everything."""
+
+    def phases(self, main: Phase) -> Sequence[Phase]:
+        return [replace(main, name="head", steps=4, evaluates=False), main]
+
+    def begin(self, model: Classifier, phase: Phase) -> None:
+        model.encoder.requires_grad_(phase.name == "train")
+
+
+@pytest.mark.parametrize("at", [2, 4, 5, 7])
+def test_a_phase_says_what_it_trains_and_goes_on_bit_for_bit(composed: Compose, tmp_path: Path, at: int) -> None:
+    cfg = composed(*SMALL, "task=rte", "train.epochs=2")
+    (whole, _), (resumed, _) = outcomes(cfg, HeadFirst, tmp_path / "checkpoint", at)
+    assert np.array_equal(whole.last.logits["validation"], resumed.last.logits["validation"])
+    assert whole.steps == resumed.steps == 4 + 6
+
+
+def test_phases_that_end_without_an_evaluation_are_refused(composed: Compose) -> None:
+    class Mute(Recipe):
+        def phases(self, main: Phase) -> Sequence[Phase]:
+            return [replace(main, evaluates=False)]
+
+    cfg = composed(*SMALL, "task=rte")
+    split = tokens(factory.plan(cfg).folder, 8)
+    with pytest.raises(UserError, match="the recipe Mute: the last of its phases has to evaluate"):
+        fit(built(cfg), split, {"validation": split}, cfg, recipe=Mute())
+
+
 MASK = 103
 
 

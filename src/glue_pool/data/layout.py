@@ -92,10 +92,13 @@ class Layout:
 
     def keep(self, rows: Tensor) -> "Layout":
         """Return the layout of the tokens at these ascending rows alone; every sequence has to keep its first one.
+        ValueError otherwise.
 
         `positions` stay what they were. The padded form is padded on the right.
         """
         kept, begins = rows.cpu().numpy(), self.starts.cpu().numpy()
+        if kept.ndim != 1 or kept.dtype.kind not in "iu" or not (np.diff(kept) > 0).all():
+            raise ValueError("the tokens that go on have to be ascending row numbers, no mask")
         if not np.isin(begins, kept).all():
             raise ValueError("a sequence lost its first token")
         sequence = np.searchsorted(begins, kept, side="right") - 1

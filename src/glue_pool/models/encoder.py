@@ -112,6 +112,8 @@ class Encoder(nn.Module):
     blocks: the layers as they run, the lowest first; one that runs twice stands there twice.
     """
 
+    _layers: nn.ModuleList | None
+
     def __init__(self, config: Any, packed: bool, backbone: nn.Module | None = None, edit: Edit = PLAIN) -> None:
         super().__init__()
         from transformers import AutoModel
@@ -129,7 +131,7 @@ class Encoder(nn.Module):
         self._takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
         self._first_position = _first_position(self.backbone)
         self.lookup: Tensor | None = None  # token id -> row of the embeddings, while they are a part (see vocabulary)
-        self._layers = _layers(self.backbone)
+        vars(self)["_layers"] = _layers(self.backbone)  # not a second name of the same parameters
         self.blocks = _blocks(self._layers, config)
         self.drawn_anew: list[nn.Module] = []  # layers without pre-trained weights
         edit.apply(self)
@@ -233,7 +235,7 @@ class Encoder(nn.Module):
         return self.padding_id if self.lookup is None else int(self.lookup[self.padding_id])
 
     def _let_edit_see_layers(self) -> None:
-        name = f"edit={type(self.edit).__name__}"
+        name = f"the edit {type(self.edit).__name__}"
         if not self.packed:
             raise UserError(f"{name}: it works between layers, on packed batches only (train.batching, or the encoder)")
         if not self.blocks:
@@ -251,11 +253,13 @@ class Encoder(nn.Module):
         assert running.layout is not None
         hidden, rows = self.edit.before_layer(running.layer, args[0][0], running.layout)
         if rows is not None:
+            name = f"the edit {type(self.edit).__name__}"
             if not self.edit.shortens:
-                raise UserError(
-                    f"edit={type(self.edit).__name__}: it leaves tokens out; its class has to say shortens = True"
-                )
-            running.keep(rows)
+                raise UserError(f"{name} leaves tokens out; its class has to say shortens = True")
+            try:
+                running.keep(rows)
+            except ValueError as error:
+                raise UserError(f"{name}: {error}") from None
             hidden = hidden.index_select(0, rows)
         if running.alive is not None:  # the model hands every layer the positions of all tokens
             kwargs = {name: _of_tokens(value, name, running.alive) for name, value in kwargs.items()}
@@ -337,6 +341,9 @@ def load(
     for name, stored, wanted in info["mismatched_keys"]:
         sizes = f"{tuple(stored)} in the weights, {tuple(wanted)} by config.json"
         raise UserError(f"encoder.name={cfg.name}: {name} is {sizes}; these files are not of one model")
+    for parameter in backbone.parameters():  # some families' loading leaves views of one tensor, which can't be saved
+        if parameter.untyped_storage().nbytes() > parameter.nbytes:
+            parameter.data = parameter.data.clone()
     dense = take_pooler(backbone)
     if any(name.startswith("pooler.") for name in info["missing_keys"]):
         dense = None

@@ -75,6 +75,8 @@ def packed_attention(
     """
     layout: Layout = module.running.layout  # type: ignore[assignment]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if query.dtype != value.dtype:  # rotary positions are applied in fp32 by some families
+        query, key = query.to(value.dtype), key.to(value.dtype)
     attend = _attend_on_cpu if query.device.type == "cpu" else _attend
     return attend(query[0], key[0], value[0], layout, scale, dropout, sliding_window)[None], None
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from glue_pool.data.batches import collate, epoch_order
 from glue_pool.data.tokens import Split, Tokens
+from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware, within_memory
 from glue_pool.models import vocabulary
 from glue_pool.models.classifier import Classifier
@@ -145,6 +146,8 @@ class _Training:
         self.model, self.dev, self.cfg = model, dev, cfg
         self.recipe, self.observer, self.keeper, self.hardware = recipe, observer, keeper, hardware
         self.phases = list(recipe.phases(main_phase(train, cfg, recipe)))
+        if not self.phases or not self.phases[-1].evaluates:
+            raise UserError(f"the recipe {type(recipe).__name__}: the last of its phases has to evaluate")
         self.total = sum(phase.steps for phase in self.phases)
         self.cost = Cost()
         self.step = self.evaluated = 0  # steps taken, and those of the last evaluation
@@ -156,6 +159,7 @@ class _Training:
         """Begin a phase: its optimizer is new."""
         self.number, self.phase = number, self.phases[number]
         self.first = sum(phase.steps for phase in self.phases[:number])  # steps before it
+        self.recipe.begin(self.model, self.phase)
         self.stepper = Stepper(self.model, self.phase, self.hardware)
         self.losses = Losses()
 
@@ -274,6 +278,8 @@ class _Training:
             self.restore(state)
         except ValueError as error:
             self.keeper.set_aside(str(error))
+            self.step = 0
+            self._begin(0)
             return
         self.observer.on_resume(self.step, self.history)
 
@@ -298,18 +304,18 @@ class _Training:
         return State(self.step, self.total, tensors, plain)
 
     def restore(self, state: State) -> None:
-        """Become the training that a state was taken of; ValueError, with nothing changed, if it is not of this one."""
-        mine, theirs = trained(self.model), under("model", state.tensors)
-        if _kinds(mine) != _kinds(theirs):
-            raise ValueError("its parameters are not this model's")
+        """Become the training that a state was taken of; ValueError, with no weight changed, if it is of another."""
         if state.total != self.total:
             raise ValueError(f"it is of a training of {state.total} steps, this one has {self.total}")
-        with torch.no_grad():
-            for name, tensor in mine.items():
-                tensor.copy_(theirs[name])
         self.step = state.step
         while self.step > self.first + self.phase.steps:  # at the end of a phase its evaluation may be left
             self._begin(self.number + 1)
+        mine, theirs = trained(self.model), under("model", state.tensors)
+        if _kinds(mine) != _kinds(theirs):
+            raise ValueError("its parameters are not this model's")
+        with torch.no_grad():
+            for name, tensor in mine.items():
+                tensor.copy_(theirs[name])
         self.stepper.restore(self._of_phase, under("adamw", state.tensors))
         self.recipe.restore(under("recipe", state.tensors))
         self.losses.restore(state.step, under("losses", state.tensors), state.plain["losses_read"])

@@ -59,10 +59,10 @@ class Recipe:
     """Plain fine-tuning; subclasses change what they need. In the order in which they are called:
 
     `check` before data and weights are read, `prepare` before the first step or before going on from a checkpoint,
-    `phases` once, `loss` and `after_step` every step, `stop` after an evaluation, `state` and `restore` for a
-    checkpoint, `finish` at the end. A recipe draws random numbers in `prepare` (from a stream of its own) and in
-    `loss` (from the dropout's, which a checkpoint keeps), and keeps what changes between steps in `state` or in the
-    model's parameters: then a killed run goes on to the same outcome.
+    `phases` once, `begin` with every phase, `loss` and `after_step` every step, `stop` after an evaluation, `state` and
+    `restore` for a checkpoint, `finish` at the end. A recipe draws random numbers in `prepare` (from a stream of its
+    own) and in `loss` (from the dropout's, which a checkpoint keeps), and keeps what changes between steps in `state`
+    or in the model's parameters: then a killed run goes on to the same outcome.
     """
 
     added: ClassVar[Mapping[str, Any]] = {}
@@ -87,6 +87,9 @@ class Recipe:
     def phases(self, main: Phase) -> Sequence[Phase]:
         """Return the phases in order; `main` minimises `loss` on the task's rows."""
         return [main]
+
+    def begin(self, model: Classifier, phase: Phase) -> None:
+        """A phase begins, or a training that is resumed passes it: say here what it trains (`requires_grad`)."""
 
     def loss(self, output: Output, batch: Batch | HiddenBatch, task_loss: Loss) -> Tensor:
         """Return the main phase's loss of a batch, a mean over its rows."""

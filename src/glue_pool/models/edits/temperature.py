@@ -25,6 +25,8 @@ class Temperature(Edit):
 
     def apply(self, encoder: Encoder) -> None:
         """Divide the attention's scale; UserError for a family whose attention has none of its own to divide."""
+        if not encoder.blocks:
+            raise UserError(f"edit=temperature: the layers of this {encoder.kind} encoder can't be told apart")
         count = encoder.num_layers
         layers = list(range(1, count + 1)) if self.layers is None else self.layers
         if not layers or len(set(layers)) < len(layers):

@@ -19,7 +19,7 @@ class Mixout(Recipe):
     That is [(1 - B) W_pre + B W - p W_pre] / (1 - p), whose mean over B is W. As in the official code, B is drawn once
     for every input feature and shared by all outputs, biases are not mixed, evaluation uses W, and the encoder's
     dropout is off. Pooler, classifier and layers that were drawn anew have no pre-trained weights, and are not mixed.
-    p = 0 is plain fine-tuning, the encoder's dropout included.
+    p = 0 is plain fine-tuning, the encoder's dropout included. With `train.accumulate` every pass draws its own B.
 
     gradient: `exact` is the derivative, B / (1 - p); `official` is B, which the authors' code has.
     """
