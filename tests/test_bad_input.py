@@ -156,7 +156,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("encoder.num_hidden_layers=7", "encoder.num_hidden_layers=7: this encoder has 6 layers"),
         ("encoder.name=", "encoder.name=: is empty"),
         ("encoder.name=/nowhere", "encoder.name=/nowhere: there is no such folder"),
-        ("pooling._target_=no.such", "pooling._target_=no.such: can't be imported (there is no module 'no')"),
+        ("pooling._target_=no.such", "pooling._target_=no.such: can't be imported (No module named 'no')"),
         ("pooling._target_=json.JSONDecoder", "not a glue_pool.models.poolers.Pooler"),
         ("seed=1,2", "seed=1,2: several values are a sweep; put -m before them"),
         ("-m seed=1,abc", "seed=abc: Value 'abc'"),
