@@ -92,6 +92,7 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_undisturbed(
     wait_for(lambda: "PD" in command(slurm, "squeue", "-h", "-o", "%t"))
     # Slurm lets a requeued job wait for two minutes, so that no late word of its first attempt ends the second
     wait_for(lambda: subprocess.run(["pgrep", "-f", rf"slurmstepd: \[{job}\."], stdout=subprocess.DEVNULL).returncode)
+    wait_for(lambda: "State=IDLE " in command(slurm, "scontrol", "show", "node"))  # nor COMPLETING any more
     command(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
     code, said = finish(process)
     assert code == 0, said
