@@ -553,7 +553,7 @@ code, _, _ = run(lines["small"])  # imports what it needs
 assert code == 0
 now = int(next(line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmSize"))) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (now + (420 << 20), resource.RLIM_INFINITY))
-ended = {name: run(lines[name]) for name in ("train", "evaluate", "in passes")}
+ended = {name: run(lines[name]) for name in ("train", "evaluate", "probe", "in passes")}
 print(json.dumps(ended))
 """
 
@@ -575,12 +575,14 @@ def test_out_of_memory_is_one_line_that_names_what_needs_less(job: Job) -> None:
         "evaluate": job.line(
             *large[:2], "data.dev_rows=800", *large[3:], "train.batch_size=4", "train.eval_batch_size=800"
         ),
+        "probe": job.line(*large, "encoder.freeze=true", "train.eval_batch_size=800"),
         "in passes": job.line(*large, *in_one, "train.accumulate=40"),
     }
     ended = child(LITTLE_MEMORY, lines)
     for name, said in (
         ("train", "error: out of memory at step 1; train.accumulate=2 takes a step's 800 rows in so many passes\n"),
         ("evaluate", "error: out of memory in the evaluation at step 1; train.eval_batch_size=400 needs less\n"),
+        ("probe", "error: out of memory in the encoder's pass over the rows; train.eval_batch_size=400 needs less\n"),
     ):
         code, _, err = ended[name]
         assert (code, err) == (TRAINING_FAILED, said)

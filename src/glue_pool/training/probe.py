@@ -19,7 +19,7 @@ from glue_pool.data.features import Entry, Features
 from glue_pool.data.load import TaskData
 from glue_pool.data.tokens import WAY_OUT, Split, Tokens, starts
 from glue_pool.disk import check_room
-from glue_pool.hardware import Hardware
+from glue_pool.hardware import Hardware, within_memory
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.factory import Blueprint
 from glue_pool.schema import Config
@@ -33,15 +33,14 @@ def with_features(model: Classifier, data: TaskData, cfg: Config, blueprint: Blu
     """Return the data with what the model's pooler reads of each split in place of its tokens.
 
     What is not in the cache yet is computed and kept there; its size is announced before. Raises UserError if the disk
-    has no room for it.
+    has no room for it, and TrainingFailed if memory runs out.
     """
     made = _Maker(model, cfg, blueprint, hardware)
-    return replace(
-        data,
-        train=made.features(data.train, cfg.task.train_split),
-        dev={name: made.features(split, name) for name, split in data.dev.items()},
-        about={**data.about, "features": {"dtype": hardware.precision}},
-    )
+    smaller = max(cfg.train.eval_batch_size // 2, 1)
+    with within_memory("in the encoder's pass over the rows", f"train.eval_batch_size={smaller} needs less"):
+        train = made.features(data.train, cfg.task.train_split)
+        dev = {name: made.features(split, name) for name, split in data.dev.items()}
+    return replace(data, train=train, dev=dev, about={**data.about, "features": {"dtype": hardware.precision}})
 
 
 class _Maker:
