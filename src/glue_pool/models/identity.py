@@ -93,11 +93,11 @@ def identity(cfg: Config) -> str:
 
 def identity_of(cfg: Config, weights_id: str) -> str:
     """Return the identity of an encoder whose weights are known."""
-    content = {"weights": weights_id, **keyed(cfg.encoder, leave_out=["freeze"])}  # how it is trained
+    beside = [item.name for item in dataclasses.fields(cfg) if item.name != "edit"]
+    of_encoder = keyed(cfg.encoder, leave_out=["freeze"])  # which says how it is trained
+    content = {"weights": weights_id, **of_encoder, **keyed(cfg, leave_out=beside)}
     if cfg.encoder.reinit_layers:
         content["seed"] = cfg.seed
-    others = [item.name for item in dataclasses.fields(cfg) if item.name != "edit"]
-    content |= keyed(cfg, leave_out=others)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
