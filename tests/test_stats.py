@@ -217,28 +217,24 @@ CORRELATIONS = ("pearson", "spearmanr", "corr")
 
 
 @settings(deadline=None)
-@given(st.sampled_from(sorted(stats.WEIGHTED)), st.integers(2, 30), st.integers(2, 4), st.integers(0, 2**32 - 1))
+@given(st.sampled_from(sorted(METRICS)), st.integers(2, 30), st.integers(2, 4), st.integers(0, 2**32 - 1))
 def test_a_metric_of_weights_is_that_of_repeated_examples(metric: str, examples: int, levels: int, seed: int) -> None:
     draw = np.random.default_rng(seed)
     levels = 2 if "f1" in metric else levels  # F1 is binary; the others get classes, or scores with many ties
     labels, predictions = draw.integers(levels, size=examples), draw.integers(levels, size=(3, examples))
     weights = draw.multinomial(examples, np.full(examples, 1 / examples), size=4).astype(float)
-    got = stats.WEIGHTED[metric](labels, predictions, weights)
+    got = METRICS[metric].weighted(labels, predictions, weights, 1)
     for resample, row in enumerate(weights):
         rows = np.repeat(np.arange(examples), row.astype(int))
-        want = [METRICS[metric](labels[rows], run[rows]) for run in predictions]
+        want = [METRICS[metric].plain(labels[rows], run[rows], 1) for run in predictions]
         assert got[resample] == pytest.approx(want, nan_ok=True)
-
-
-def test_every_metric_can_be_resampled() -> None:
-    assert set(stats.WEIGHTED) == set(METRICS)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_metric_by_name_and_as_a_function_agree(metric: str) -> None:
     of = runs(metric=metric if metric in BINARY else "pearson")
     judge = partial(stats.difference, of.labels, of.baseline, of.method, resamples=50)
-    assert fields(judge(metric)) == pytest.approx(fields(judge(METRICS[metric])))
+    assert fields(judge(metric)) == pytest.approx(fields(judge(partial(METRICS[metric].plain, positive=1))))
 
 
 def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +267,9 @@ def test_large_correlations_are_those_of_scipy(metric: str) -> None:
     for drawn in (0, 49):
         weights = np.concatenate(list(resampled._weights(1500, 50, 0)))[drawn]
         rows = np.repeat(np.arange(1500), weights.astype(int))
-        assert got[drawn] == pytest.approx([METRICS[metric](labels[rows], run[rows]) for run in outputs], rel=1e-12)
+        assert got[drawn] == pytest.approx(
+            [METRICS[metric].plain(labels[rows], run[rows], 1) for run in outputs], rel=1e-12
+        )
 
 
 # Differences over seeds and examples
@@ -351,7 +349,7 @@ def test_a_failed_seed_is_left_out_on_both_sides_and_counted(judge: Callable[...
 
 
 @pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
-@pytest.mark.parametrize("metric", [*METRICS, METRICS["f1"]])
+@pytest.mark.parametrize("metric", [*METRICS, partial(METRICS["f1"].plain, positive=1)])
 def test_a_method_that_always_failed_has_no_difference(judge: Callable[..., Difference], metric: str) -> None:
     of = runs(seeds=3)
     got = judge(of.labels, of.baseline, np.full((3, 60, 2), NAN), metric, resamples=10)

@@ -16,8 +16,9 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from glue_pool import components
+from glue_pool import components, metrics
 from glue_pool.errors import UserError, nearest
+from glue_pool.metrics import Metric, ProblemType
 
 NOT_GIVEN: Any = object()
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
@@ -58,17 +59,52 @@ def key(
 
 
 @dataclass
+class SourceConfig:
+    """A task's own source: a Hub data set, files, or files of a Hub data set."""
+
+    path: str | None = key(None, in_key=False)
+    """The Hub data set, or a folder laid out like one; null where files alone are the source."""
+    config: str | None = key(None, in_key=False)
+    """The Hub data set's configuration."""
+    revision: str | None = key(None, in_key=False)
+    """Branch, tag or commit of the Hub data set; null is the default branch."""
+    files: dict[str, Any] = key({}, in_key=False)
+    """By split a file, a glob of shards or a list of those: csv, tsv, jsonl, parquet, arrow; within `path`, if given."""
+    quotes: bool = key(True, in_key=False)
+    """Whether a text in quotes may hold separators and line breaks in csv and tsv; false: quotes are text."""
+
+
+@dataclass
 class TaskConfig:
-    """One GLUE task: what its rows look like and how it is scored."""
+    """One task: where its rows come from, what they look like and how they are scored."""
 
     name: str = key(in_key=False)  # the data's identity has what depends on it
-    """The task's name: that of its folder, its hub configuration and its results."""
+    """The task's name: that of its folder and its results."""
+    title: str | None = key(None, in_key=False)
+    """What tables to print call it; null is its name."""
+    order: int | None = key(None, in_key=False)
+    """Its place among a table's columns; tasks without one come last, by name."""
+    source: SourceConfig = field(default_factory=SourceConfig)
     columns: list[str] = key([])
-    """The text columns: one for single sentences, two for pairs."""
+    """The texts, one for single sentences or two for pairs: columns, or templates such as `{word}: {sentence1}`."""
+    label: str | None = key("label", neutral="label")
+    """The label column; null in a multi-label task with a column of 0 and 1 for every label, by its name."""
+    idx: str | None = key("idx", neutral="idx")
+    """The column of whole numbers that rows go by in predictions; null, or no column `idx`, numbers them from 0."""
     labels: list[str] = key([])
     """Label names by class id, asserted against the data set; empty for a regression task."""
+    label_map: dict[Any, str] = key({}, neutral={})
+    """What the data say for each label, if that is not its name or its id, as in `{1: negative, 5: positive}`."""
+    multi_label: bool = key(False, neutral=False)
+    """Whether a row has any number of labels: a logit a label, threshold 0.5."""
+    separator: str = key(",", neutral=",")
+    """What stands between the labels of a row where a multi-label task's column is text."""
+    positive: str | None = key(None, neutral=None)
+    """The label that f1 and its like are of, in a task of two; null is the second."""
     score_range: list[float] | None = key(None)
-    """Lowest and highest gold score of a regression task; null for classification."""
+    """Lowest and highest gold score of a regression task; null for classification, and where any score will do."""
+    standardise: bool = key(False, neutral=False)
+    """Whether a regression task trains on scores of mean 0 and deviation 1; predictions are in the data's unit."""
     metrics: list[str] = key([])
     """What is computed on every dev split (names of `glue_pool.metrics`)."""
     primary_metric: str = key()
@@ -77,19 +113,42 @@ class TaskConfig:
     """The split to train on."""
     dev_splits: list[str] = key([])
     """The splits to evaluate; the first carries the score."""
+    dev_share: float | None = key(None, above=0, below=1, neutral=None)
+    """This share of the train split's rows, stratified, is the one dev split and not trained on; null reads them all."""
+    dev_seed: int = key(0, at_least=0, neutral=0)
+    """Which rows `dev_share` takes, whatever the training seed."""
     test_splits: list[str] = key([], in_key=False)
-    """The splits whose labels GLUE's server keeps."""
+    """The splits that are neither trained on nor evaluated; GLUE's server keeps the labels of its own."""
     official_rows: dict[str, int] = key({}, in_key=False)
     """Rows of every official split: a split of another size is reported as not official."""
     submission: dict[str, str] = key({}, in_key=False)
     """The file name that GLUE's server wants for each test split."""
     default_average: bool = key(True, in_key=False)
     """Whether the task counts in the average over tasks (WNLI does not: GLUE FAQ 12)."""
+    synthetic: str | None = key(None, in_key=False)
+    """Which generator `data=synthetic` has for it; null is one for any task."""
+
+    @property
+    def problem_type(self) -> ProblemType:
+        """The kind of task, by transformers' name of it."""
+        if not self.labels:
+            return metrics.REGRESSION
+        return metrics.MULTI if self.multi_label else metrics.SINGLE
 
     @property
     def outputs(self) -> int:
         """Logits a row: one a label, or one for a regression task."""
         return len(self.labels) or 1
+
+    @property
+    def positive_id(self) -> int:
+        """The class that f1 and its like are of."""
+        return 1 if self.positive is None else self.labels.index(self.positive)
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that is the score."""
+        return metrics.METRICS[self.primary_metric]
 
 
 @dataclass
@@ -137,13 +196,9 @@ class DataConfig:
     """Where the rows come from; what they are is in a run's key (`data.sources.content_id`)."""
 
     name: str = key(choices=["hub", "local", "synthetic"], in_key=False)
-    """`hub` downloads, `local` reads a folder, `synthetic` generates."""
-    path: str = key("nyu-mll/glue", in_key=False)
-    """The hub data set."""
-    revision: str | None = key(None, in_key=False)
-    """Branch, tag or commit of the hub data set; null is the default branch."""
+    """`hub` is the task's own source, a Hub data set or files; `local` reads a folder, `synthetic` generates."""
     dir: str | None = key(None, in_key=False)
-    """The local folder, laid out as <task>/<split>.parquet."""
+    """The local folder, laid out as <task>/<split>.parquet (or .csv, .tsv, .jsonl, .arrow)."""
     cache_dir: str = key(in_key=False)
     """Where tokenised splits are kept, keyed by content; processes may share it."""
     train_rows: int = key(2000, at_least=1, in_key=False)

@@ -42,7 +42,7 @@ def content_id(data: DataConfig, task: TaskConfig) -> str:
     if data.name == "synthetic":
         return f"synthetic {task.name} train_rows={data.train_rows} dev_rows={data.dev_rows} seed={data.seed}"
     if data.name == "hub":
-        return f"{data.path}/{task.name}@{data.revision}"
+        return f"{task.source.path}/{task.source.config}@{task.source.revision}"
     digest = hashlib.sha256()
     for files in _local_files(data, task).values():
         digest.update(len(files).to_bytes(8, "little"))
@@ -78,12 +78,12 @@ def _splits(task: TaskConfig) -> list[str]:
 def _read_hub(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
     import datasets
 
-    reachable = Path(data.path).is_dir() or _hub_answers(data)
+    reachable = Path(task.source.path).is_dir() or _hub_answers(task)
     if not reachable:
         datasets.config.HF_HUB_OFFLINE = True  # else it tries for half a minute before it looks into its cache
-    source = f"{data.path} ({task.name})"
+    source = f"{task.source.path} ({task.source.config})"
     try:
-        loaded = datasets.load_dataset(data.path, task.name, revision=data.revision)
+        loaded = datasets.load_dataset(task.source.path, task.source.config, revision=task.source.revision)
     except Exception as error:  # the hub's client raises some ten unrelated types
         said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise UserError(
@@ -103,12 +103,12 @@ def _read_hub(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
     return read
 
 
-def _hub_answers(data: DataConfig) -> bool:
+def _hub_answers(task: TaskConfig) -> bool:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        HfApi().dataset_info(data.path, revision=data.revision, timeout=10)
+        HfApi().dataset_info(task.source.path, revision=task.source.revision, timeout=10)
     except HfHubHTTPError:
         pass  # it answers; `datasets` then says what is wrong
     except Exception:  # its transport's own errors

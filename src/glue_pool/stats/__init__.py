@@ -24,10 +24,9 @@ from glue_pool.stats.differences import (
     wins_ties_losses,
 )
 from glue_pool.stats.planning import detectable_gain, power, seeds_needed
-from glue_pool.stats.resampled import RESAMPLES, Scores, average, resample
+from glue_pool.stats.resampled import RESAMPLES, Metric, Scores, average, resample
 from glue_pool.stats.stochastic import CLAIM_BELOW, StochasticOrder, almost_stochastic_order
 from glue_pool.stats.summary import Summary, expected_validation_performance, summarise
-from glue_pool.stats.weighted import WEIGHTED, Metric
 
 __all__ = [
     "ALPHA",
@@ -35,7 +34,6 @@ __all__ = [
     "CONFIDENCE",
     "MEASURED_COVERAGE",
     "RESAMPLES",
-    "WEIGHTED",
     "Difference",
     "Metric",
     "Scores",

@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from glue_pool.stats.resampled import RESAMPLES, Scores, resample
-from glue_pool.stats.weighted import SAME, Metric
+from glue_pool.metrics.weighted import SAME
+from glue_pool.stats.resampled import RESAMPLES, Metric, Scores, resample
 
 CONFIDENCE = 0.95
 ALPHA = 0.05

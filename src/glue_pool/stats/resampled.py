@@ -1,11 +1,13 @@
 """Scores on the dev examples as they are, and on examples drawn from them again and again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from glue_pool.stats.weighted import Metric, score
+from glue_pool import metrics
+
+Metric = Callable[[np.ndarray, np.ndarray], float]  # labels and predictions, both (examples,), to a score
 
 RESAMPLES = 500  # the verdict errs as said from 200 on (tests/test_stats.py)
 CHUNK = 2_000_000  # weights of resampled examples held at once: 8 MB
@@ -25,24 +27,31 @@ class Scores:
 
 
 def resample(
-    labels: np.ndarray, outputs: np.ndarray, metric: str | Metric, *, resamples: int = RESAMPLES, seed: int = 0
+    labels: np.ndarray,
+    outputs: np.ndarray,
+    metric: str | Metric,
+    *,
+    positive: int = 1,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Scores:
     """Score runs on the examples as they are, and on as many drawn with replacement, again and again.
 
-    labels: `(examples,)`. outputs: `(runs, examples)` classes or scores, or `(runs, examples, outputs)` logits, in the
-    labels' order. metric: a name in `glue_pool.metrics.METRICS`, or a callable. The seed decides on the examples drawn:
-    the same for what is to be compared, another for each task of an `average`. Fastest with all runs of all methods at
-    once, `Scores.of` then takes one method's.
+    labels: `(examples,)`, or `(examples, labels)` of 0 and 1. outputs: `(runs, examples)` classes or scores, or
+    `(runs, examples, outputs)` logits, in the labels' order; a metric of probabilities or label sets takes logits.
+    metric: a name in `glue_pool.metrics.METRICS`, whose positive class is as told, or a callable. The seed decides on
+    the examples drawn: the same for what is to be compared, another for each task of an `average`. Fastest with all
+    runs of all methods at once, `Scores.of` then takes one method's.
     """
     if outputs.ndim < 2 or outputs.shape[1] != len(labels):
         raise ValueError(f"outputs are (runs, examples, …): {outputs.shape} for {len(labels)} labels")
     finite = np.flatnonzero(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
-    runs = _predictions(outputs[finite])
+    runs = _predictions(labels, outputs[finite], metric)
     actual, resampled = np.full(len(outputs), np.nan), np.full((resamples, len(outputs)), np.nan)
-    actual[finite] = score(metric, labels, runs, np.ones((1, len(labels))))[0]
+    actual[finite] = _score(metric, labels, runs, np.ones((1, len(labels))), positive)[0]
     done = 0
     for weights in _weights(len(labels), resamples, seed):
-        resampled[done : done + len(weights), finite] = score(metric, labels, runs, weights)
+        resampled[done : done + len(weights), finite] = _score(metric, labels, runs, weights, positive)
         done += len(weights)
     return Scores(actual, resampled, len(labels))
 
@@ -57,10 +66,23 @@ def average(of_tasks: Sequence[Scores]) -> Scores:
     return Scores(actual, resampled, min(task.examples for task in of_tasks))
 
 
-def _predictions(outputs: np.ndarray) -> np.ndarray:
+def _predictions(labels: np.ndarray, outputs: np.ndarray, metric: str | Metric) -> np.ndarray:
+    """Return what the metric takes; a callable takes what accuracy or a correlation does."""
     if outputs.ndim == 2:
         return outputs
-    return np.asarray(outputs.argmax(axis=2) if outputs.shape[2] > 1 else outputs[:, :, 0])
+    named = metrics.METRICS[metric if isinstance(metric, str) else "accuracy"]
+    return metrics.taken(named, outputs, metrics.kind_of(labels, outputs))
+
+
+def _score(
+    metric: str | Metric, labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int
+) -> np.ndarray:
+    """Score the runs on examples repeated as the weights `(resamples, examples)` say: `(resamples, runs)`."""
+    if isinstance(metric, str):
+        return metrics.METRICS[metric].weighted(labels, runs, weights, positive)
+    drawn = [np.repeat(np.arange(len(labels)), row.astype(int)) for row in weights]
+    scores = [[metric(labels[rows], run[rows]) for run in runs] for rows in drawn]
+    return np.array(scores).reshape(len(weights), len(runs))
 
 
 def _weights(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:

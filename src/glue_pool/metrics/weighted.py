@@ -1,44 +1,32 @@
-"""The metrics of `glue_pool.metrics` on weighted examples, for all runs and resamples at once."""
+"""The metrics on weighted examples, for all runs and resamples at once."""
 
 import math
-from collections.abc import Callable
 
 import numpy as np
-
-Metric = Callable[[np.ndarray, np.ndarray], float]  # labels and predictions, both (examples,), to a score
 
 SAME = 1e-12  # numbers closer than this, relative to the scores, are equal
 IN_CACHE = 32_000  # numbers that a loop goes over again and again
 
 
-def score(metric: str | Metric, labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Score `(runs, examples)` on examples repeated as the weights `(resamples, examples)` say: `(resamples, runs)`."""
-    if isinstance(metric, str):
-        return WEIGHTED[metric](labels, runs, weights)
-    drawn = [np.repeat(np.arange(len(labels)), row.astype(int)) for row in weights]
-    scores = [[metric(labels[rows], run[rows]) for run in runs] for rows in drawn]
-    return np.array(scores).reshape(len(weights), len(runs))
+# Arguments and results as `Metric.weighted`'s.
 
 
-# Arguments and results as `score`'s.
-
-
-def _accuracy(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def accuracy(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
     return np.asarray(_sums(weights, runs == labels) / weights.sum(axis=1, keepdims=True))
 
 
-def _f1(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    positive, predicted = labels == 1, runs == 1
-    hits = _sums(weights, predicted & positive)
-    either = _sums(weights, predicted) + _sums(weights, positive[None])
+def f1(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
+    true, predicted = labels == positive, runs == positive
+    hits = _sums(weights, predicted & true)
+    either = _sums(weights, predicted) + _sums(weights, true[None])
     return ratio(2 * hits, either, 0.0)
 
 
-def _acc_and_f1(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return np.asarray((_accuracy(labels, runs, weights) + _f1(labels, runs, weights)) / 2)
+def acc_and_f1(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
+    return np.asarray((accuracy(labels, runs, weights) + f1(labels, runs, weights, positive)) / 2)
 
 
-def _matthews_correlation(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def matthews_correlation(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
     """For any number of classes (Gorodkin 2004), as scikit-learn does; 0 where all predictions or labels are one."""
     n = weights.sum(axis=1, keepdims=True, dtype=float)
     correct = _sums(weights, runs == labels)
@@ -52,7 +40,7 @@ def _matthews_correlation(labels: np.ndarray, runs: np.ndarray, weights: np.ndar
     return ratio(correct * n - by_chance, scale, 0.0)
 
 
-def _pearson(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def pearson(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
     shares = weights / weights.sum(axis=1, keepdims=True, dtype=float)
     y, x = _standardised(labels[None]), _standardised(runs)
     mean_y, mean_x = _sums(shares, y), _sums(shares, x)
@@ -60,7 +48,7 @@ def _pearson(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.nd
     return _correlation(_sums(shares, x * y) - mean_x * mean_y, var_x, var_y)
 
 
-def _spearmanr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def spearmanr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
     """Pearson's correlation of the ranks that the repeated examples have, ties sharing their mean rank.
 
     Walk through the examples from a run's lowest score to its highest, x the weight and y the labels' centred ranks so
@@ -93,8 +81,8 @@ def _spearmanr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.
     return _correlation(xy / n[:, None] ** 3, var_x, var_y[:, None])
 
 
-def _corr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    return np.asarray((_pearson(labels, runs, weights) + _spearmanr(labels, runs, weights)) / 2)
+def corr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
+    return np.asarray((pearson(labels, runs, weights) + spearmanr(labels, runs, weights)) / 2)
 
 
 def _sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -144,14 +132,3 @@ def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _rank_variance(counts: np.ndarray) -> np.ndarray:
     """Return that of the ranks over n^2, where the ties are so many: `(resamples, groups)` to `(resamples,)`."""
     return np.asarray((1 - np.vecdot(counts**2, counts) / counts.sum(axis=1) ** 3) / 12)
-
-
-WEIGHTED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "acc_and_f1": _acc_and_f1,
-    "matthews_correlation": _matthews_correlation,
-    "pearson": _pearson,
-    "spearmanr": _spearmanr,
-    "corr": _corr,
-}

@@ -1,0 +1,126 @@
+"""The metrics: what each takes, its unit, which way is better, and how it is computed, once and on resampled examples.
+
+Values are fractions: an accuracy of 0.9, not 90; a report shows those whose unit is points times 100. One entry of
+`METRICS` is all that training, the best epoch, the verdict, the report and W&B know of a metric.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from glue_pool.metrics import plain, weighted
+
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
+SINGLE: ProblemType = "single_label_classification"
+MULTI: ProblemType = "multi_label_classification"
+REGRESSION: ProblemType = "regression"
+POINTS = "points"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    plain: labels and predictions, and which class is the positive one, to a value.
+    weighted: labels, the predictions of all runs, weights `(resamples, examples)` and the positive class to values
+    `(resamples, runs)`: the plain metric on examples that are repeated as the weights say.
+
+    Labels are `(rows,)` class ids or scores, or `(rows, labels)` of 0 and 1, a multi-label task's. Predictions are what
+    the metric `takes`: classes `(rows,)` or label sets `(rows, labels)` of 0 and 1; scores `(rows,)`; probabilities
+    `(rows, labels)`. For weighted ones, runs come before the rows.
+    """
+
+    name: str
+    plain: Callable[[np.ndarray, np.ndarray, int], float]
+    weighted: Callable[[np.ndarray, np.ndarray, np.ndarray, int], np.ndarray]
+    takes: Literal["classes", "scores", "probabilities"] = "classes"
+    fits: frozenset[ProblemType] = frozenset({SINGLE})
+    two_classes: bool = False
+    """Whether a single-label task needs exactly two labels for it."""
+    unit: str = POINTS
+    """`points`: a fraction, shown times 100; else the name of a unit of its own, and no part of any average."""
+    higher_is_better: bool = True
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by to be shown."""
+        return 100.0 if self.unit == POINTS else 1.0
+
+    @property
+    def better(self) -> int:
+        """1 where higher is better, -1 where lower is."""
+        return 1 if self.higher_is_better else -1
+
+
+def compute(metrics: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, positive: int = 1) -> dict[str, float]:
+    """Compute the metrics named.
+
+    labels: `(rows,)` class ids or scores, or `(rows, labels)` of 0 and 1. logits: `(rows, outputs)`; for regression
+    also `(rows,)`. positive: the class that f1 and its like are of. A non-finite logit makes every metric NaN, and a
+    correlation with a constant is NaN; CoLA's Matthews correlation of one-class predictions is 0, which `collapsed`
+    tells.
+    """
+    if len(labels) != len(logits):
+        raise ValueError(f"{len(labels)} labels for {len(logits)} rows of logits")
+    if not np.isfinite(logits).all():
+        return dict.fromkeys(metrics, float("nan"))
+    kind = kind_of(labels, logits)
+    found = [METRICS[name] for name in metrics]
+    return {metric.name: metric.plain(labels, taken(metric, logits, kind), positive) for metric in found}
+
+
+def kind_of(labels: np.ndarray, logits: np.ndarray) -> ProblemType:
+    """Return the kind of task that labels `(rows,)` or `(rows, labels)` and logits `(…, outputs)` are of."""
+    if labels.ndim == 2:
+        return MULTI
+    return SINGLE if logits.ndim > 1 and logits.shape[-1] > 1 else REGRESSION
+
+
+def taken(metric: Metric, logits: np.ndarray, kind: ProblemType) -> np.ndarray:
+    """Return what a metric takes of logits `(…, outputs)`: classes, label sets, scores or probabilities."""
+    if kind == REGRESSION:
+        return logits.reshape(-1) if logits.ndim < 2 else logits[..., 0]
+    if metric.takes == "probabilities":
+        return _sigmoid(logits) if kind == MULTI else _softmax(logits)
+    return (logits > 0).astype(np.int8) if kind == MULTI else np.asarray(logits.argmax(axis=-1))
+
+
+def collapsed(logits: np.ndarray, *, multi_label: bool = False) -> bool:
+    """Whether every row got the same class or label set, or the same score to fp32's precision.
+
+    One row never counts as collapsed, nor do NaN outputs.
+    """
+    if len(logits) < 2 or not np.isfinite(logits).all():
+        return False
+    if multi_label:
+        return bool(((logits > 0) == (logits[0] > 0)).all())
+    if logits.ndim == 2 and logits.shape[1] > 1:
+        classes = logits.argmax(axis=1)
+        return bool((classes == classes[0]).all())
+    scores = logits.reshape(-1)
+    scale = max(1.0, float(np.abs(scores).max()))
+    return bool(np.ptp(scores) <= 8 * np.finfo(np.float32).eps * scale)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(float) - logits.max(axis=-1, keepdims=True)
+    powers = np.exp(shifted)
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(-np.logaddexp(0.0, -logits.astype(float))))
+
+
+_ENTRIES = (
+    Metric("accuracy", plain.accuracy, weighted.accuracy),
+    Metric("f1", plain.f1, weighted.f1, two_classes=True),
+    Metric("acc_and_f1", plain.acc_and_f1, weighted.acc_and_f1, two_classes=True),
+    Metric("matthews_correlation", plain.matthews_correlation, weighted.matthews_correlation),
+    Metric("pearson", plain.pearson, weighted.pearson, "scores", frozenset({REGRESSION})),
+    Metric("spearmanr", plain.spearmanr, weighted.spearmanr, "scores", frozenset({REGRESSION})),
+    Metric("corr", plain.corr, weighted.corr, "scores", frozenset({REGRESSION})),
+)
+METRICS = {metric.name: metric for metric in _ENTRIES}
