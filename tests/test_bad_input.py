@@ -373,7 +373,7 @@ def test_a_hub_out_of_reach_names_the_ways_out(job: Job) -> None:
     encoder = job.refused("encoder=bert_base")
     for words in ("google-bert/bert-base-uncased", "Hub can't be reached", "encoder=minilm_l6", "=FOLDER", "HF_HOME"):
         assert words in encoder
-    data = job.refused("data=hub", "data.path=nobody/glue")
+    data = job.refused("data=hub", "task.source.path=nobody/glue")
     for words in ("nobody/glue (rte)", "out of reach", "data=local data.dir=PATH", "data=synthetic", "HF_HOME"):
         assert words in data
     assert time.perf_counter() - started < 20  # its clients would try again and again for a minute

@@ -42,7 +42,8 @@ def test_what_cannot_change_the_numbers_is_in_no_key(composed: Compose) -> None:
         "force=true", "checkpoint.minutes=1", "data.cache_dir=elsewhere", "encoder.cache_layers=5",
         "encoder.name=a/folder/of/the/same/weights", "optimizer.name=mine", "model=maxpool", "pooling=max_seq_mha",
         "pooling.name=mine", "task.name=mine", "task.official_rows.train=7", "task.submission.test=mine.tsv",
-        "task.default_average=false", "task.test_splits=[]",
+        "task.default_average=false", "task.test_splits=[]", "task.title=mine", "task.order=null",
+        "task.source.path=elsewhere", "+task.source.files.train=elsewhere", "task.synthetic=null",
     ]  # fmt: skip
     assert {key(composed(override)) for override in same} == {key(composed())}
 
@@ -53,7 +54,13 @@ def test_what_can_change_the_numbers_is_in_the_key(composed: Compose) -> None:
         "model.dropout=0.2", "subset.size=50", "encoder.freeze=true", "encoder.num_hidden_layers=2",
         "encoder.dropout=0", "encoder.reinit_layers=1", "train.max_length=64", "train.epochs=4",
         "task.columns=[sentence1]", "task.labels=[a,b]", "task.metrics=[accuracy,f1]", "task.dev_splits=[train]",
-        "task.train_split=validation", "task.score_range=[0,1]", "task.primary_metric=f1", "train.accumulate=2",
+        "task.train_split=validation", "task.labels=[] task.metrics=[corr] task.primary_metric=corr",
+        "task.labels=[] task.metrics=[corr] task.primary_metric=corr task.score_range=[0,1]",
+        "task.labels=[] task.metrics=[corr] task.primary_metric=corr task.standardise=true",
+        "task.metrics=[accuracy,f1] task.primary_metric=f1", "train.accumulate=2", "task.label=gold", "task.idx=id",
+        "+task.label_map={0:entailment,1:not_entailment}", "task.multi_label=true", "task.positive=entailment",
+        "task.dev_share=0.1", "task.dev_share=0.2", "task.dev_share=0.1 task.dev_seed=1",
+        "task.multi_label=true task.separator=;",
         "edit=duplicate", "edit=duplicate edit.tie=true", "edit=temperature", "edit=temperature edit.tau=0.5",
         "recipe=mixout", "recipe=mixout recipe.p=0.5", "recipe=guided",
     ]  # fmt: skip

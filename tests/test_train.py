@@ -96,7 +96,7 @@ def test_the_main_job_leaves_the_whole_contract(
         "result.json",
     ]
     printed = capsys.readouterr().out
-    for words in ("rte", "maxpool", f"{result['score']:.4f}", str(folder), "try next", "no GLUE score"):
+    for words in ("rte", "maxpool", f"{result['score']:.4f}", str(folder), "try next", "no official score"):
         assert words in printed
 
 

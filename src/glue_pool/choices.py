@@ -77,3 +77,14 @@ def _comment(lines: Sequence[str]) -> tuple[str, str]:
     said = first.lstrip("# ").rstrip()
     with_source = re.fullmatch(r"(.*?)\s*\(([^()]+)\)\.?", said)
     return (with_source[1], with_source[2]) if with_source else (said, "")
+
+
+def line(file: Path, names: Sequence[str]) -> int | None:
+    """Return the line on which a config file has a key, given by its path of names; None where it hasn't."""
+    node, found = yaml.compose(file.read_text()), None
+    for name in names:
+        entries = node.value if isinstance(node, yaml.MappingNode) else []
+        found, node = next(
+            ((key.start_mark.line + 1, value) for key, value in entries if key.value == name), (found, None)
+        )
+    return found

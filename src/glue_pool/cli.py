@@ -20,7 +20,12 @@ from typing import Protocol
 
 from glue_pool.errors import Failed, Held, Interrupted, TrainingFailed, UserError, nearest
 
-EXIT_CODES = {UserError: 2, TrainingFailed: 1, Failed: 1, Held: 75}  # 75 is sysexits.h's "try again later"
+EXIT_CODES: dict[type[Exception], int] = {
+    UserError: 2,
+    TrainingFailed: 1,
+    Failed: 1,
+    Held: 75,
+}  # 75 is sysexits.h's "try again later"
 
 PLACES = ("glue_pool.commands", "glue_pool_commands")  # a command of the first is not replaced by one of the second
 

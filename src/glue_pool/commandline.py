@@ -6,6 +6,7 @@ A mistake is one line that names the nearest valid choice, which Hydra doesn't.
 import argparse
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
@@ -28,7 +29,7 @@ from hydra.types import RunMode, TaskFunction
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from yaml import YAMLError
+from yaml import MarkedYAMLError, YAMLError
 
 from glue_pool import choices, components, schema
 from glue_pool.choices import CONF
@@ -75,6 +76,11 @@ def jobs(argv: Sequence[str]) -> list[Config]:
 
 def configs(line: Line) -> list[Config]:
     """Return the config of every run of a checked line."""
+    with _located(line.args):
+        return _configs(line)
+
+
+def _configs(line: Line) -> list[Config]:
     from glue_pool.sweeps import plan
 
     if line.shows:
@@ -108,13 +114,18 @@ def hand_over(line: Line, task: TaskFunction) -> None:
 
     if line.shows:
         return _show(line, task)
+    with _located(line.args):
+        _hand_over(line, task, only_task)
+        if ended:
+            raise ended.pop()  # it holds its frames, which are not to hold it
+
+
+def _hand_over(line: Line, task: TaskFunction, only_task: TaskFunction) -> None:
     with opened(line.args) as hydra, _named():
         if line.sweep:
             hydra.multirun(_config_name(line.args), task, line.overrides)
         else:
             hydra.run(_config_name(line.args), only_task, line.overrides)
-    if ended:
-        raise ended.pop()  # it holds its frames, which are not to hold it
 
 
 def _show(line: Line, task: TaskFunction) -> None:
@@ -166,6 +177,31 @@ def _named() -> Iterator[None]:
         raise UserError(_first_line(cause)) from error
 
 
+@contextmanager
+def _located(args: argparse.Namespace) -> Iterator[None]:
+    """Name file and line of the value that is to blame, where it stands in a YAML of one's own folder."""
+    try:
+        yield
+    except UserError as error:
+        if not (place := _place(args, error)):
+            raise
+        raise UserError(f"{place}: {error}") from error
+
+
+def _place(args: argparse.Namespace, error: UserError) -> str | None:
+    if not args.config_dir or not error.key or any(given.startswith(f"{error.key}=") for given in args.overrides):
+        return None
+    group, *names = re.sub(r"\[.*", "", error.key).split(".")
+    chosen = [of for given in args.overrides if given.startswith(f"{group}=") for of in given.split("=")[1].split(",")]
+    if len(chosen) > 1:  # a sweep's message says which job
+        chosen = [choice for choice in chosen if f"{group}={choice}" in re.split(r"[ :]", str(error))]
+    file = Path(args.config_dir, group, f"{chosen[0]}.yaml") if len(chosen) == 1 else None
+    if not file or not file.is_file():
+        return None
+    line = choices.line(file, names)
+    return f"{file}:{line}" if line else str(file)
+
+
 def _main_folder(args: argparse.Namespace) -> Path:
     return Path(args.config_path or CONF).absolute()
 
@@ -182,6 +218,11 @@ def check(argv: Sequence[str], several: str = "put -m before them") -> Line:
     args = _arguments(argv)
     if (line := Line(args)).shows and not args.cfg:
         return line
+    with _located(args):
+        return _check(args, several)
+
+
+def _check(args: argparse.Namespace, several: str) -> Line:
     try:
         overrides = OverridesParser.create().parse_overrides(args.overrides)
     except OverrideParseException as error:
@@ -216,7 +257,7 @@ def check(argv: Sequence[str], several: str = "put -m before them") -> Line:
             raise UserError(f"{key}: no such key{nearest(key, [*known, *groups])}")
         for value in _values(override):
             _set(composed, key, value)
-            schema.check(composed)
+            schema.check(composed, whole=False)
     return line
 
 
@@ -303,11 +344,15 @@ def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
         for fewer in range(len(overrides)):  # the first that can't be composed is the culprit
             _compose(hydra, name, overrides[:fewer])
         culprit = overrides[-1] if overrides else name
+        cause = _cause(error)
+        if isinstance(cause, MarkedYAMLError) and cause.problem_mark:
+            said = f"{cause.problem_mark.name}:{cause.problem_mark.line + 1}: {cause.problem}"
+            raise UserError(f"{culprit}: {said}") from None
         if isinstance(error, MissingConfigException) and error.options:
             group, _, choice = culprit.partition("=")
             there = ", ".join(error.options)
             raise UserError(f"{culprit}: no such {group}{nearest(choice, error.options)} (there are {there})") from None
-        raise UserError(f"{culprit}: {_first_line(_cause(error))}") from None
+        raise UserError(f"{culprit}: {_first_line(cause)}", key=getattr(cause, "full_key", None)) from None
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -10,7 +10,14 @@ class UserError(Exception):
 
     The message is what the user reads: one line or two that name the key or file, what is wrong
     with it, and the way out. On the command line it is printed without a traceback.
+
+    key: the config key that is to blame, where one is. If its value stands in a YAML file of the user's, the command
+    line names file and line.
     """
+
+    def __init__(self, message: str = "", *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class TrainingFailed(Exception):

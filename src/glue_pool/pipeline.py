@@ -220,7 +220,7 @@ def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = No
     from glue_pool.progress import print_table
 
     score = result["score"]
-    official = result["splits"][cfg.task.dev_splits[0]]["official"]
+    official = result["splits"][cfg.task.dev_splits[0]]["official"] or not cfg.task.official_rows
     score_text = "NaN" if score is None else f"{score:.4f}"
     rows = [
         ("task", f"{cfg.task.name} ({cfg.data.name} data, {result['train_rows']} train rows)"),
@@ -236,7 +236,7 @@ def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = No
             ("mind", f"pooling={cfg.pooling['name']} took the place of model={cfg.model.name}, and names the run")
         )
     if not official:
-        rows.append(("mind", "these are not GLUE's official dev rows: no GLUE score"))
+        rows.append(("mind", f"these are not {cfg.task.title or cfg.task.name}'s official dev rows: no official score"))
     if result["collapsed"]:
         rows.append(("mind", "collapsed: every prediction is the same"))
     print_table(rows)

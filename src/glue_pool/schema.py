@@ -16,7 +16,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from glue_pool import components, metrics
+from glue_pool import components, metrics, tasks
 from glue_pool.errors import UserError, nearest
 from glue_pool.metrics import Metric, ProblemType
 
@@ -69,7 +69,7 @@ class SourceConfig:
     revision: str | None = key(None, in_key=False)
     """Branch, tag or commit of the Hub data set; null is the default branch."""
     files: dict[str, Any] = key({}, in_key=False)
-    """By split a file, a glob of shards or a list of those: csv, tsv, jsonl, parquet, arrow; within `path`, if given."""
+    """By split a file, a glob of shards or a list of those (csv, tsv, jsonl, parquet, arrow); those of `path`, if given."""
     quotes: bool = key(True, in_key=False)
     """Whether a text in quotes may hold separators and line breaks in csv and tsv; false: quotes are text."""
 
@@ -85,6 +85,7 @@ class TaskConfig:
     order: int | None = key(None, in_key=False)
     """Its place among a table's columns; tasks without one come last, by name."""
     source: SourceConfig = field(default_factory=SourceConfig)
+    """Where its rows are."""
     columns: list[str] = key([])
     """The texts, one for single sentences or two for pairs: columns, or templates such as `{word}: {sentence1}`."""
     label: str | None = key("label", neutral="label")
@@ -114,7 +115,7 @@ class TaskConfig:
     dev_splits: list[str] = key([])
     """The splits to evaluate; the first carries the score."""
     dev_share: float | None = key(None, above=0, below=1, neutral=None)
-    """This share of the train split's rows, stratified, is the one dev split and not trained on; null reads them all."""
+    """This share of the train split's rows, stratified, is the dev split, and not trained on; null reads dev splits."""
     dev_seed: int = key(0, at_least=0, neutral=0)
     """Which rows `dev_share` takes, whatever the training seed."""
     test_splits: list[str] = key([], in_key=False)
@@ -348,15 +349,16 @@ class Config:
         return "+".join(map(str, [self.pooling["name"], *others]))
 
 
-def check(composed: DictConfig) -> Config:
+def check(composed: DictConfig, *, whole: bool = True) -> Config:
     """Turn what Hydra composed into a `Config`, or say in one line which key has an impossible value.
 
-    Components get the keywords that their YAML does not give.
+    Components get the keywords that their YAML does not give. whole: whether it is the config of a run, whose keys have
+    to go together; else each is looked at by itself.
     """
     try:
         config: Any = OmegaConf.to_object(composed)
     except OmegaConfBaseException as error:
-        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}", key=error.full_key) from None
     assert isinstance(config, Config)
     for name, value, limits in _keys(config):
         _check_value(name, value, limits)
@@ -365,13 +367,18 @@ def check(composed: DictConfig) -> Config:
         for required in keys:
             if not content.get(required):
                 there = f"a {section} file has {', '.join(keys[:-1])} and {keys[-1]}"
-                raise UserError(f"{section}.{required} is missing or empty: {there}")
+                raise UserError(f"{section}.{required} is missing or empty: {there}", key=section)
         if not NAME.fullmatch(name := str(content["name"])):
             wanted = "it names folders and methods, and takes letters, digits, `_`, `-` and `.`"
-            raise UserError(f"{section}.name={name}: {wanted}")
+            raise UserError(f"{section}.name={name}: {wanted}", key=f"{section}.name")
         said = components.declared(str(content["_target_"]), section)
         setattr(config, section, {**content, **said.missing(content)})
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
+    config.task.label_map = {str(value): name for value, name in config.task.label_map.items()}
+    if config.task.dev_share is not None and not config.task.dev_splits:
+        config.task.dev_splits = ["dev"]
+    if whole:
+        tasks.check(config.task)
     return config
 
 
@@ -393,12 +400,12 @@ def _check_value(name: str, value: Any, limits: Any) -> None:
     if value is None:
         return
     if value == "":
-        raise UserError(f"{name}=: is empty")
+        raise UserError(f"{name}=: is empty", key=name)
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{name}={value}: not a finite number")
+        raise UserError(f"{name}={value}: not a finite number", key=name)
     if "choices" in limits and value not in limits["choices"]:
         choices = limits["choices"]
-        raise UserError(f"{name}={value}: one of {', '.join(choices)}{nearest(str(value), choices)}")
+        raise UserError(f"{name}={value}: one of {', '.join(choices)}{nearest(str(value), choices)}", key=name)
     ranges = {
         "at_least": operator.ge,
         "above": operator.gt,
@@ -408,4 +415,4 @@ def _check_value(name: str, value: Any, limits: Any) -> None:
     given = {kind: limits[kind] for kind in ranges if kind in limits}
     if not all(ranges[kind](value, bound) for kind, bound in given.items()):
         wanted = " and ".join(f"{kind.replace('_', ' ')} {bound:g}" for kind, bound in given.items())
-        raise UserError(f"{name}={value}: has to be {wanted}")
+        raise UserError(f"{name}={value}: has to be {wanted}", key=name)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glue_pool.data.rows import Rows
-from glue_pool.data.sources import content_id, fingerprint, read
+from glue_pool.data.sources import content_id, read
 from glue_pool.errors import UserError
-from glue_pool.schema import DataConfig, TaskConfig
+from glue_pool.schema import DataConfig, SourceConfig, TaskConfig
 
 TASKS = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")
 LoadTask = Callable[[str], TaskConfig]
@@ -118,24 +119,25 @@ def test_shards_named_as_on_the_hub_are_one_split(folder: Path, rte: TaskConfig)
     for shard in range(2):
         part = {name: values[2 * shard :][:2] for name, values in columns.items()}
         write(folder / f"rte/train-0000{shard}-of-00002.parquet", part, rte.labels)
-    assert fingerprint(read(local(folder), rte)["train"]) == fingerprint(whole)
+    assert read(local(folder), rte)["train"].fingerprint() == whole.fingerprint()
 
 
 @pytest.fixture
-def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
+def hub(folder: Path, rte: TaskConfig, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
     """The same folder, read as `datasets` reads a data set on the hub."""
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder / "cache")
     card = {"config_name": "rte", "data_dir": "rte"}
     (folder / "README.md").write_text(f"---\nconfigs: [{json.dumps(card)}]\n---\n")
-    return DataConfig(name="hub", path=str(folder), cache_dir="")
+    rte.source.path = str(folder)
+    return DataConfig(name="hub", cache_dir="")
 
 
 def test_the_hub_data_set_gives_the_same_rows(hub: DataConfig, folder: Path, rte: TaskConfig) -> None:
     from_hub, from_folder = read(hub, rte), read(local(folder), rte)
-    assert {split: fingerprint(rows) for split, rows in from_hub.items()} == {
-        split: fingerprint(rows) for split, rows in from_folder.items()
+    assert {split: rows.fingerprint() for split, rows in from_hub.items()} == {
+        split: rows.fingerprint() for split, rows in from_folder.items()
     }
 
 
@@ -161,9 +163,10 @@ def test_an_unreachable_hub_is_one_error_that_names_the_ways_out(
 ) -> None:
     code = (
         "from glue_pool.data.sources import read; from glue_pool.errors import UserError\n"
-        "from glue_pool.schema import DataConfig, TaskConfig\n"
+        "from glue_pool.schema import DataConfig, SourceConfig, TaskConfig\n"
         "data = DataConfig(name='hub', cache_dir='')\n"
-        "try: read(data, TaskConfig(name='rte', primary_metric='accuracy'))\n"
+        "source = SourceConfig(path='nyu-mll/glue', config='rte')\n"
+        "try: read(data, TaskConfig(name='rte', source=source, primary_metric='accuracy'))\n"
         "except UserError as error: print(error)"
     )
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
@@ -301,8 +304,7 @@ def test_score_that_is_none(folder: Path, stsb: TaskConfig, score: float, shown:
         ("label", [0, 1, None, 1], "label has no value in row 2"),
         ("idx", [0, 1, 2, None], "idx has no value in row 3"),
         ("sentence2", [1, 2, 3, 4], "sentence2 holds int64, not text"),
-        ("label", [0.0, 1.0, 0.0, 1.0], "label holds double, not integers"),
-        ("idx", ["a", "b", "c", "d"], "idx holds string, not integers"),
+        ("idx", ["0", "b", "c", "d"], "idx has 'b' in row 1, not integers; task.idx=null numbers rows"),
     ],
 )
 def test_column_with_holes_or_of_the_wrong_type(
@@ -317,7 +319,7 @@ def test_column_with_holes_or_of_the_wrong_type(
 
 def test_fingerprint_knows_where_each_text_ends() -> None:
     def of(*texts: list[str], labels: Any = (0, 0), idx: Any = (0, 1)) -> str:
-        return fingerprint(Rows(texts, np.array(labels), np.array(idx)))
+        return Rows(texts, np.array(labels), np.array(idx)).fingerprint()
 
     different = [
         of(["ab", "c"]),
@@ -336,17 +338,17 @@ def test_fingerprint_knows_where_each_text_ends() -> None:
 @given(st.lists(st.text(st.characters(), max_size=5), max_size=6), st.data())
 def test_fingerprint_follows_from_the_rows_alone(texts: list[str], data: st.DataObject) -> None:
     labels = np.arange(len(texts))
-    first = fingerprint(Rows((texts,), labels, labels))
-    assert fingerprint(Rows((list(texts),), labels.astype(np.int32), labels[:])) == first
+    first = Rows((texts,), labels, labels).fingerprint()
+    assert Rows((list(texts),), labels.astype(np.int32), labels[:]).fingerprint() == first
     other = data.draw(st.permutations(texts))
-    assert (fingerprint(Rows((other,), labels, labels)) == first) == (other == texts)
+    assert (Rows((other,), labels, labels).fingerprint() == first) == (other == texts)
 
 
 def test_fingerprint_of_400_000_rows_takes_less_than_a_second() -> None:
     texts = ["How do I learn to read faster than I do?"] * 400_000
     numbers = np.arange(400_000)
     started = time.perf_counter()
-    fingerprint(Rows((texts, texts), numbers, numbers))
+    Rows((texts, texts), numbers, numbers).fingerprint()
     assert time.perf_counter() - started < 1
 
 
@@ -372,13 +374,15 @@ def test_content_id_needs_the_files(folder: Path, rte: TaskConfig) -> None:
 def test_content_id_of_hub_and_generated_rows_follows_from_the_config(rte: TaskConfig) -> None:
     configs = [
         DataConfig(name="hub", cache_dir=""),
-        DataConfig(name="hub", revision="abc", cache_dir=""),
         DataConfig(name="synthetic", cache_dir=""),
         DataConfig(name="synthetic", train_rows=9, cache_dir=""),
         DataConfig(name="synthetic", dev_rows=9, cache_dir=""),
         DataConfig(name="synthetic", seed=9, cache_dir=""),
     ]
-    assert len({content_id(config, rte) for config in configs}) == len(configs)
+    another = replace(rte, source=SourceConfig(path="nyu-mll/glue", config="rte", revision="abc"))
+    found = [content_id(config, rte) for config in configs] + [content_id(configs[0], another)]
+    assert len(set(found)) == len(found)
+    assert found[0] == "nyu-mll/glue/rte@None"
 
 
 # the shipped tasks

@@ -2,17 +2,22 @@
 
 import hashlib
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from glue_pool.data import sources, subset
+import numpy as np
+
+from glue_pool.data import findings, sources, subset
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Split, Tokenizer, Tokens, tokenise
 from glue_pool.result import SplitFacts
-from glue_pool.schema import Config
+from glue_pool.schema import Config, TaskConfig
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def load(cfg: Config, encoder_folder: Path) -> TaskData:
     whole = _whole(cfg, encoder_folder)
     train = whole.tokens[cfg.task.train_split]
     chosen = subset.draw(train.labels, cfg.subset.size, cfg.subset.seed, score_range=cfg.task.score_range)
-    drawn = {"rows": len(chosen), "indices": hashlib.sha256(chosen.tobytes()).hexdigest()}
+    drawn = {"rows": len(chosen), "indices": _digest(chosen)}
     return TaskData(
         train.select(chosen),
         {name: whole.tokens[name] for name in cfg.task.dev_splits},
@@ -71,13 +76,18 @@ def _whole(cfg: Config, encoder_folder: Path) -> _Whole:
 def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
     rows, cache = sources.read(cfg.data, cfg.task), Path(cfg.data.cache_dir).expanduser()
     subset.check(len(rows[cfg.task.train_split]), cfg.subset.size)  # before the long work
+    found = findings.of(rows, cfg.task)
+    for line in found:
+        log.warning("%s: %s", cfg.task.name, line)
     tokens = {name: tokenise(split, tokenizer, cfg.train.max_length, cache) for name, split in rows.items()}
     return _Whole(
         tokens,
         describe_splits(cfg, rows),
         {
             "source": cfg.data.name,
-            "fingerprints": {name: sources.fingerprint(split) for name, split in rows.items()},
+            "fingerprints": {name: split.fingerprint() for name, split in rows.items()},
+            "findings": found,
+            **({} if cfg.task.dev_share is None else {"dev_share": _held_out(cfg.task, rows)}),
             "tokens": {
                 name: {"rows": len(t), "tokens": int(t.lengths.sum()), "truncated": t.truncated, "empty": t.empty}
                 for name, t in tokens.items()
@@ -86,8 +96,18 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
     )
 
 
+def _held_out(task: TaskConfig, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    """Say which rows of the train split are the dev split: by their idx, as in the predictions."""
+    idx = rows[task.dev_splits[0]].idx
+    return {"share": task.dev_share, "seed": task.dev_seed, "rows": len(idx), "idx": _digest(idx)}
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(array.tobytes()).hexdigest()
+
+
 def describe_splits(cfg: Config, rows: Mapping[str, Rows]) -> dict[str, SplitFacts]:
-    """Say for every split how many rows were read, and whether that is GLUE's own split."""
+    """Say for every split how many rows were read, and whether that is the data set's own split."""
     return {
         name: {
             "rows": len(split),

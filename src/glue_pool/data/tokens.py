@@ -19,7 +19,6 @@ from typing import Any, Self
 import numpy as np
 
 from glue_pool.data.rows import Rows
-from glue_pool.data.sources import fingerprint
 from glue_pool.disk import check_room
 from glue_pool.errors import UserError
 
@@ -136,7 +135,7 @@ class Tokenizer:
 
 def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path) -> Tokens:
     """Return the split's tokens, at most `max_length` a row, from the cache if they are there."""
-    made_from = f"{FORMAT}:{fingerprint(rows)}:{tokenizer.fingerprint}:{max_length}"
+    made_from = f"{FORMAT}:{rows.fingerprint()}:{tokenizer.fingerprint}:{max_length}"
     entry = cache_dir / hashlib.sha256(made_from.encode()).hexdigest()[:32]
     tokens = _read(entry, rows)
     if tokens is not None:

@@ -1,7 +1,8 @@
 """The classifier: encoder, pooler, an optional tanh layer, dropout and one linear map."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -25,10 +26,35 @@ class Output(NamedTuple):
     hidden: Hidden | None
 
 
+@dataclass(frozen=True)
+class Scores:
+    """The scores of a regression task that a model's output of 0 and of 1 stand for: mean, and mean plus deviation."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
+
+    @classmethod
+    def of(cls, labels: np.ndarray) -> Self:
+        """Return mean and standard deviation of train scores `(rows,)`; those of a constant have deviation 1."""
+        deviation = float(labels.std(dtype=float))
+        return cls(float(labels.mean(dtype=float)), deviation if deviation > 0 else 1.0)
+
+    def standardised(self, labels: np.ndarray) -> np.ndarray:
+        """Return fp32 scores with mean 0 and deviation 1."""
+        return ((labels.astype(float) - self.mean) / self.deviation).astype(np.float32)
+
+    def restored(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs as scores in the data's unit, fp32."""
+        if self == Scores():
+            return outputs
+        return (outputs.astype(float) * self.deviation + self.mean).astype(np.float32)
+
+
 class Classifier(nn.Module):
     """An encoder whose pooled hidden states go through dropout and a linear layer.
 
-    tanh: the layer tanh(W z + b) between pooler and dropout (BERT's pooler, if pre-trained), or None.
+    tanh: the layer tanh(W z + b) between pooler and dropout (BERT's pooler, if pre-trained), or None. scores: what the
+    outputs stand for where a regression task's scores were standardised to train it.
     """
 
     def __init__(self, encoder: Encoder, pooler: Pooler, tanh: nn.Linear | None, dropout: float, outputs: int) -> None:
@@ -38,6 +64,7 @@ class Classifier(nn.Module):
         self.tanh = tanh
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(tanh.out_features if tanh is not None else pooler.out_dim, outputs)
+        self.scores = Scores()
 
     def forward(self, batch: Batch | HiddenBatch, reads: Sequence[int] = ()) -> Output:
         """Return the logits, and the hidden states of the layers in `reads` (1-based) and of the pooler's own."""
@@ -88,6 +115,8 @@ def predict(
 ) -> np.ndarray:
     """Return the logits `(rows, outputs)` of a split in fp32, in its own order; the model is in evaluation mode.
 
+    Those of a regression task are scores in the data's unit.
+
     between: called after each batch; it may raise.
     """
     rows: list[np.ndarray] = []
@@ -102,4 +131,4 @@ def predict(
     result = np.empty((len(split), model.output.out_features), dtype=np.float32)
     if rows:
         result[np.concatenate(rows)] = torch.cat(logits).cpu().numpy()
-    return result
+    return model.scores.restored(result)

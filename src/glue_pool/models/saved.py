@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import nn
 from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware
 from glue_pool.models import encoder as encoders
-from glue_pool.models.classifier import Classifier, predict
+from glue_pool.models.classifier import Classifier, Scores, predict
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.factory import Blueprint, build_edit, build_pooler
@@ -39,7 +39,9 @@ def save(model: Classifier, cfg: Config, blueprint: Blueprint, folder: Path) -> 
         "task": cfg.task.name,
         "columns": cfg.task.columns,
         "labels": cfg.task.labels,
+        "problem_type": cfg.task.problem_type,
         "outputs": cfg.task.outputs,
+        "scores": asdict(model.scores),
         "pooling": cfg.pooling,
         "edit": cfg.edit,
         "encoder": blueprint.identity,
@@ -103,6 +105,7 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
         has_tanh = about["pooling"]["tanh"] != "none"
         tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None
         model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])
+        model.scores = Scores(**about.get("scores", {}))
         load_model(model, str(folder / WEIGHTS))
         return SavedModel(model.eval(), folder, about["columns"], about["labels"], about["max_length"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

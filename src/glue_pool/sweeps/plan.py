@@ -95,7 +95,7 @@ def _naming(label: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{before}{error}") from None
+        raise UserError(f"{before}{error}", key=error.key) from None
     except (ConfigKeyError, ConfigAttributeError) as error:
         raise UserError(f"{before}{error.full_key}: no such key") from None
     except (HydraException, OmegaConfBaseException) as error:

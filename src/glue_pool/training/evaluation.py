@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from glue_pool import metrics
 from glue_pool.data.tokens import Split
 from glue_pool.hardware import Hardware
+from glue_pool.metrics import MULTI, REGRESSION, ProblemType
 from glue_pool.models.classifier import Classifier, predict
 from glue_pool.schema import TaskConfig, TrainConfig
 
@@ -39,12 +40,17 @@ class Evaluation:
         return {name: value for name, value in vars(self).items() if name != "logits"}
 
 
-def task_loss(logits: Tensor, labels: Tensor, *, regression: bool) -> Tensor:
-    """Cross-entropy over classes, or squared error of the scores, averaged over the batch.
+def task_loss(logits: Tensor, labels: Tensor, *, problem_type: ProblemType) -> Tensor:
+    """Cross-entropy over classes, binary cross-entropy over labels or squared error of scores: a mean over the batch.
 
-    logits: `(batch, outputs)`; labels: `(batch,)`.
+    logits: `(batch, outputs)`; labels: `(batch,)`, of a multi-label task `(batch, labels)` of 0 and 1, whose loss is
+    the mean over labels, too.
     """
-    return F.mse_loss(logits[:, 0], labels) if regression else F.cross_entropy(logits, labels)
+    if problem_type == REGRESSION:
+        return F.mse_loss(logits[:, 0], labels)
+    if problem_type == MULTI:
+        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    return F.cross_entropy(logits, labels)
 
 
 def evaluate(
@@ -70,8 +76,9 @@ def evaluate(
     for name, split in dev.items():
         logits[name] = predict(model, split, hardware, cfg.eval_batch_size, cfg.padding_side, between)
         gathered = torch.from_numpy(logits[name]), torch.from_numpy(split.labels)
-        loss[name] = float(task_loss(*gathered, regression=not task.labels))
-        scores[name] = metrics.compute(task.metrics, split.labels, logits[name])
+        unit = model.scores.deviation**2  # of what training minimises where it standardised the scores
+        loss[name] = float(task_loss(*gathered, problem_type=task.problem_type)) / unit
+        scores[name] = metrics.compute(task.metrics, split.labels, logits[name], positive=task.positive_id)
     model.train()
     first = task.dev_splits[0]
     return Evaluation(
@@ -81,7 +88,7 @@ def evaluate(
         loss,
         scores,
         scores[first][task.primary_metric],
-        metrics.collapsed(logits[first]),
+        metrics.collapsed(logits[first], multi_label=task.multi_label),
         time.perf_counter() - started,
         logits,
     )

@@ -7,7 +7,7 @@ evaluation, and a `Keeper` keeps the state.
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,7 @@ from glue_pool.data.tokens import Split, Tokens
 from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware, within_memory
 from glue_pool.models import vocabulary
-from glue_pool.models.classifier import Classifier
+from glue_pool.models.classifier import Classifier, Scores
 from glue_pool.schema import Config, TrainConfig
 from glue_pool.seeds import drawing_from, stream
 from glue_pool.training.evaluation import Evaluation, evaluate, task_loss
@@ -100,6 +100,9 @@ def fit(
     """
     recipe = recipe or Recipe()
     hardware = hardware or Hardware.of(cfg.train)
+    if cfg.task.standardise:
+        model.scores = Scores.of(train.labels)
+        train = replace(train, labels=model.scores.standardised(train.labels))
     with drawing_from(cfg.seed, "recipe"):
         recipe.prepare(model, train)
     with within_memory("before the first step", "a smaller encoder needs less"):
@@ -332,7 +335,7 @@ class _Training:
 
 def main_phase(train: Split, cfg: Config, recipe: Recipe) -> Phase:
     """Return the phase in which the task's rows are learnt, with the recipe's loss."""
-    of_task = partial(task_loss, regression=not cfg.task.labels)
+    of_task = partial(task_loss, problem_type=cfg.task.problem_type)
     return Phase(
         name="train",
         steps=cfg.train.steps(len(train)),

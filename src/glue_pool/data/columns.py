@@ -1,0 +1,254 @@
+"""From a table to rows: its texts, what its labels say, and its idx, each checked against the task."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glue_pool import metrics
+from glue_pool.data.rows import Rows
+from glue_pool.errors import UserError, nearest
+from glue_pool.schema import TaskConfig
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FIELD = re.compile(r"\{([^{}]+)\}")  # of a template of columns
+
+
+def to_rows(table: "pa.Table", names: Sequence[str] | None, task: TaskConfig, where: str) -> Rows:
+    """Return the rows of a table.
+
+    names: those that the data set has for its class ids. Raises UserError, which names the file, what is wrong with it
+    and the first row that has it, counted from 0.
+    """
+    if not len(table):
+        raise UserError(f"{where}: the split is empty")
+    texts = tuple(_texts(table, entry, where) for entry in task.columns)
+    if task.problem_type == metrics.REGRESSION:
+        if names:
+            raise _other_names(names, task, where)
+        labels = _scores(table, task, where)
+    else:
+        decode = _Labels(task, names, where)
+        labels = _label_sets(table, task, decode) if task.multi_label else _class_ids(table, task, decode)
+    return Rows(texts, labels, _idx(table, task, where))
+
+
+def names_in_metadata(schema: "pa.Schema", label: str | None) -> list[str] | None:
+    """Return the label names that `datasets` wrote into a Parquet or Arrow file, where it wrote the file."""
+    try:
+        feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][label]
+        return list(feature["names"] if "names" in feature else feature["feature"]["names"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _column(table: "pa.Table", name: str, where: str, key: str) -> list[Any]:
+    """Return the values of a column, none of them missing."""
+    there = table.column_names
+    if name not in there:
+        raise UserError(f"{where}: no column {name}; the columns are {', '.join(there)}", key=key)
+    if there.count(name) > 1:
+        raise UserError(f"{where}: {there.count(name)} columns are called {name}")
+    values: list[Any] = table.column(name).to_pylist()
+    if table.column(name).null_count:
+        raise UserError(f"{where}: column {name} has no value in row {values.index(None)}")
+    return values
+
+
+def _texts(table: "pa.Table", entry: str, where: str) -> list[str]:
+    """Return a text a row: a column's, or a template filled with several."""
+    fields = FIELD.findall(entry)
+    if not fields:
+        values = _column(table, entry, where, "task.columns")
+        if not all(isinstance(value, str) for value in values):
+            kind = table.column(entry).type
+            number = isinstance(values[0], int | float)
+            way_out = f"; the template '{{{entry}}}' writes numbers out" if number else ""
+            raise UserError(f"{where}: column {entry} holds {kind}, not text{way_out}", key="task.columns")
+        return values
+    columns = {name: _column(table, name, where, "task.columns") for name in dict.fromkeys(fields)}
+    for name, values in columns.items():
+        if not isinstance(values[0], str | int | float):
+            raise UserError(f"{where}: column {name} holds {table.column(name).type}, not text", key="task.columns")
+    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return [FIELD.sub(lambda field, row=row: _plain(row[field[1]]), entry) for row in rows]  # type: ignore[misc]
+
+
+class _Labels:
+    """What values of a label column stand for: classes by their names, by ids, or by the task's label_map."""
+
+    def __init__(self, task: TaskConfig, names: Sequence[str] | None, where: str) -> None:
+        self._task, self._names, self.where = task, names, where
+        self._by_name = {name: i for i, name in enumerate(task.labels)}
+        self._by_value = {value: self._by_name[name] for value, name in task.label_map.items()}
+        if names and not task.label_map and list(names) != task.labels:
+            raise _other_names(names, task, where)
+        numerals = [name for name in task.labels if name.lstrip("-").isdecimal()]
+        self._ids = [str(i) for i in range(len(task.labels))] == task.labels or not numerals
+
+    def __call__(self, value: Any) -> int | None:
+        """Return a value's class id; None where it is none. Raises UserError for a value that has two meanings."""
+        if self._names and isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value < len(self._names):
+                return None
+            value = self._names[value]
+        text = _plain(value)
+        if self._by_value:
+            return self._by_value.get(text, self._by_name.get(text))
+        if text in self._by_name and (isinstance(value, str) or self._ids):
+            return self._by_name[text]
+        if isinstance(value, bool):
+            return self._of_bool(value)
+        if not re.fullmatch(r"\d+", text):
+            return None
+        if not self._ids and not isinstance(value, str):
+            raise self._two_meanings(text)
+        return int(text) if self._ids and int(text) < len(self._task.labels) else None
+
+    def ids(self, values: Iterable[Any]) -> list[int]:
+        """Return the class ids of values; raises UserError at the first that is none."""
+        values = list(values)
+        known: dict[tuple[type, Any], int | None] = {}
+        for value in values:
+            if (type(value), value) not in known:
+                known[type(value), value] = self(value)
+        found = [known[type(value), value] for value in values]
+        if None in found:
+            raise self.unknown(found.index(None), values[found.index(None)])
+        return [i for i in found if i is not None]
+
+    def unknown(self, row: int, value: Any) -> UserError:
+        """Return what is said of a label that the list lacks."""
+        task = self._task
+        known = ", ".join(f"{i} {name}" for i, name in enumerate(task.labels))
+        if task.label_map:
+            known += "; label_map has " + ", ".join(task.label_map)
+        way_out = "" if task.label_map else nearest(str(value), task.labels)
+        if value == -1:
+            way_out = ": this split's labels are hidden"
+        elif isinstance(value, str) and {"True", "False"} & {*task.labels, *task.label_map}:
+            way_out = "; YAML takes an unquoted yes or no for True or False: 'no' and 'yes' in quotes are text"
+        return UserError(
+            f"{self.where}: label {value!r} in row {row} is none of task {task.name}'s labels ({known}){way_out}",
+            key="task.labels",
+        )
+
+    def _of_bool(self, value: bool) -> int | None:
+        found = [i for i, name in enumerate(self._task.labels) if name.lower() == str(value).lower()]
+        return found[0] if found else int(value) if len(self._task.labels) == 2 else None
+
+    def _two_meanings(self, text: str) -> UserError:
+        task = self._task
+        as_id = task.labels[int(text)] if int(text) < len(task.labels) else "none"
+        by_name = f"the label {text!r}" if text in self._by_name else "no label by that name"
+        of = ", ".join(f"{name}: '{name}'" for name in task.labels if name.isdecimal())
+        return UserError(
+            f"{self.where}: the number {text} is {by_name}, or the class id of {as_id!r}; "
+            f"task.label_map says which: label_map: {{{of}}} takes numbers for names",
+            key="task.labels",
+        )
+
+
+def _class_ids(table: "pa.Table", task: TaskConfig, decode: _Labels) -> np.ndarray:
+    assert task.label is not None
+    return np.array(decode.ids(_column(table, task.label, decode.where, "task.label")), np.int64)
+
+
+def _label_sets(table: "pa.Table", task: TaskConfig, decode: _Labels) -> np.ndarray:
+    """Return `(rows, labels)` of 0 and 1: from a column a label, from lists, or from text with separators."""
+    where, size = decode.where, len(task.labels)
+    if task.label is None:
+        columns = [_ones(_column(table, name, where, "task.labels"), name, where) for name in task.labels]
+        return np.array(columns, np.int64).T
+    values = _column(table, task.label, where, "task.label")
+    if isinstance(values[0], str):
+        values = [[part for part in map(str.strip, value.split(task.separator)) if part] for value in values]
+    if not all(isinstance(value, list) for value in values):
+        kind = table.column(task.label).type
+        raise UserError(
+            f"{where}: column {task.label} holds {kind}; a multi-label task takes lists, or text", key="task.label"
+        )
+    if all(len(value) == size and all(one in (0, 1) for one in value) for value in values):
+        return np.array(values, np.int64)  # as ids a row would have one twice
+    labels = np.zeros((len(values), size), np.int64)
+    rows = [row for row, value in enumerate(values) for _ in value]
+    flat = [one for value in values for one in value]
+    try:
+        labels[rows, decode.ids(flat)] = 1
+    except UserError:
+        for row, value in enumerate(values):
+            for one in value:
+                if decode(one) is None:
+                    raise decode.unknown(row, one) from None
+        raise
+    return labels
+
+
+def _ones(values: Sequence[Any], name: str, where: str) -> list[int]:
+    known = {"0": 0, "1": 1, "False": 0, "True": 1, "false": 0, "true": 1}
+    found = [known.get(_plain(value)) for value in values]
+    if None in found:
+        row = found.index(None)
+        raise UserError(
+            f"{where}: column {name} has {values[row]!r} in row {row}; a label's column has 0 or 1", key="task.labels"
+        )
+    return [one for one in found if one is not None]
+
+
+def _scores(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
+    assert task.label is not None
+    values = _column(table, task.label, where, "task.label")
+    low, high = task.score_range or (-math.inf, math.inf)
+    scores = [_number(value, float) for value in values]
+    for row, score in enumerate(scores):
+        if score is None:
+            raise UserError(
+                f"{where}: column {task.label} has {values[row]!r} in row {row}, no score; "
+                "task.labels lists the names of classes", key="task.labels",
+            )  # fmt: skip
+        if not (math.isfinite(score) and low <= score <= high):
+            said = f"score {score:g} in row {row} lies outside {low:g} to {high:g}"
+            raise UserError(f"{where}: {said}", key="task.score_range")
+    return np.array(scores, np.float64).astype(np.float32)
+
+
+def _idx(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
+    if task.idx is None or (task.idx == "idx" and "idx" not in table.column_names):
+        return np.arange(len(table), dtype=np.int64)
+    values = _column(table, task.idx, where, "task.idx")
+    found = [_number(value, int) for value in values]
+    for row, number in enumerate(found):
+        if number is None or not -(2**63) <= number < 2**63:
+            raise UserError(
+                f"{where}: column {task.idx} has {values[row]!r} in row {row}, not integers; task.idx=null numbers rows",
+                key="task.idx",
+            )
+    return np.array(found, np.int64)
+
+
+def _number(value: Any, kind: Callable[[Any], Any]) -> Any:
+    """Return a number, or a text that says one, as an int or a float; None where it is none."""
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+        return None
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _plain(value: Any) -> str:
+    """Return a value as text; a whole number has no decimals."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _other_names(names: Sequence[str], task: TaskConfig, where: str) -> UserError:
+    return UserError(
+        f"{where}: its labels are {', '.join(names)} (in this order), "
+        f"task {task.name} has {', '.join(task.labels) or 'scores'}",
+        key="task.labels",
+    )

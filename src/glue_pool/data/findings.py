@@ -1,0 +1,38 @@
+"""What is odd about rows and yet no error: ids that come twice, dev rows that are trained on, classes without a row."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from glue_pool import metrics
+from glue_pool.data.rows import Rows
+from glue_pool.schema import TaskConfig
+
+
+def of(rows: Mapping[str, Rows], task: TaskConfig) -> list[str]:
+    """Return what is to be said of a task's splits, a line each, counted."""
+    found = [line for split, of_split in rows.items() for line in _repeated(split, of_split)]
+    train = set(zip(*rows[task.train_split].texts, strict=True))
+    for split, of_split in rows.items():
+        also = sum(row in train for row in zip(*of_split.texts, strict=True)) if split != task.train_split else 0
+        if also:
+            found.append(f"{also} of {len(of_split)} rows of {split} are in {task.train_split}, too, word for word")
+    if task.problem_type != metrics.REGRESSION:
+        found += [line for split, of_split in rows.items() for line in _empty(split, of_split, task.labels)]
+    return found
+
+
+def _repeated(split: str, rows: Rows) -> list[str]:
+    ids, counts = np.unique(rows.idx, return_counts=True)
+    if len(ids) == len(rows):
+        return []
+    times = int(counts.max())
+    return [
+        f"{len(rows) - len(ids)} of {len(rows)} rows of {split} repeat an idx ({ids[counts.argmax()]}, {times} times)"
+    ]
+
+
+def _empty(split: str, rows: Rows, labels: list[str]) -> list[str]:
+    ids = np.flatnonzero(rows.labels.any(axis=0)) if rows.labels.ndim == 2 else np.unique(rows.labels)
+    without = [name for i, name in enumerate(labels) if i not in ids]
+    return [f"no row of {split} has the label {', '.join(without[:10])}"] if without else []
