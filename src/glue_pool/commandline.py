@@ -352,7 +352,13 @@ def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
             group, _, choice = culprit.partition("=")
             there = ", ".join(error.options)
             raise UserError(f"{culprit}: no such {group}{nearest(choice, error.options)} (there are {there})") from None
-        raise UserError(f"{culprit}: {_first_line(cause)}", key=getattr(cause, "full_key", None)) from None
+        said, key = _first_line(cause), None
+        if isinstance(in_file := error.__context__, OmegaConfBaseException) and in_file.full_key:
+            key = in_file.full_key
+            known = list(in_file.parent_node or ())
+            is_key = isinstance(in_file, ConfigKeyError | ConfigAttributeError)
+            said = f"{key}: {f'no such key{nearest(str(in_file.key), known)}' if is_key else _first_line(in_file)}"
+        raise UserError(f"{culprit}: {said}", key=key) from None
 
 
 def _cause(error: BaseException) -> BaseException:

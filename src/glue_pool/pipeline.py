@@ -223,7 +223,10 @@ def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = No
     official = result["splits"][cfg.task.dev_splits[0]]["official"] or not cfg.task.official_rows
     score_text = "NaN" if score is None else f"{score:.4f}"
     rows = [
-        ("task", f"{cfg.task.name} ({cfg.data.name} data, {result['train_rows']} train rows)"),
+        (
+            "task",
+            f"{cfg.task.name} ({cfg.rows_from}{'' if cfg.rows_from == 'files' else ' data'}, {result['train_rows']} train rows)",
+        ),
         ("method", f"{cfg.method} on {results.encoder_name(cfg)}, {result['kind']}, seed {cfg.seed}"),
         ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
         ("results", str(folder.path)),

@@ -11,7 +11,7 @@ import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -341,6 +341,12 @@ class Config:
     """Say what would run, what is there already and how long it would take; run nothing."""
     save_model: bool = key(False, in_key=False)
     """Keep the trained model beside the result."""
+
+    @property
+    def rows_from(self) -> Literal["hub", "files", "local", "synthetic"]:
+        """Where rows come from: the task's own source is a data set on the Hub, or files."""
+        name: Any = self.data.name
+        return "files" if name == "hub" and self.task.source.path is None else name
 
     @property
     def method(self) -> str:

@@ -35,13 +35,12 @@ def expand(entry: str | Sequence[str], where: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        raise UserError(f"{where}: {entry} is a folder; name its files, as {entry.rstrip('/')}/*.parquet")
+        raise UserError(f"{where}: {entry} is a folder; name its files, as {entry.rstrip('/')}/*.parquet", key=where)
     found = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
     if not found:
         what = "no file matches it" if glob.has_magic(entry) else "there is no such file"
-        raise UserError(
-            f"{where}: {entry}: {what} (in {Path.cwd()})" if not path.is_absolute() else f"{where}: {entry}: {what}"
-        )
+        place = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise UserError(f"{where}: {entry}: {what}{place}", key=where)
     check_shards(found)
     return found
 

@@ -84,7 +84,7 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
         tokens,
         describe_splits(cfg, rows),
         {
-            "source": cfg.data.name,
+            "source": cfg.rows_from,
             "fingerprints": {name: split.fingerprint() for name, split in rows.items()},
             "findings": found,
             **({} if cfg.task.dev_share is None else {"dev_share": _held_out(cfg.task, rows)}),
