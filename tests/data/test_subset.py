@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from glue_pool.data.rows import Rows
 from glue_pool.data.sources import read
-from glue_pool.data.subset import draw
+from glue_pool.data.subset import draw, hold_out
 from glue_pool.errors import UserError
 from glue_pool.schema import DataConfig, TaskConfig
 
@@ -104,6 +104,76 @@ def test_the_highest_score_belongs_to_the_last_bin() -> None:
     rows = scores(np.array([4.2, 4.2, 4.2, 5.0]))
     first = {int(draw(rows.labels, 1, seed, score_range=[0, 5])[0]) for seed in range(60)}
     assert first == {0, 1, 2, 3}
+
+
+SHAPES = {
+    "uniform": lambda draw, n: draw.uniform(0, 10, n),
+    "negative": lambda draw, n: draw.uniform(-100, -50, n),
+    "skewed": lambda draw, n: draw.exponential(3, n),
+    "nearly all the same": lambda draw, n: np.where(draw.random(n) < 0.95, 3.0, draw.uniform(0, 10, n)),
+    "whole numbers": lambda draw, n: draw.integers(1, 6, n),
+    "a constant": lambda draw, n: np.full(n, 2.5),
+    "one far away": lambda draw, n: np.append(draw.uniform(0, 1, n - 1), 1000.0),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("with_range", [False, True])
+def test_a_subset_of_scores_has_its_populations_distribution(shape: str, with_range: bool) -> None:
+    """Means over seeds are the population's within four standard errors, and vary no more than simple draws would."""
+    values = SHAPES[shape](np.random.default_rng(0), 400).astype(np.float32)
+    given = [float(values.min()) - 1, float(values.max()) + 1] if with_range else None
+    means = np.array([values[draw(values, 32, seed, score_range=given)].mean() for seed in range(200)])
+    error = values.std() / np.sqrt(32)
+    assert abs(means.mean() - values.mean()) <= 4 * error / np.sqrt(200) + 0.25 * error
+    assert means.std() <= 1.1 * error
+    ranks = np.array(
+        [(values[draw(values, 32, seed, score_range=given)] <= np.median(values)).mean() for seed in range(200)]
+    )
+    assert abs(ranks.mean() - (values <= np.median(values)).mean()) < 0.05
+
+
+def test_a_subset_of_label_sets_is_stratified_and_rare_sets_are_one_stratum() -> None:
+    common = np.repeat([[1, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], [300, 150, 50], axis=0)
+    rare = np.array([[1, 1, 0, 1], [0, 0, 0, 1], [1, 0, 1, 1], [1, 1, 1, 1]])  # once each
+    labels = np.concatenate([common, np.repeat(rare, 2, axis=0)])
+    for seed in range(20):
+        got = labels[draw(labels, 100, seed)]
+        counts = [int((got == of).all(axis=1).sum()) for of in common[[0, 300, 450]]]
+        assert counts == pytest.approx([100 * n / len(labels) for n in (300, 150, 50)], abs=1)
+        assert int(got[:, 3].sum()) in (1, 2)  # 8 of 508 rows, and not one of each set
+    assert draw(labels, 50, 0).tolist() == draw(labels, 100, 0)[:50].tolist()
+    assert sorted(draw(labels, len(labels), 0)) == list(range(len(labels)))
+
+
+# the dev share
+
+
+@given(class_counts.filter(lambda counts: sum(counts) > 10), seeds, st.sampled_from([0.1, 0.3, 0.5]))
+def test_a_dev_share_is_stratified_and_no_row_of_it_is_trained_on(counts: list[int], seed: int, share: float) -> None:
+    rows = rows_with(counts)
+    task = TaskConfig(name="mine", primary_metric="accuracy", dev_share=share, dev_seed=seed)
+    train, dev = hold_out(rows, task)
+    assert sorted([*train.texts[0], *dev.texts[0]]) == sorted(rows.texts[0])
+    assert train.idx.tolist() == sorted(train.idx)
+    assert dev.idx.tolist() == sorted(dev.idx)
+    assert [f"row {i}" for i in dev.idx] == dev.texts[0]
+    got = np.bincount(dev.labels, minlength=len(counts))
+    assert (got < share * np.array(counts) + 1 + 1 / len(rows)).all()
+    assert hold_out(rows, task)[1].idx.tolist() == dev.idx.tolist()
+
+
+def test_a_dev_share_is_drawn_by_a_seed_of_its_own() -> None:
+    rows = rows_with([60, 60])
+    tasks = [TaskConfig(name="mine", primary_metric="", dev_share=0.2, dev_seed=seed) for seed in range(5)]
+    assert len({tuple(hold_out(rows, task)[1].idx) for task in tasks}) == 5
+    assert set(hold_out(rows, tasks[0])[1].idx) != set(draw(rows.labels, 24, 0))  # nor is it the subset of that seed
+
+
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_a_dev_share_without_rows_is_refused(share: float) -> None:
+    with pytest.raises(UserError, match=r"task\.dev_share=0\.\d+: of 100 rows that is (0|100);"):
+        hold_out(rows_with([100]), TaskConfig(name="mine", primary_metric="", dev_share=share))
 
 
 def test_no_size_is_all_rows_in_their_order() -> None:

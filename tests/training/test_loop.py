@@ -45,11 +45,17 @@ class Heard(Observer):
         self.evaluations.append(evaluation)
 
 
-def tokens(folder: Path, rows: int, seed: int = 0, labels: int = 2) -> Tokens:
+def tokens(folder: Path, rows: int, seed: int = 0, labels: int = 2, multi_label: bool = False) -> Tokens:
     draw = np.random.default_rng(seed)
     texts = tuple([" ".join(draw.choice(WORDS, draw.integers(1, 25))) for _ in range(rows)] for _ in range(2))
     gold = draw.integers(0, labels, rows) if labels > 1 else draw.uniform(0, 5, rows).astype(np.float32)
+    if multi_label:
+        gold = draw.integers(0, 2, (rows, labels))
     return encode(Rows(texts, gold, np.arange(rows)), Tokenizer(folder), 128)
+
+
+def of_task(cfg: Config, folder: Path, rows: int, seed: int) -> Tokens:
+    return tokens(folder, rows, seed, len(cfg.task.labels), cfg.task.multi_label)
 
 
 def train(cfg: Config, rows: int = 64, observer: Heard | None = None) -> tuple[Classifier, Outcome]:
@@ -57,8 +63,8 @@ def train(cfg: Config, rows: int = 64, observer: Heard | None = None) -> tuple[C
     model = factory.build(cfg, blueprint)
     outcome = fit(
         model,
-        tokens(blueprint.folder, rows, labels=len(cfg.task.labels)),
-        {name: tokens(blueprint.folder, 24, 1, len(cfg.task.labels)) for name in cfg.task.dev_splits},
+        of_task(cfg, blueprint.folder, rows, 0),
+        {name: of_task(cfg, blueprint.folder, 24, 1) for name in cfg.task.dev_splits},
         replace(cfg, tracking=replace(cfg.tracking, log_every=1)),
         recipe=plan(cfg, Shape(blueprint.d, blueprint.layers)),
         observer=observer,
@@ -74,6 +80,8 @@ def plain_bert_losses(cfg: Config, model: Classifier, split: Tokens, steps: int)
     bert = BertForSequenceClassification.from_pretrained(
         blueprint.folder, config=blueprint.encoder_config, use_safetensors=True
     )
+    bert.num_labels, bert.config.problem_type = cfg.task.outputs, cfg.task.problem_type
+    bert.classifier = nn.Linear(bert.config.hidden_size, cfg.task.outputs)
     bert.dropout = nn.Dropout(0.0)
     bert.classifier.load_state_dict(model.output.state_dict())
     bert.train()
@@ -94,7 +102,7 @@ def plain_bert_losses(cfg: Config, model: Classifier, split: Tokens, steps: int)
             input_ids=batch.layout.pad(batch.input_ids).masked_fill(~mask, 0),
             token_type_ids=batch.layout.pad(batch.token_type_ids).masked_fill(~mask, 0),
             attention_mask=mask.long(),
-            labels=batch.labels,
+            labels=batch.labels.float() if cfg.task.multi_label else batch.labels,
         ).loss
         loss.backward()
         nn.utils.clip_grad_norm_(bert.parameters(), 1.0)
@@ -105,10 +113,24 @@ def plain_bert_losses(cfg: Config, model: Classifier, split: Tokens, steps: int)
     return losses
 
 
-@pytest.mark.parametrize("batching", ["packed", "padded"])
-def test_bert_follows_plain_bert_for_sequence_classification_step_by_step(composed: Compose, batching: str) -> None:
+KINDS = {
+    "two labels": (),
+    "six labels": ("task.labels=[a,b,c,d,e,f]",),
+    "label sets": ("task.labels=[a,b,c]", "task.multi_label=true"),
+    "scores": ("task=stsb",),
+    "scores, standardised": ("task=stsb", "task.score_range=null", "task.standardise=true"),
+}
+
+
+@pytest.mark.parametrize(
+    ("batching", "kind"), [("padded", "two labels"), *(("packed", kind) for kind in KINDS)], ids=" ".join
+)
+def test_bert_follows_plain_bert_for_sequence_classification_step_by_step(
+    composed: Compose, batching: str, kind: str
+) -> None:
     cfg = composed(
         *SMALL,
+        *KINDS[kind],
         "encoder.dropout=0",
         "model.dropout=0",
         "train.shuffle=false",
@@ -118,7 +140,9 @@ def test_bert_follows_plain_bert_for_sequence_classification_step_by_step(compos
         f"train.batching={batching}",
     )
     blueprint = factory.plan(cfg)
-    split = tokens(blueprint.folder, 160)
+    split = of_task(cfg, blueprint.folder, 160, 0)
+    if cfg.task.standardise:
+        split = replace(split, labels=(split.labels - split.labels.mean()) / split.labels.std())
     heard = Heard()
     expected = plain_bert_losses(cfg, factory.build(cfg, blueprint), split, 20)
     train(cfg, 160, heard)
@@ -245,6 +269,39 @@ def test_regression_predicts_scores(composed: Compose) -> None:
     _, outcome = train(composed(*SMALL, "task=stsb", "train.epochs=1"))
     assert outcome.last.logits["validation"].shape == (24, 1)
     assert set(outcome.last.metrics["validation"]) == {"pearson", "spearmanr", "corr"}
+
+
+@pytest.mark.parametrize("unit", [1.0, 100.0, 1e-3])
+def test_standardised_scores_are_learnt_in_any_unit_and_predicted_in_it(composed: Compose, unit: float) -> None:
+    """The training is the same, bit for bit but for rounding, and its predictions are in the data's unit."""
+    cfg = composed(*SMALL, "task=stsb", "task.score_range=null", "task.standardise=true", "train.epochs=1")
+    blueprint = factory.plan(cfg)
+    split = tokens(blueprint.folder, 48, labels=0)
+    split = replace(split, labels=(split.labels * unit + 7).astype(np.float32))
+    model = factory.build(cfg, blueprint)
+    heard = Heard()
+    last = fit(model, split, {"validation": split}, cfg, observer=heard).last
+    assert last.logits["validation"].mean() == pytest.approx(split.labels.mean(), abs=split.labels.std())
+    assert last.loss["validation"] == pytest.approx(
+        np.square(last.logits["validation"][:, 0] - split.labels).mean() / split.labels.var(), rel=1e-4
+    )
+    assert 0.3 < last.train_loss < 3
+
+
+def test_the_labels_of_a_row_are_learnt_each_by_itself(composed: Compose) -> None:
+    """Labels that stand for a word of their own each, any number of them in a row."""
+    cfg = composed(
+        *SMALL, "task.labels=[plain,words,rather]", "task.multi_label=true", "task.metrics=[accuracy]", "train.epochs=6",
+        "optimizer.lr=1e-3", "train.batch_size=8",
+    )  # fmt: skip
+    blueprint = factory.plan(cfg)
+    draw = np.random.default_rng(0)
+    gold = draw.integers(0, 2, (200, 3))
+    texts = [" ".join(["a", *np.array(cfg.task.labels)[row == 1], "sentence"]) for row in gold]
+    split = encode(Rows((texts,), gold, np.arange(200)), Tokenizer(blueprint.folder), 32)
+    outcome = fit(factory.build(cfg, blueprint), split, {"validation": split}, cfg)
+    assert outcome.last.metrics["validation"]["accuracy"] > 0.95
+    assert ((outcome.last.logits["validation"] > 0) == gold).all(axis=1).mean() == pytest.approx(outcome.last.score)
 
 
 def test_predictions_come_in_the_splits_own_order_whatever_the_batches(composed: Compose) -> None:
