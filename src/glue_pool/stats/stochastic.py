@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from glue_pool.stats.resampled import RESAMPLES
 from glue_pool.metrics.weighted import ratio
+from glue_pool.stats.resampled import RESAMPLES
 
 CLAIM_BELOW = 0.2  # the method counts as better where the bound is below it
 
