@@ -16,8 +16,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from glue_pool import stats
-from glue_pool.metrics import METRICS
+from glue_pool.metrics import METRICS, SINGLE, ProblemType, compute, taken
 from glue_pool.stats import Difference, Metric, resampled
+from metric_cases import CASES, draw_outputs
 from simulated_runs import SHAPES, Cell, Runs, Task, draw_runs, simulate, simulate_average, study
 
 NAN = math.nan
@@ -213,28 +214,102 @@ def test_holm_counts_a_test_that_gave_no_p() -> None:
 # Metrics in resamples
 
 BINARY = ("accuracy", "f1", "acc_and_f1", "matthews_correlation")
-CORRELATIONS = ("pearson", "spearmanr", "corr")
 
 
-@settings(deadline=None)
-@given(st.sampled_from(sorted(METRICS)), st.integers(2, 30), st.integers(2, 4), st.integers(0, 2**32 - 1))
-def test_a_metric_of_weights_is_that_of_repeated_examples(metric: str, examples: int, levels: int, seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    levels = 2 if "f1" in metric else levels  # F1 is binary; the others get classes, or scores with many ties
-    labels, predictions = draw.integers(levels, size=examples), draw.integers(levels, size=(3, examples))
-    weights = draw.multinomial(examples, np.full(examples, 1 / examples), size=4).astype(float)
-    got = METRICS[metric].weighted(labels, predictions, weights, 1)
+@settings(deadline=None, max_examples=300)
+@given(st.sampled_from(CASES), st.integers(2, 30), st.booleans(), st.integers(0, 1), st.integers(0, 2**32 - 1))
+def test_a_metric_of_weights_is_that_of_repeated_examples(
+    case: tuple[str, ProblemType, int], examples: int, ties: bool, positive: int, seed: int
+) -> None:
+    (name, kind, outputs), draw = case, np.random.default_rng(seed)
+    metric = METRICS[name]
+    labels, logits = draw_outputs(kind, outputs, 3, examples, draw, ties=ties)
+    weights = draw.multinomial(examples, np.full(examples, 1 / examples), size=4).astype(np.float32)
+    got = metric.weighted(labels, taken(metric, logits, kind), weights, positive)
+    assert got.shape == (4, 3)
     for resample, row in enumerate(weights):
         rows = np.repeat(np.arange(examples), row.astype(int))
-        want = [METRICS[metric].plain(labels[rows], run[rows], 1) for run in predictions]
-        assert got[resample] == pytest.approx(want, nan_ok=True)
+        want = [compute([name], labels[rows], run[rows], positive=positive)[name] for run in logits]
+        assert got[resample] == pytest.approx(want, rel=1e-9, abs=1e-9, nan_ok=True)
 
 
-@pytest.mark.parametrize("metric", METRICS)
-def test_a_metric_by_name_and_as_a_function_agree(metric: str) -> None:
-    of = runs(metric=metric if metric in BINARY else "pearson")
-    judge = partial(stats.difference, of.labels, of.baseline, of.method, resamples=50)
-    assert fields(judge(metric)) == pytest.approx(fields(judge(partial(METRICS[metric].plain, positive=1))))
+@pytest.mark.parametrize(("name", "kind", "outputs"), CASES)
+@pytest.mark.parametrize("positive", [0, 1])
+def test_scores_of_logits_are_those_of_the_metric(name: str, kind: ProblemType, outputs: int, positive: int) -> None:
+    """Enough examples for several chunks, of runs without and with ties."""
+    draw = np.random.default_rng(0)
+    labels, logits = draw_outputs(kind, outputs, 2, 1500, draw)
+    both = np.concatenate([logits, np.round(logits, 1)])
+    got = stats.resample(labels, both, name, positive=positive, resamples=50)
+    want = [compute([name], labels, run, positive=positive)[name] for run in both]
+    assert got.actual == pytest.approx(want, rel=1e-9)
+    weights = np.concatenate(list(resampled._weights(1500, 50, 0)))
+    for drawn in (0, 49):
+        rows = np.repeat(np.arange(1500), weights[drawn].astype(int))
+        want = [compute([name], labels[rows], run[rows], positive=positive)[name] for run in both]
+        assert got.resampled[drawn] == pytest.approx(want, rel=1e-9)
+
+
+def test_a_sure_mistake_costs_the_same_in_every_resample() -> None:
+    sure = 900 * np.array([[[1.0, -1.0], [1.0, -1.0]]])
+    for labels in (np.array([0, 1]), np.array([[1, 0], [0, 1]])):
+        got, plain = stats.resample(labels, sure, "log_loss", resamples=50), compute(["log_loss"], labels, sure[0])
+        assert got.actual == pytest.approx([plain["log_loss"]])
+        assert set(np.round(got.resampled[:, 0] / plain["log_loss"], 6)) == {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize(("name", "kind", "outputs"), CASES)
+def test_the_verdict_takes_every_metric(name: str, kind: ProblemType, outputs: int) -> None:
+    labels, logits = draw_outputs(kind, outputs, 10, 200, np.random.default_rng(0))
+    worse = logits[5:] - 0.7 * np.sign(logits[5:])[:, :, ::-1]  # less sure, and of another class or label
+    got = stats.difference(labels, worse, logits[:5], name, resamples=100)
+    assert (got.pairs, got.missing) == (5, 0)
+    assert got.low < got.estimate < got.high
+    assert 0 < got.p < 1
+    estimates = [np.mean([compute([name], labels, run)[name] for run in of]) for of in (worse, logits[:5])]
+    assert got.estimate == pytest.approx(estimates[1] - estimates[0])
+    if kind == SINGLE:
+        assert METRICS[name].better * got.estimate > 0
+
+
+def test_the_verdict_is_of_the_positive_class() -> None:
+    of = runs(metric="f1")
+    mirrored = stats.difference(1 - of.labels, 1 - of.baseline, 1 - of.method, "f1", positive=0)
+    assert mirrored == stats.difference(of.labels, of.baseline, of.method, "f1")
+    assert mirrored != stats.difference(of.labels, of.baseline, of.method, "f1", positive=0)
+
+
+def test_resamples_without_a_class_are_left_out_of_the_verdict() -> None:
+    """Of two examples of a class, a seventh of the resamples draws none."""
+    labels, logits = draw_outputs(SINGLE, 2, 10, 60, np.random.default_rng(0))
+    labels = np.where(np.arange(60) < 2, 1, 0)
+    both = [stats.resample(labels, of, "roc_auc") for of in (logits[:5], logits[5:])]
+    lost = np.isnan(both[0].resampled)
+    assert 0.05 < lost.mean() < 0.25
+    assert (lost == lost[:, :1]).all()
+    kept = [stats.Scores(of.actual, of.resampled[~lost[:, 0]], 60) for of in both]
+    got = stats.compare(*both)
+    assert fields(got) == fields(stats.compare(*kept))
+    assert got.low < got.estimate < got.high
+    none = [stats.Scores(of.actual, np.full_like(of.resampled, NAN), 60) for of in both]
+    assert np.isnan([stats.compare(*none).low, stats.compare(*none).p]).all()
+
+
+def test_classes_have_no_probabilities() -> None:
+    of = runs()
+    for labels, metric in ((of.labels, "roc_auc"), (np.eye(60)[:, :2], "accuracy")):
+        with pytest.raises(ValueError, match=r"logits \(runs, examples, outputs\): \(5, 60\)"):
+            stats.resample(labels, of.baseline, metric)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "outputs"), [case for case in CASES if METRICS[case[0]].takes != "probabilities"]
+)
+def test_a_metric_by_name_and_as_a_function_agree(name: str, kind: ProblemType, outputs: int) -> None:
+    labels, logits = draw_outputs(kind, outputs, 10, 60, np.random.default_rng(0))
+    judge = partial(stats.difference, labels, logits[:5], logits[5:], resamples=50)
+    of_ones_own = judge(lambda labels, predictions: METRICS[name].plain(labels, predictions, 1))
+    assert fields(judge(name)) == pytest.approx(fields(of_ones_own))
 
 
 def test_resamples_are_the_same_however_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,20 +331,6 @@ def test_runs_scored_together_and_picked_are_those_scored_alone() -> None:
     assert picked.resampled == pytest.approx(alone.resampled)
     assert np.isnan(together.actual).tolist() == [run == 6 for run in range(10)]
     assert np.isnan(together.resampled[:, 6]).all()
-
-
-@pytest.mark.parametrize("metric", ["spearmanr", "pearson"])
-def test_large_correlations_are_those_of_scipy(metric: str) -> None:
-    """Enough examples for several chunks, of runs without and with ties."""
-    of = draw_runs(SHAPES["both matter"], "pearson", 3, 1500, np.random.default_rng(0))
-    labels, outputs = np.round(of.labels, 1), np.concatenate([of.baseline, np.round(of.method, 1)])
-    got = stats.resample(labels, outputs, metric, resamples=50).resampled
-    for drawn in (0, 49):
-        weights = np.concatenate(list(resampled._weights(1500, 50, 0)))[drawn]
-        rows = np.repeat(np.arange(1500), weights.astype(int))
-        assert got[drawn] == pytest.approx(
-            [METRICS[metric].plain(labels[rows], run[rows], 1) for run in outputs], rel=1e-12
-        )
 
 
 # Differences over seeds and examples
@@ -349,10 +410,19 @@ def test_a_failed_seed_is_left_out_on_both_sides_and_counted(judge: Callable[...
 
 
 @pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
-@pytest.mark.parametrize("metric", [*METRICS, partial(METRICS["f1"].plain, positive=1)])
-def test_a_method_that_always_failed_has_no_difference(judge: Callable[..., Difference], metric: str) -> None:
+@pytest.mark.parametrize(("name", "kind", "outputs"), CASES)
+def test_a_method_that_always_failed_has_no_difference(
+    judge: Callable[..., Difference], name: str, kind: ProblemType, outputs: int
+) -> None:
+    labels, logits = draw_outputs(kind, outputs, 3, 60, np.random.default_rng(0))
+    got = judge(labels, logits, np.full(logits.shape, NAN), name, resamples=10)
+    assert (got.pairs, got.missing) == (0, 3)
+    assert np.isnan(fields(got)[:5]).all()
+
+
+def test_a_method_that_always_failed_has_no_difference_in_a_metric_of_ones_own() -> None:
     of = runs(seeds=3)
-    got = judge(of.labels, of.baseline, np.full((3, 60, 2), NAN), metric, resamples=10)
+    got = stats.difference(of.labels, of.baseline, np.full((3, 60, 2), NAN), lambda labels, of: 1.0, resamples=10)
     assert (got.pairs, got.missing) == (0, 3)
     assert np.isnan(fields(got)[:5]).all()
 
@@ -366,10 +436,12 @@ def test_predictions_of_one_seed_give_no_interval(judge: Callable[..., Differenc
 
 
 @pytest.mark.parametrize("judge", [stats.difference, multi_bootstrap])
-@pytest.mark.parametrize("metric", METRICS)
-def test_a_method_does_not_differ_from_itself(judge: Callable[..., Difference], metric: str) -> None:
-    of = runs(metric=metric if metric in BINARY else "pearson")
-    assert fields(judge(of.labels, of.baseline, of.baseline, metric)) == [0, 0, 0, 1, 0, 0]
+@pytest.mark.parametrize(("name", "kind", "outputs"), CASES)
+def test_a_method_does_not_differ_from_itself(
+    judge: Callable[..., Difference], name: str, kind: ProblemType, outputs: int
+) -> None:
+    labels, logits = draw_outputs(kind, outputs, 5, 60, np.random.default_rng(0))
+    assert fields(judge(labels, logits, logits, name)) == [0, 0, 0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("seeds", [2, 5])

@@ -58,9 +58,11 @@ def compute(metrics: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, p
     """Compute the metrics named.
 
     labels: `(rows,)` class ids or scores, or `(rows, labels)` of 0 and 1. logits: `(rows, outputs)`; for regression
-    also `(rows,)`. positive: the class that f1 and its like are of. A non-finite logit makes every metric NaN, and a
-    correlation with a constant is NaN; CoLA's Matthews correlation of one-class predictions is 0, which `collapsed`
-    tells.
+    also `(rows,)`. positive: of two classes, the one that f1 and its like are of.
+
+    A non-finite logit makes every metric NaN, and a correlation with a constant is NaN. `roc_auc` and
+    `average_precision` leave out of their mean a class or label that all rows have, or none, and are NaN where none is
+    left. CoLA's Matthews correlation of one-class predictions is 0, which `collapsed` tells.
     """
     if len(labels) != len(logits):
         raise ValueError(f"{len(labels)} labels for {len(logits)} rows of logits")
@@ -114,13 +116,30 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(-np.logaddexp(0.0, -logits.astype(float))))
 
 
+_SETS, _SCORES = frozenset({SINGLE, MULTI}), frozenset({REGRESSION})
 _ENTRIES = (
-    Metric("accuracy", plain.accuracy, weighted.accuracy),
+    Metric("accuracy", plain.accuracy, weighted.accuracy, fits=_SETS),
+    Metric("balanced_accuracy", plain.balanced_accuracy, weighted.balanced_accuracy),
     Metric("f1", plain.f1, weighted.f1, two_classes=True),
+    Metric("f1_macro", plain.f1_macro, weighted.f1_macro, fits=_SETS),
+    Metric("f1_micro", plain.f1_micro, weighted.f1_micro, fits=_SETS),
     Metric("acc_and_f1", plain.acc_and_f1, weighted.acc_and_f1, two_classes=True),
+    Metric("acc_and_f1_macro", plain.acc_and_f1_macro, weighted.acc_and_f1_macro),
     Metric("matthews_correlation", plain.matthews_correlation, weighted.matthews_correlation),
-    Metric("pearson", plain.pearson, weighted.pearson, "scores", frozenset({REGRESSION})),
-    Metric("spearmanr", plain.spearmanr, weighted.spearmanr, "scores", frozenset({REGRESSION})),
-    Metric("corr", plain.corr, weighted.corr, "scores", frozenset({REGRESSION})),
+    Metric("roc_auc", plain.roc_auc, weighted.roc_auc, "probabilities", _SETS),
+    Metric("average_precision", plain.average_precision, weighted.average_precision, "probabilities", _SETS),
+    Metric("log_loss", plain.log_loss, weighted.log_loss, "probabilities", _SETS, unit="nats", higher_is_better=False),
+    Metric("pearson", plain.pearson, weighted.pearson, "scores", _SCORES),
+    Metric("spearmanr", plain.spearmanr, weighted.spearmanr, "scores", _SCORES),
+    Metric("corr", plain.corr, weighted.corr, "scores", _SCORES),
+    Metric(
+        "mean_squared_error",
+        plain.mean_squared_error,
+        weighted.mean_squared_error,
+        "scores",
+        _SCORES,
+        unit="squared score",
+        higher_is_better=False,
+    ),
 )
 METRICS = {metric.name: metric for metric in _ENTRIES}

@@ -83,12 +83,16 @@ def difference(
     method: np.ndarray,
     metric: str | Metric,
     *,
+    positive: int = 1,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
     """Return `compare`'s verdict on outputs `(seeds, examples[, outputs])`, arguments as `resample`'s."""
-    both = [resample(labels, outputs, metric, resamples=resamples, seed=seed) for outputs in (baseline, method)]
+    both = [
+        resample(labels, outputs, metric, positive=positive, resamples=resamples, seed=seed)
+        for outputs in (baseline, method)
+    ]
     return compare(*both, confidence=confidence)
 
 
@@ -103,7 +107,10 @@ def difference_over_seeds(baseline: np.ndarray, method: np.ndarray, *, confidenc
 
 
 def _aligned(baseline: Scores, method: Scores) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the differences of the seeds that both have, `(pairs,)` and resampled, and how many lack one."""
+    """Return the differences of the seeds that both have, `(pairs,)` and resampled, and how many lack one.
+
+    A resample in which a score is NaN, such as the area under the curve of a class that isn't drawn, is left out.
+    """
     if baseline.examples != method.examples or len(baseline.resampled) != len(method.resampled):
         raise ValueError(
             f"{len(baseline.resampled)} resamples of {baseline.examples} examples for {len(method.resampled)} of "
@@ -113,7 +120,8 @@ def _aligned(baseline: Scores, method: Scores) -> tuple[np.ndarray, np.ndarray, 
     resampled = method.resampled - baseline.resampled
     if missing:
         resampled = resampled[:, np.isfinite(baseline.actual) & np.isfinite(method.actual)]
-    return paired, resampled, missing
+    there = np.isfinite(resampled).all(axis=1)
+    return paired, resampled[there] if there.sum() > 1 else resampled, missing
 
 
 def _pairs(baseline: np.ndarray, method: np.ndarray) -> tuple[np.ndarray, int]:

@@ -68,9 +68,11 @@ def average(of_tasks: Sequence[Scores]) -> Scores:
 
 def _predictions(labels: np.ndarray, outputs: np.ndarray, metric: str | Metric) -> np.ndarray:
     """Return what the metric takes; a callable takes what accuracy or a correlation does."""
-    if outputs.ndim == 2:
-        return outputs
     named = metrics.METRICS[metric if isinstance(metric, str) else "accuracy"]
+    if outputs.ndim == 2:
+        if labels.ndim == 2 or named.takes == "probabilities":
+            raise ValueError(f"probabilities and label sets are of logits (runs, examples, outputs): {outputs.shape}")
+        return outputs
     return metrics.taken(named, outputs, metrics.kind_of(labels, outputs))
 
 
