@@ -221,6 +221,7 @@ def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = No
 
     score = result["score"]
     official = result["splits"][cfg.task.dev_splits[0]]["official"] or not cfg.task.official_rows
+    source = "files" if cfg.rows_from == "files" else f"{cfg.rows_from} data"
     score_text = "NaN" if score is None else f"{score:.4f}"
     rows = [
         (

@@ -304,7 +304,7 @@ def test_score_that_is_none(folder: Path, stsb: TaskConfig, score: float, shown:
         ("label", [0, 1, None, 1], "label has no value in row 2"),
         ("idx", [0, 1, 2, None], "idx has no value in row 3"),
         ("sentence2", [1, 2, 3, 4], "sentence2 holds int64, not text"),
-        ("idx", ["0", "b", "c", "d"], "idx has 'b' in row 1, not integers; task.idx=null numbers rows"),
+        ("idx", ["0", "b", "c", "d"], "idx has 'b' in row 1, not integers; task.idx=null numbers the rows"),
     ],
 )
 def test_column_with_holes_or_of_the_wrong_type(

@@ -106,7 +106,7 @@ def test_the_highest_score_belongs_to_the_last_bin() -> None:
     assert first == {0, 1, 2, 3}
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "uniform": lambda draw, n: draw.uniform(0, 10, n),
     "negative": lambda draw, n: draw.uniform(-100, -50, n),
     "skewed": lambda draw, n: draw.exponential(3, n),
@@ -120,7 +120,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("with_range", [False, True])
 def test_a_subset_of_scores_has_its_populations_distribution(shape: str, with_range: bool) -> None:
-    """Means over seeds are the population's within four standard errors, and vary no more than simple draws would."""
+    """Its mean is the population's to a quarter of a standard error, and varies no more than that of a simple draw."""
     values = SHAPES[shape](np.random.default_rng(0), 400).astype(np.float32)
     given = [float(values.min()) - 1, float(values.max()) + 1] if with_range else None
     means = np.array([values[draw(values, 32, seed, score_range=given)].mean() for seed in range(200)])

@@ -123,7 +123,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(
-    ("batching", "kind"), [("padded", "two labels"), *(("packed", kind) for kind in KINDS)], ids=" ".join
+    ("batching", "kind"), [("padded", "two labels"), *(("packed", kind) for kind in KINDS)], ids=str
 )
 def test_bert_follows_plain_bert_for_sequence_classification_step_by_step(
     composed: Compose, batching: str, kind: str
@@ -281,7 +281,7 @@ def test_standardised_scores_are_learnt_in_any_unit_and_predicted_in_it(composed
     model = factory.build(cfg, blueprint)
     heard = Heard()
     last = fit(model, split, {"validation": split}, cfg, observer=heard).last
-    assert last.logits["validation"].mean() == pytest.approx(split.labels.mean(), abs=split.labels.std())
+    assert last.logits["validation"].mean() == pytest.approx(split.labels.mean(), abs=float(split.labels.std()))
     assert last.loss["validation"] == pytest.approx(
         np.square(last.logits["validation"][:, 0] - split.labels).mean() / split.labels.var(), rel=1e-4
     )
@@ -291,8 +291,8 @@ def test_standardised_scores_are_learnt_in_any_unit_and_predicted_in_it(composed
 def test_the_labels_of_a_row_are_learnt_each_by_itself(composed: Compose) -> None:
     """Labels that stand for a word of their own each, any number of them in a row."""
     cfg = composed(
-        *SMALL, "task.labels=[plain,words,rather]", "task.multi_label=true", "task.metrics=[accuracy]", "train.epochs=6",
-        "optimizer.lr=1e-3", "train.batch_size=8",
+        *SMALL, "task.labels=[plain,words,rather]", "task.multi_label=true", "task.metrics=[accuracy]",
+        "train.epochs=6", "optimizer.lr=1e-3", "train.batch_size=8",
     )  # fmt: skip
     blueprint = factory.plan(cfg)
     draw = np.random.default_rng(0)

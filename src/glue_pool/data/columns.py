@@ -224,10 +224,8 @@ def _idx(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
     found = [_number(value, int) for value in values]
     for row, number in enumerate(found):
         if number is None or not -(2**63) <= number < 2**63:
-            raise UserError(
-                f"{where}: column {task.idx} has {values[row]!r} in row {row}, not integers; task.idx=null numbers rows",
-                key="task.idx",
-            )
+            said = f"column {task.idx} has {values[row]!r} in row {row}, not integers; task.idx=null numbers the rows"
+            raise UserError(f"{where}: {said}", key="task.idx")
     return np.array(found, np.int64)
 
 
