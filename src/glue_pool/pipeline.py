@@ -224,10 +224,7 @@ def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = No
     source = "files" if cfg.rows_from == "files" else f"{cfg.rows_from} data"
     score_text = "NaN" if score is None else f"{score:.4f}"
     rows = [
-        (
-            "task",
-            f"{cfg.task.name} ({cfg.rows_from}{'' if cfg.rows_from == 'files' else ' data'}, {result['train_rows']} train rows)",
-        ),
+        ("task", f"{cfg.task.name} ({source}, {result['train_rows']} train rows)"),
         ("method", f"{cfg.method} on {results.encoder_name(cfg)}, {result['kind']}, seed {cfg.seed}"),
         ("score", f"{score_text} {result['primary_metric']} on {cfg.task.dev_splits[0]}, last epoch"),
         ("results", str(folder.path)),

