@@ -26,7 +26,7 @@ def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
     if data.name == "synthetic":
         from glue_pool.data.synthetic import generate
 
-        return generate(task.name, train_rows=data.train_rows, dev_rows=data.dev_rows, seed=data.seed)
+        return generate(task, train_rows=data.train_rows, dev_rows=data.dev_rows, seed=data.seed)
     if data.name == "hub":
         return _read_hub(data, task)
     files = _local_files(data, task)
@@ -40,7 +40,8 @@ def content_id(data: DataConfig, task: TaskConfig) -> str:
     generated rows by the task's name, their sizes and seed.
     """
     if data.name == "synthetic":
-        return f"synthetic {task.name} train_rows={data.train_rows} dev_rows={data.dev_rows} seed={data.seed}"
+        made_by = task.synthetic or task.name
+        return f"synthetic {made_by} train_rows={data.train_rows} dev_rows={data.dev_rows} seed={data.seed}"
     if data.name == "hub":
         return f"{task.source.path}/{task.source.config}@{task.source.revision}"
     digest = hashlib.sha256()
