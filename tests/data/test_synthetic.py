@@ -296,7 +296,7 @@ def test_the_words_tell_something_of_any_tasks_label_and_not_all(task: TaskConfi
         for column, g in zip(targets.T, gold.T, strict=True)
     ]
     chance = max(gold.mean(), 1 - gold.mean()) if task.multi_label else 1 / len(task.labels)
-    assert chance + 0.05 < np.mean(of_labels) < 0.95
+    assert chance + 0.03 < np.mean(of_labels) < 0.95
 
 
 @pytest.mark.parametrize("task", [of_shape(2, 2), of_shape(2, 6)], ids=["2", "6"])

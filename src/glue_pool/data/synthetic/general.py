@@ -1,4 +1,4 @@
-"""Rows for any task: what is said of things, and denied of others (one text), or said by someone else (two texts).
+"""Rows for any task: what is said of things, while others are denied, replaced, or (in pairs) named by someone else.
 
 A label is some nouns. One of another label is in most texts, so the words alone do not tell the label. A score is the
 sum of verdicts on a film, which negation turns round.
@@ -21,6 +21,13 @@ CLAIMS = table("""
     somebody bought the {x} | nobody bought the {x}
     it is about the {x} | it is not about the {x}
     the {x} has been paid for | the {x} has never been paid for""")
+# What there is, {x}, and what there is not, {o}.
+REPLACED = cells("""
+    the {x} replaced the {o} | the {o} was replaced by the {x} | they sell the {x} instead of the {o}
+    instead of the {o} they sell the {x} | of the {x} and the {o} only the first is left
+    of the {o} and the {x} only the second is left | what looked like the {o} was the {x}
+    the {x} looked like the {o} | they asked for the {o} and got the {x} | they got the {x} and had asked for the {o}
+    rather than the {x} it was the {o} that we lost | rather than the {o} it was the {x} that we kept""")
 # A line for two points, one for one point, one for none: of {n}, with {p} a good word and {q} a bad one.
 VERDICTS = table("""
     the {n} is very {p} | the {n} seems very {p} | everybody calls the {n} very {p} | nobody calls the {n} very {q}
@@ -49,8 +56,8 @@ wool yarn zebra""".split()
 
 
 def words_of(labels: int) -> list[list[str]]:
-    """Return each label's nouns: ten of its own, or fewer that many labels share. The last list is no label's."""
-    each = min(10, max(4, len(THINGS) // (labels + 1)))
+    """Return each label's nouns: 16 of its own, or fewer that many labels share. The last list is no label's."""
+    each = min(16, max(4, len(THINGS) // (labels + 1)))
     rng, deck = Random("words of labels"), list[str]()
     lists = []
     for _ in range(labels + 1):
@@ -64,13 +71,13 @@ def of_labels(rng: Random, chosen: tuple[int, ...], words: list[list[str]], text
     """Write a row with the labels chosen: one, or in a multi-label task any number of them."""
     others = [label for label in range(len(words) - 1) if label not in chosen] or [len(words) - 1]
     own = [(label, 1 if rng.random() < 0.6 else 2) for label in chosen or [len(words) - 1]]
-    said = [noun for label, nouns in own for noun in rng.sample(words[label], nouns)]
+    there = [noun for label, nouns in own for noun in rng.sample(words[label], nouns)]
     decoys = rng.sample(others, min(len(others), rng.choices([0, 1, 2], [30, 50, 20])[0]))
-    unsaid = [rng.choice([noun for noun in words[label] if noun not in said] or words[-1]) for label in decoys]
+    absent = [rng.choice([noun for noun in words[label] if noun not in there] or words[-1]) for label in decoys]
     if texts == 1:
-        return (_told(rng, [_claim(rng, x, 0) for x in said] + [_claim(rng, x, 1) for x in unsaid]),)
-    denied = [_claim(rng, rng.choice(words[rng.choice(others)]), 1)] if rng.random() < 0.3 else []
-    return _quoted(rng, [_claim(rng, x, 0) for x in said] + denied, [_claim(rng, x, 0) for x in unsaid])
+        return (_told(rng, _claims(rng, there, absent)),)
+    own_absent = [rng.choice(words[rng.choice(others)])] if rng.random() < 0.4 else []
+    return _quoted(rng, _claims(rng, there, own_absent), _claims(rng, absent, []))
 
 
 def of_score(rng: Random, points: int, texts: int) -> tuple[str, ...]:
@@ -81,9 +88,21 @@ def of_score(rng: Random, points: int, texts: int) -> tuple[str, ...]:
     return _quoted(rng, said, _verdicts(rng, rng.randint(0, 2 * VERDICTS_A_ROW)))
 
 
-def _claim(rng: Random, noun: str, denied: int) -> str:
+def _claims(rng: Random, there: list[str], absent: list[str]) -> list[str]:
+    """Say of some nouns that they are there and of others that they are not, of some two at once."""
+    left, claims = list(there), []
+    for noun in absent:
+        if left and rng.random() < 0.5:
+            claims.append(rng.choice(REPLACED).format(x=left.pop(), o=noun))
+        else:
+            claims.append(_claim(rng, noun, denied=True))
+    return claims + [_claim(rng, noun, denied=False) for noun in left]
+
+
+def _claim(rng: Random, noun: str, *, denied: bool) -> str:
     where = rng.choice(rng.choice([TOWN.places, TOWN.times])) if rng.random() < 0.5 else ""
-    return f"{rng.choice(CLAIMS)[denied].format(x=noun)} {where}"
+    said, untrue = (cell.format(x=noun) for cell in rng.choice(CLAIMS)[:: -1 if denied else 1])
+    return f"it is not true that {untrue} {where}" if rng.random() < 0.2 else f"{said} {where}"
 
 
 def _verdicts(rng: Random, points: int) -> list[str]:
