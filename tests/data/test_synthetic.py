@@ -269,6 +269,13 @@ every_kind = pytest.mark.parametrize(
 )
 
 
+def test_rows_of_any_task_are_the_same_on_every_machine() -> None:
+    shapes = [of_shape(1, 2), of_shape(2, 30), of_shape(1, 5, multi_label=True), of_shape(2, 0)]
+    splits = [generate(task, train_rows=50, dev_rows=20, seed=0) for task in shapes]
+    rows = [(rows_of(split), split.labels.tolist()) for task in splits for split in task.values()]
+    assert crc32(repr(rows).encode()) == 1372444986
+
+
 @every_kind
 def test_the_seed_decides_the_rows_of_any_task_and_no_size_the_rows_before(task: TaskConfig) -> None:
     one, again, more, other = (
