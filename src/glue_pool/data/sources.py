@@ -18,7 +18,7 @@ def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
     if data.name == "synthetic":
         from glue_pool.data.synthetic import generate
 
-        return generate(task.name, train_rows=data.train_rows, dev_rows=data.dev_rows, seed=data.seed)
+        return generate(task, train_rows=data.train_rows, dev_rows=data.dev_rows, seed=data.seed)
     if data.name == "hub" and task.source.path is not None:
         tables = hub.read(task.source, _splits(task), task.label)
         found = {
