@@ -60,7 +60,7 @@ def test_what_can_change_the_numbers_is_in_the_key(composed: Compose) -> None:
         "task.metrics=[accuracy,f1] task.primary_metric=f1", "train.accumulate=2", "task.label=gold", "task.idx=id",
         "+task.label_map={0:entailment,1:not_entailment}", "task.multi_label=true", "task.positive=entailment",
         "task.dev_share=0.1", "task.dev_share=0.2", "task.dev_share=0.1 task.dev_seed=1",
-        "task.multi_label=true task.separator=;",
+        "task.multi_label=true task.separator=x",
         "edit=duplicate", "edit=duplicate edit.tie=true", "edit=temperature", "edit=temperature edit.tau=0.5",
         "recipe=mixout", "recipe=mixout recipe.p=0.5", "recipe=guided",
     ]  # fmt: skip

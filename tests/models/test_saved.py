@@ -94,10 +94,21 @@ def model(train: Train, tmp_path: Path) -> Path:
     return shutil.copytree(train("task=rte", "model=bert").folder, tmp_path / "model")
 
 
-METHODS = {
+METHODS = {  # fmt: skip
     "pretrained tanh": ("task=rte", "model=bert"),
     "attention over tokens": ("task=cola", "model=maxpool", "pooling.k=2"),
     "regression": ("task=stsb", "pooling=mean_max", "pooling.tanh=new"),
+    "standardised": ("task=stsb", "pooling=mean", "task.name=scores", "task.standardise=true", "task.score_range=null"),
+    "label sets": (
+        "task=cola",
+        "task.name=tags",
+        "task.labels=[a,b,c]",
+        "task.multi_label=true",
+        "task.metrics=[f1_micro]",
+        "task.primary_metric=f1_micro",
+        "pooling=mean",
+        "task.official_rows={}",
+    ),
 }
 
 

@@ -40,7 +40,7 @@ def content_id(data: DataConfig, task: TaskConfig) -> str:
     generated rows by their generator, their sizes and seed.
     """
     if data.name == "synthetic":
-        generator = task.synthetic or task.name
+        generator = task.synthetic or f"for any task, {task.name}:"
         return f"synthetic {generator} train_rows={data.train_rows} dev_rows={data.dev_rows} seed={data.seed}"
     if data.name == "hub" and task.source.path is not None:
         return hub.identity(task.source)
