@@ -27,9 +27,7 @@ def main(argv: Sequence[str]) -> None:
         "write my_conf/task/NAME.yaml. What is guessed wrongly, an option says.",
     )
     new.add_argument("name", metavar="NAME", help="what the task is to be called: task=NAME")
-    new.add_argument(
-        "files", nargs="+", metavar=("TRAIN", "DEV"), help="the files of rows: TRAIN, or TRAIN DEV, or TRAIN DEV TEST"
-    )
+    new.add_argument("files", nargs="+", metavar="FILE", help="TRAIN [DEV [TEST]]; a glob of shards stands in quotes")
     new.add_argument(
         "--text", nargs="+", action="extend", default=[], metavar="COLUMN", help="the text, or two; also '{a}: {b}'"
     )

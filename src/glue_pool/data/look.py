@@ -257,7 +257,9 @@ def _different(column: Any) -> int:
 
 
 def _free(column: Any) -> bool:
-    """Whether a text column holds free text: several words a row, and seldom the same ones."""
+    """Whether a column holds free text: several words a row, and seldom the same ones."""
+    if not _is_text(column):
+        return False
     words = pc.mean(pc.count_substring_regex(column, pattern=r"\S+")).as_py() or 0
     different = _different(column)
     return words >= 2 and different > min(FEW, len(column) / 2) and _separator(column) is None
