@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
@@ -23,7 +24,9 @@ from glue_pool.schema import TaskConfig
 
 Printed = pytest.CaptureFixture[str]
 WORDS = "plain film story actor quick slow bright dull music scene light end warm cold long short".split()
-GOOD, BAD = "a joy to watch", "a waste of time"
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
+    lambda name: name != "???"
+)  # OmegaConf's own
 
 
 def sentence(draw: Random, words: int = 8) -> str:
@@ -64,6 +67,10 @@ def composed(name: str, folder: str = "my_conf") -> TaskConfig:
     return cfg.task
 
 
+def names_by_value(task: TaskConfig) -> dict[str, str]:
+    return {str(value): name for value, name in task.label_map.items()}
+
+
 def new(capsys: Printed, *arguments: str) -> tuple[TaskConfig, str]:
     """Write a task, and return it as `train` composes it, and what was said."""
     capsys.readouterr()
@@ -89,7 +96,11 @@ def refused(capsys: Printed, here: Path, *arguments: str) -> str:
 
 
 def test_two_files_of_single_texts(here: Path, capsys: Printed) -> None:
-    train = {"id": range(7, 47), "text": texts(40), "sentiment": ["positive", "negative", "negative", "positive"] * 10}
+    train: dict[str, Sequence[Any]] = {
+        "id": range(7, 47),
+        "text": texts(40),
+        "sentiment": ["positive", "negative", "negative", "positive"] * 10,
+    }
     dev = {
         "id": range(3),
         "text": [train["text"][4], "", " ".join(WORDS * 9)],
@@ -143,7 +154,7 @@ def test_one_file_gives_a_share_of_itself(here: Path, capsys: Printed) -> None:
     task, said = new(capsys, "stars", "all.tsv", "--dev-share", "0.2")
     assert (task.dev_splits, task.dev_share, list(task.source.files)) == (["dev"], 0.2, ["train"])
     assert task.labels == ["1", "2", "3", "4", "5", "6"]
-    assert task.label_map == {i: str(i) for i in range(1, 7)}
+    assert names_by_value(task) == {str(i): str(i) for i in range(1, 7)}
     assert (task.metrics, task.primary_metric) == (["accuracy", "f1_macro"], "accuracy")
     assert "--kind regression makes scores of them" in said
     assert "6 of 36 train rows (16.7 %) repeat another's texts" in said
@@ -203,9 +214,33 @@ def test_several_labels_as_lists(here: Path, capsys: Printed) -> None:
     assert (task.label, task.labels, task.label_map) == ("labels", ["0", "1", "2"], {})
 
 
+def test_several_labels_as_lists_of_0_and_1(here: Path, capsys: Printed) -> None:
+    write(here / "m.jsonl", {"text": texts(20), "labels": [[0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 0, 1]] * 5})
+    task, said = new(capsys, "m", "m.jsonl")
+    assert (task.labels, task.label_map) == (["0", "1", "2"], {})
+    assert "0      10 train" in said
+    assert "1       5 train" in said
+
+
+def test_label_names_in_a_files_metadata_are_its_ids_names(here: Path, capsys: Printed) -> None:
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["c", "b", "a"])}
+    )
+    rows = datasets.Dataset.from_dict({"text": texts(20), "label": [2, 0] * 10}, features=features)
+    rows.to_parquet(here / "rows.parquet")
+    task, said = new(capsys, "mine", "rows.parquet")
+    assert (task.labels, task.label_map) == (["c", "b", "a"], {})
+    assert "no row of rows.parquet has b" in said
+
+
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_several_labels_as_columns_of_0_and_1(here: Path, capsys: Printed, ending: str) -> None:
-    columns = {"text": texts(20), "toxic": [0, 1] * 10, "rude": [0, 0, 0, 1] * 5, "no": [0] * 20}
+    columns: dict[str, Sequence[Any]] = {
+        "text": texts(20),
+        "toxic": [0, 1] * 10,
+        "rude": [0, 0, 0, 1] * 5,
+        "no": [0] * 20,
+    }
     write(here / f"m.{ending}", columns)
     task, said = new(capsys, "m", f"m.{ending}")
     assert (task.label, task.multi_label, task.labels) == (None, True, ["toxic", "rude", "no"])
@@ -232,11 +267,11 @@ def test_labels_have_their_usual_order(here: Path, capsys: Printed, values: list
     write(here / "rows.jsonl", {"text": texts(6 * len(values)), "label": values * 6})
     task, _ = new(capsys, "mine", "rows.jsonl")
     assert (task.labels, task.multi_label) == (labels, False)
-    assert task.label_map == ({-1: "-1", 1: "1"} if -1 in values else {})
+    assert names_by_value(task) == ({"-1": "-1", "1": "1"} if -1 in values else {})
 
 
 def test_what_is_asked_for_wins_over_every_guess(here: Path, capsys: Printed) -> None:
-    columns = {
+    columns: dict[str, Sequence[Any]] = {
         "title": texts(20),
         "body": texts(20, 1),
         "text": texts(20, 2),
@@ -248,6 +283,8 @@ def test_what_is_asked_for_wins_over_every_guess(here: Path, capsys: Printed) ->
     assert (task.columns, task.label, task.idx) == (["{title}: {body}", "text"], "mood", "row")
     assert said.count("as asked") == 3
     assert new(capsys, "other", "rows.csv")[0].idx is None  # its column idx is none
+    write(here / "rows.jsonl", {"year": range(20), "text": texts(20), "label": [0, 1] * 10})
+    assert new(capsys, "years", "rows.jsonl", "--text", "{year}: {text}")[0].columns == ["{year}: {text}"]
 
 
 def test_names_that_yaml_would_read_as_something_else_stay_names(here: Path, capsys: Printed) -> None:
@@ -274,12 +311,12 @@ def test_names_that_yaml_would_read_as_something_else_stay_names(here: Path, cap
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(names=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=2, unique=True))
+@given(names=st.lists(NAMES, min_size=2, unique=True))
 @example(names=["y", "n"])
 @example(names=["\\${x}", "\\\\${x}", "$", "\\"])
 def test_any_label_is_written_so_that_it_is_read(here: Path, names: list[str]) -> None:
-    names = [name for name in names if name != "???"]  # OmegaConf's mark of what is missing
-    task = {"name": "mine", "columns": ["text"], "labels": names, "metrics": ["accuracy"], "primary_metric": "accuracy"}
+    task: dict[str, Any] = {"name": "mine", "columns": ["text"], "labels": names, "dev_splits": ["dev"]}
+    task |= {"metrics": ["accuracy"], "primary_metric": "accuracy"}
     found = Findings(task, [], {}, {"train": Seen("train", "rows.csv", 1, {}, 0, 0, 0)}, [])
     (here / "my_conf/task").mkdir(parents=True, exist_ok=True)
     (here / "my_conf/task/mine.yaml").write_text(yaml_text(found), encoding="utf-8")
@@ -323,7 +360,8 @@ ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}
     [
         (ROWS, ["mine", "nowhere.csv"], "nowhere.csv"),
         (ROWS, ["rte", "rows.csv"], "rte: a task that comes with glue-pool; take another name"),
-        (ROWS, ["a/b", "rows.csv"], "a/b: it names folders and files, and takes letters"),
+        (ROWS, ["a/b", "rows.csv"], "a/b: it names folders and files, and takes up to 100"),
+        (ROWS, ["a" * 200, "rows.csv"], "it names folders and files, and takes up to 100 letters"),
         (ROWS, ["null", "rows.csv"], "null: this task can't be used: task=null"),
         (ROWS, ["mine"], "the following arguments are required: FILE"),
         (ROWS, ["mine", *["rows.csv"] * 4], "a task has a train, a dev and a test file; shards are a glob"),
@@ -336,7 +374,11 @@ ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}
         ),
         (ROWS, ["mine", "rows.csv", "--text", "txt"], "--text txt: rows.csv has no such column; did you mean 'text'"),
         (ROWS, ["mine", "rows.csv", "--text", "{txt}"], "--text txt: rows.csv has no such column"),
-        (ROWS, ["mine", "rows.csv", "--text", "{text"], "--text {text: no template ("),
+        (
+            ROWS,
+            ["mine", "rows.csv", "--text", "{text"],
+            "--text {text: rows.csv has no such column; did you mean 'text'",
+        ),
         (ROWS, ["mine", "rows.csv", "--text", "label", "--label", "label"], "--text label: this is the label"),
         (ROWS, ["mine", "rows.csv", "--text", *"abc"], "--text a b c: one text or two"),
         (

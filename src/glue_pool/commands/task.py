@@ -59,8 +59,9 @@ def _check_name(name: str, file: Path, *, force: bool) -> None:
     from glue_pool import choices
     from glue_pool.schema import NAME
 
-    if not NAME.fullmatch(name):
-        raise UserError(f"{name}: it names folders and files, and takes letters, digits, `_`, `-` and `.`")
+    if not NAME.fullmatch(name) or len(name) > 100:
+        said = "it names folders and files, and takes up to 100 letters, digits, `_`, `-` and `.`"
+        raise UserError(f"{name[:40]}: {said}")
     if (choices.CONF / "task" / f"{name}.yaml").exists():
         raise UserError(f"{name}: a task that comes with glue-pool; take another name")
     if file.exists() and not force:
@@ -77,7 +78,8 @@ def _check(name: str, text: str) -> None:
         try:
             commandline.jobs(["--config-dir", folder, f"task={name}"])
         except UserError as error:
-            raise UserError(f"{name}: this task can't be used: {error}") from None
+            said = str(error).replace(f"{folder}/task/", "")
+            raise UserError(f"{name}: this task can't be used: {said}") from None
 
 
 def _put(file: Path, text: str) -> None:

@@ -13,14 +13,17 @@ import pyarrow.parquet as pq
 from glue_pool.errors import UserError
 
 
-def expand(entry: str | list[str]) -> list[Path]:
-    """Return the files of a file's name, a glob of shards or a list of those; UserError if nothing is there."""
+def expand(entry: str | Sequence[str], where: str) -> list[Path]:
+    """Return the files of a file's name, a glob of shards or a list of those; UserError if nothing is there.
+
+    where: the key or option that says so.
+    """
     found: list[Path] = []
     for name in [entry] if isinstance(entry, str) else entry:
         whole = Path(name).expanduser()
         there = [whole] if whole.is_file() else sorted(map(Path, glob.glob(str(whole))))
         if not there:
-            raise UserError(f"{name}: there is no such file")
+            raise UserError(f"{where}: {name}: there is no such file")
         found += there
     return found
 
