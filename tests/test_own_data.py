@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,13 +15,17 @@ import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import glue_pool
 from glue_pool import cli, commandline
+from glue_pool.data import sources
 from glue_pool.data.look import Findings, Seen
 from glue_pool.data.task_file import text as yaml_text
 from glue_pool.schema import TaskConfig
+from test_docs import OWN_DATA, Block, blocks, finished, run_section
 
 Printed = pytest.CaptureFixture[str]
 WORDS = "plain film story actor quick slow bright dull music scene light end warm cold long short".split()
@@ -473,3 +478,108 @@ def test_a_folder_that_can_not_be_made_is_one_line(here: Path, capsys: Printed) 
     write(here / "rows.csv", ROWS)
     said = refused(capsys, here, "mine", "rows.csv", "--config-dir", "rows.csv")
     assert "rows.csv/task/mine.yaml: can't be written (Not a directory); --config-dir names another folder" in said
+
+
+def page_blocks(language: str) -> list[Block]:
+    return [block for block in blocks(OWN_DATA) if block.language == language]
+
+
+def test_every_block_of_the_page_is_run_composed_or_rows() -> None:
+    assert {block.language for block in blocks(OWN_DATA)} == {"sh", "yaml", "csv"}
+    runs = {block.section for block in page_blocks("sh")}
+    assert runs == {"From two CSV files to a verdict", "The same task from elsewhere"}
+
+
+@pytest.mark.parametrize("block", page_blocks("yaml"), ids=lambda block: block.section.replace(" ", "-"))
+def test_every_yaml_of_the_page_is_a_tasks(here: Path, block: Block) -> None:
+    fragment = yaml.safe_load(block.text)
+    whole = {"name": "mine", "source": {"files": {"train": "a.csv", "dev": "b.csv"}}, "columns": ["text"]}
+    whole |= {"metrics": ["accuracy"], "primary_metric": "accuracy", "dev_splits": ["dev"]}
+    whole |= {} if {"labels", "standardise"} & set(fragment) else {"labels": ["a", "b"]}
+    (here / "my_conf/task").mkdir(parents=True)
+    (here / "my_conf/task/mine.yaml").write_text(yaml.safe_dump(whole | fragment))
+    task = composed("mine")
+    for key, value in fragment.items():
+        if key not in ("source", "label_map", "score_range"):
+            assert getattr(task, key) == value
+    assert names_by_value(task) == {str(said): name for said, name in fragment.get("label_map", {}).items()}
+
+
+# what follows trains: the whole way from files to a result
+
+SMALL = (
+    "encoder.num_hidden_layers=3 train.max_steps=1 train.batch_size=8 train.threads=1 data.cache_dir=cache "
+    "tracking=none"
+)
+
+
+def test_the_pages_way_from_two_csv_files_to_a_verdict(here: Path) -> None:
+    (header,) = [block.text.splitlines()[0].split(",") for block in page_blocks("csv")]
+    for split, rows in (("train", 24), ("dev", 16)):
+        write(
+            here / f"{split}.csv",
+            dict(zip(header, (texts(rows, rows), ["positive", "negative"] * (rows // 2)), strict=True)),
+        )
+    said = run_section("From two CSV files to a verdict", here, OWN_DATA, SMALL)
+    (shown,) = [block.text for block in page_blocks("yaml") if block.file == "my_conf/task/reviews.yaml"]
+    assert (here / "my_conf/task/reviews.yaml").read_text() == shown.replace("/home/me", str(here))
+    runs = [(run["status"], run["task"], run["method"], run["seed"]) for run in finished(here)]
+    seeds = [(method, seed) for method in ("bert", "mean", "maxpool") for seed in range(1, 6)]
+    assert sorted(runs) == sorted(("completed", "reviews", *run) for run in [("maxpool", 0), *seeds])
+    assert "reviews (accuracy)" in said
+    assert "worse than bert for new seeds and new dev examples" in said
+    assert (here / "outputs/report/index.html").is_file()
+
+
+def test_the_page_on_generated_rows(here: Path) -> None:
+    for block in page_blocks("yaml"):
+        if block.file:
+            (here / block.file).parent.mkdir(parents=True)
+            (here / block.file).write_text(block.text)
+    small = f"{SMALL} data.train_rows=24 data.dev_rows=16"
+    assert "reviews (synthetic data, 24 train rows)" in run_section(
+        "The same task from elsewhere", here, OWN_DATA, small
+    )
+
+
+KINDS: dict[str, tuple[str, dict[str, Sequence[Any]]]] = {
+    "stars": ("csv", {"text": texts(60), "stars": [1, 2, 3, 4, 5, 5] * 10}),
+    "bools": ("jsonl", {"question": texts(60), "passage": texts(60, 1), "answer": [True, False, True] * 20}),
+    "scores": ("tsv", {"text": texts(60), "score": [i / 7 for i in range(60)]}),
+    "text": ("csv", {"text": texts(60), "tags": ["calm; warm", "calm", "", "sad; warm", "no", "calm; sad; no"] * 10}),
+    "lists": ("jsonl", {"text": texts(60), "tags": [["calm", "warm"], ["calm"], [], ["sad"]] * 15}),
+    "places": ("parquet", {"text": texts(60), "labels": [[0, 1, 1], [1, 0, 0], [0, 0, 0]] * 20}),
+    "columns": ("arrow", {"text": texts(60), "toxic": [0, 1] * 30, "rude": [0, 0, 1] * 20}),
+    "negative": ("parquet", {"text": texts(60), "label": [-1, 1] * 30}),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_written_reads_every_row_to_what_was_counted(here: Path, capsys: Printed, name: str) -> None:
+    ending, columns = KINDS[name]
+    write(here / f"rows.{ending}", columns)
+    write(here / f"dev.{ending}", {column: values[:12] for column, values in columns.items()})
+    cli.main(["task", "new", name, f"rows.{ending}", f"dev.{ending}"])
+    said = capsys.readouterr().out
+    (cfg,) = commandline.jobs(["--config-dir", "my_conf", f"task={name}"])
+    rows = sources.read(cfg.data, cfg.task)
+    assert {split: len(of_split) for split, of_split in rows.items()} == {"train": 60, "dev": 12}
+    assert list(rows["train"].texts[0]) == list(next(iter(columns.values())))
+    for i, label in enumerate(cfg.task.labels):
+        ones = {
+            split: int((of.labels[:, i] if of.labels.ndim == 2 else of.labels == i).sum()) for split, of in rows.items()
+        }
+        assert re.search(rf" {re.escape(label)} +{ones['train']} train +{ones['dev']} dev$", said, re.MULTILINE)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", KINDS)
+def test_a_task_of_each_kind_trains(here: Path, name: str) -> None:
+    ending, columns = KINDS[name]
+    write(here / f"rows.{ending}", columns)
+    cli.main(["task", "new", name, f"rows.{ending}", "--dev-share", "0.2"])
+    line = [f"task={name}", "encoder=minilm_l6", "pooling=mean", *SMALL.split()]
+    result = glue_pool.run(line, config_dir="my_conf")
+    assert result["status"] == "completed"
+    assert {split: facts["rows"] for split, facts in result["splits"].items()} == {"train": 48, "dev": 12}
+    assert set(result["metrics"]["dev"]) == set(composed(name).metrics)
