@@ -5,7 +5,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -127,8 +127,8 @@ def test_two_files_of_single_texts(here: Path, capsys: Printed) -> None:
         "one label a row: 2 different texts (--kind says otherwise)",
         "negative      20 train       2 dev",
         "positive      20 train       1 dev",
-        "0 of 40 train rows (0.0 %), 1 of 3 dev rows (33.3 %) have more than 128 words",
-        "empty texts  0 of 40 train rows (0.0 %), 1 of 3 dev rows (33.3 %)",
+        "long texts   1 of 3 dev rows (33.3 %) have more than 128 words",
+        "empty texts  1 of 3 dev rows (33.3 %) have an empty text",
         "1 of 3 dev rows (33.3 %) are in train, too",
         "my_conf/task/reviews.yaml",
         "glue-pool train --config-dir my_conf task=reviews encoder=minilm_l6\n",
@@ -177,7 +177,7 @@ def test_six_classes_of_pairs_by_name_in_three_splits(here: Path, capsys: Printe
     assert (task.dev_splits, task.test_splits) == (["dev"], ["test"])
     assert list(task.source.files) == ["train", "dev", "test"]
     assert "36 train, 12 dev, 5 test" in said
-    assert "12 of 12 dev rows (100.0 %), 0 of 5 test rows (0.0 %) are in train, too" in said
+    assert "repeated     12 of 12 dev rows (100.0 %) are in train, too" in said
 
 
 def test_scores(here: Path, capsys: Printed) -> None:
@@ -355,6 +355,27 @@ def test_a_label_that_train_does_not_have_is_said(here: Path, capsys: Printed) -
     task, said = new(capsys, "mine", "train.csv", "dev.csv")
     assert task.labels == ["a", "b", "c"]
     assert "no row of train.csv has c" in said
+
+
+@pytest.mark.parametrize("name", "cola sst2 mrpc stsb qqp mnli qnli rte wnli".split())
+def test_glues_own_files_are_found_to_be_what_they_are(
+    glue_dir: Path, load_task: Callable[[str], TaskConfig], capsys: Printed, name: str
+) -> None:
+    known = load_task(name)
+    splits = [known.train_split, known.dev_splits[0]]
+    task, _ = new(capsys, f"my_{name}", *(str(glue_dir / name / f"{split}.parquet") for split in splits))
+    assert (task.columns, task.label, task.idx) == (known.columns, "label", "idx")
+    assert (task.labels, task.score_range, task.label_map) == (known.labels, known.score_range, {})
+
+
+def test_glues_way_to_write_tsv(glue_dir: Path, here: Path, capsys: Printed) -> None:
+    table = pq.read_table(glue_dir / "mrpc" / "validation.parquet")
+    rows = zip(*(table.column(column).to_pylist() for column in ("label", "sentence1", "sentence2")), strict=True)
+    lines = ["Quality\t#1 String\t#2 String", *("\t".join(map(str, row)) for row in rows)]  # quotes are text
+    (here / "dev.tsv").write_text("\n".join(lines) + "\n")
+    task, said = new(capsys, "mine", "dev.tsv", "--text", "#1 String", "#2 String")
+    assert (task.label, task.labels, task.source.quotes) == ("Quality", ["0", "1"], '\t"' not in "\n".join(lines))
+    assert "408 train" in said
 
 
 ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}

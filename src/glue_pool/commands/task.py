@@ -107,20 +107,20 @@ def _said(found: "Findings") -> Iterator[tuple[str, str]]:
         yield "labels", "\n".join(_labels(task["labels"], [split for split in splits.values() if split.labels]))
     if why["idx"]:
         yield "idx", f"{task.get('idx', 'idx')}: {why['idx']} (--idx COLUMN says otherwise)"
-    yield "long texts", f"{_share(splits, 'long')} have more than 128 words; train.max_length (128 tokens) cuts them"
-    yield "empty texts", _share(splits, "empty")
+    yield "long texts", _shares(splits, "long", "have more than 128 words; train.max_length (128 tokens) cuts them")
+    yield "empty texts", _shares(splits, "empty", "have an empty text")
     others = {name: split for name, split in splits.items() if name != "train"}
-    within = "repeat another's texts; dev_share may take one of them and leave the other"
-    yield (
-        "repeated",
-        f"{_share(others, 'repeated')} are in train, too" if others else f"{_share(splits, 'repeated')} {within}",
-    )
+    if others:
+        yield "repeated", _shares(others, "repeated", "are in train, too")
+    else:
+        yield "repeated", _shares(splits, "repeated", "repeat another's texts; dev_share may part them")
     yield from (("mind", remark) for remark in found.remarks)
 
 
-def _share(splits: "Mapping[str, Seen]", what: str) -> str:
-    said = ((name, getattr(split, what), split.rows) for name, split in splits.items())
-    return ", ".join(f"{count} of {rows} {name} rows ({100 * count / rows:.1f} %)" for name, count, rows in said)
+def _shares(splits: "Mapping[str, Seen]", what: str, said: str) -> str:
+    counts = {name: (getattr(split, what), split.rows) for name, split in splits.items()}
+    some = [f"{n} of {rows} {name} rows ({100 * n / rows:.1f} %)" for name, (n, rows) in counts.items() if n]
+    return f"{', '.join(some)} {said}" if some else "none"
 
 
 def _labels(names: Sequence[str], splits: "Sequence[Seen]") -> Iterator[str]:
