@@ -193,6 +193,11 @@ def test_scores(here: Path, capsys: Printed) -> None:
     task, said = new(capsys, "price", "price.csv")
     assert (task.labels, task.standardise, task.score_range) == ([], True, None)
     assert "--kind single makes labels of them" in said
+    write(here / "floats.parquet", {"text": texts(60), "label": [1.0, 0.0] * 30})
+    task, said = new(capsys, "floats", "floats.parquet")
+    assert (task.labels, task.score_range) == ([], [0.0, 1.0])
+    assert "--kind single makes labels of them" in said
+    assert new(capsys, "classes", "floats.parquet", "--kind", "single")[0].labels == ["0", "1"]
     write(here / "stars.csv", {"text": texts(60), "stars": [1, 2, 3] * 20})
     assert new(capsys, "stars", "stars.csv", "--kind", "regression")[0].labels == []
 
@@ -339,6 +344,13 @@ def test_a_text_with_stray_quotes_swallows_no_rows(here: Path, capsys: Printed) 
     assert "quotes are read as part of the texts" in said
     write(here / "rows.csv", {"text": [f'{text}, "x"\nand' for text in texts(20)], "label": ["a", "b"] * 10})
     assert new(capsys, "other", "rows.csv")[0].source.quotes
+
+
+def test_single_words_are_texts_where_there_are_no_others(here: Path, capsys: Printed) -> None:
+    write(here / "rows.csv", {"": range(20), "word": WORDS + WORDS[:4], "label": ["a", "b"] * 10})
+    task, said = new(capsys, "mine", "rows.csv")
+    assert task.columns == ["word"]
+    assert "(no name), word, label" in said
 
 
 def test_shards_are_a_glob(here: Path, capsys: Printed) -> None:

@@ -99,7 +99,7 @@ def _said(found: "Findings") -> Iterator[tuple[str, str]]:
         "any number of labels a row" if task.get("multi_label") else "one label a row" if "labels" in task else "score"
     )
     yield "rows", ", ".join(f"{split.rows} {name}" for name, split in splits.items())
-    yield "columns", ", ".join(found.columns)
+    yield "columns", ", ".join(name or "(no name)" for name in found.columns)
     yield "texts", f"{' and '.join(task['columns'])}: {why['texts']} (--text COLUMN says otherwise)"
     yield "label", f"{task.get('label', 'label') or 'none'}: {why['label']} (--label COLUMN says otherwise)"
     yield "kind", f"{kind}: {why['kind']} (--kind says otherwise)"

@@ -97,6 +97,9 @@ def text_columns(train: Split, shapes: Mapping[str, str], asked: Asked, taken: S
         if text in left and shapes[left[text]] == "text":
             return [left[text]], "by its name"
     free = [name for name in left.values() if shapes[name] == "text" and _free(table.column(name))]
+    rest = [name for name in left.values() if shapes[name] == "text"]
+    if not free and len(rest) == 1:
+        return rest, "the only column of text"
     if 1 <= len(free) <= 2:
         return free, "the only column of free text" if len(free) == 1 else "the only two columns of free text"
     if free:

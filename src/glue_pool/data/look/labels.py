@@ -20,6 +20,11 @@ NOT = r"(not|non|no|un|in|im|ir|dis)[ _-]?"
 RANGES = {(0, 1), (-1, 1), (0, 5), (1, 5), (0, 10), (1, 10), (0, 100)}
 FEW = 20  # different whole numbers that are labels rather than scores
 CLASSES = "label labels class category topic intent".split()  # names of columns of ids, however many
+FIT: dict[Kind, Sequence[str]] = {
+    "single": ("text", "integer", "bool"),
+    "multi": ("text", "list"),
+    "regression": ("integer", "number"),
+}
 
 
 @dataclass
@@ -63,14 +68,12 @@ def target_of(
 def _kind(splits: Sequence[Split], label: str, shape: str, asked: Asked) -> tuple[Kind, str]:
     column = splits[0].table.column(label)
     typed = "" if is_text(column) else f"{column.type}, "
-    fit: dict[Kind, Sequence[str]] = {
-        "single": ("text", "integer", "bool", *(["number"] if not typed else [])),
-        "multi": ("text", "list"),
-        "regression": ("integer", "number"),
-    }
     if asked.kind:
-        if shape not in fit[asked.kind]:
-            raise UserError(f"--kind {asked.kind}: column {label} of {splits[0].entry} holds {typed}{_values(column)}")
+        as_labels = shape == "number" and asked.kind == "single" and (not typed or _whole(splits, label))
+        if shape not in FIT[asked.kind] and not as_labels:
+            raise UserError(
+                f"--kind {asked.kind}: column {label} of {splits[0].entry} holds {typed}as {_values(column)}"
+            )
         return asked.kind, "as asked"
     if shape == "other":
         raise UserError(f"{splits[0].entry}: column {label} holds {column.type}: no labels and no scores")
@@ -80,7 +83,7 @@ def _kind(splits: Sequence[Split], label: str, shape: str, asked: Asked) -> tupl
     if shape == "bool":
         return "single", "its values are true or false"
     if shape == "number":
-        return "regression", "its values are numbers with fractions"
+        return "regression", f"its values are numbers, as {_values(column)}"
     if shape == "integer":
         ids = sorted(map(int, pc.unique(column).to_pylist()))
         in_a_row = label.lower() in CLASSES and ids == list(range(different)) and len(column) >= 5 * different
@@ -97,8 +100,14 @@ def _kind(splits: Sequence[Split], label: str, shape: str, asked: Asked) -> tupl
     return "single", f"{different} different texts"
 
 
+def _whole(splits: Sequence[Split], label: str) -> bool:
+    """Whether scores are whole numbers in all but type, as 1.0."""
+    scores = [split.table.column(label).cast(pa.float64()) for split in splits]
+    return all(pc.all(pc.equal(column, pc.floor(column))).as_py() for column in scores)
+
+
 def _values(column: Any) -> str:
-    return "as " + ", ".join(shortened(str(value)) for value in column.slice(0, 3).to_pylist())
+    return ", ".join(shortened(str(value)) for value in column.slice(0, 3).to_pylist())
 
 
 def separator_in(column: Any) -> str | None:
@@ -139,7 +148,8 @@ def _single(splits: Sequence[Split], label: str, shape: str) -> Target:
 def _counted(column: Any, shape: str) -> Counter[Any]:
     found: Counter[Any] = Counter()
     for pair in pc.value_counts(column).to_pylist():
-        found[int(pair["values"]) if shape == "integer" else pair["values"]] += pair["counts"]
+        value = pair["values"]
+        found[int(value) if shape == "integer" or isinstance(value, float) else value] += pair["counts"]
     return found
 
 
@@ -234,6 +244,6 @@ def _regression(splits: Sequence[Split], label: str, shape: str) -> Target:
         target.keys["score_range"] = [low, high]
     target.keys["standardise"] = True
     target.remarks.append(f"scores are {low:g} to {high:g}")
-    if shape == "integer":
+    if _whole(splits, label):
         target.remarks.append("whole numbers are taken as scores; --kind single makes labels of them")
     return target
