@@ -17,8 +17,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from glue_pool import choices, keys
+from glue_pool import choices, keys, metrics
 from glue_pool.choices import Choice, Group
+from glue_pool.metrics import Metric
 from glue_pool.schema import Config
 from glue_pool.train import CONF  # importing it tells Hydra of the schema
 
@@ -63,6 +64,7 @@ REFERENCE = f"""\
 - [Keys of the launchers](#keys-of-the-launchers)
 - [Keys of poolers, edits and recipes](#keys-of-poolers-edits-and-recipes)
 - [Groups and choices](#groups-and-choices)
+- [Metrics](#metrics)
 - [Fields of a result](#fields-of-a-result)
 
 ## Config keys
@@ -75,6 +77,14 @@ anything is read. `null` stands for "none". Defaults are those of `glue-pool tra
 it are two runs. "unless x": it is left out while it is x. Rows and encoder are always in it, whatever they are called:
 files of yours by their content, the hub's by name and revision, generated rows by their sizes and seed.
 """
+
+METRICS = """
+## Metrics
+
+Of `task.metrics` and `task.primary_metric`. Points are a fraction times 100, and are what averages over tasks are of.
+
+"""
+KINDS = {metrics.SINGLE: "one label a row", metrics.MULTI: "any number of labels", metrics.REGRESSION: "scores"}
 
 
 class Key(NamedTuple):
@@ -173,6 +183,7 @@ def reference() -> str:
     for group in groups.values():
         page += f"\n### `{group.name}`\n\n{_sentence(group)}\n\n"
         page += _table(("choice", "what it is", "source"), map(_choice, group.choices()))
+    page += METRICS + _table(("metric", "for", "unit", "better"), map(_metric, metrics.METRICS.values()))
     page += (
         "\n## Fields of a result\n\n`result.json`, and what `glue_pool.run` returns. A failed run has no numbers: what"
     )
@@ -243,6 +254,12 @@ def _whole(text: str) -> str:
 def _choice(choice: Choice) -> tuple[str, str, str]:
     what = f"another name of `{choice.other_name_of}`" if choice.other_name_of else choice.sentence
     return f"`{choice.name}`", what, _linked(choice.source)
+
+
+def _metric(metric: Metric) -> Sequence[str]:
+    kinds = {**KINDS, metrics.SINGLE: "two labels"} if metric.two_classes else KINDS
+    fits = ", ".join(said for kind, said in kinds.items() if kind in metric.fits)
+    return f"`{metric.name}`", fits, metric.unit, "higher" if metric.higher_is_better else "lower"
 
 
 def _sentence(group: Group) -> str:

@@ -52,6 +52,8 @@ examples
       MaxPoolBERT on RTE; the same command again finds the result
   glue-pool train -m task=rte,mrpc pooling=cls,mean,max_cls seed=1,2,3
       a sweep of eighteen runs; with dry_run=true it only says what would run
+  glue-pool task new reviews train.csv dev.csv
+      your own task: looks at the files, writes my_conf/task/reviews.yaml
   glue-pool report
       what the runs so far show, and what they can't
 
