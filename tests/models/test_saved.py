@@ -94,7 +94,7 @@ def model(train: Train, tmp_path: Path) -> Path:
     return shutil.copytree(train("task=rte", "model=bert").folder, tmp_path / "model")
 
 
-METHODS = {  # fmt: skip
+METHODS = {
     "pretrained tanh": ("task=rte", "model=bert"),
     "attention over tokens": ("task=cola", "model=maxpool", "pooling.k=2"),
     "regression": ("task=stsb", "pooling=mean_max", "pooling.tanh=new"),
