@@ -122,5 +122,13 @@ _ENTRIES = (
     Metric("pearson", plain.pearson, weighted.pearson, "scores", frozenset({REGRESSION})),
     Metric("spearmanr", plain.spearmanr, weighted.spearmanr, "scores", frozenset({REGRESSION})),
     Metric("corr", plain.corr, weighted.corr, "scores", frozenset({REGRESSION})),
-)
+    Metric(
+        "mean_squared_error", plain.mean_squared_error, weighted.mean_squared_error, "scores", frozenset({REGRESSION}),
+        unit="squared score", higher_is_better=False,
+    ),
+    Metric(
+        "log_loss", plain.log_loss, weighted.log_loss, "probabilities", frozenset({SINGLE, MULTI}),
+        unit="nats", higher_is_better=False,
+    ),
+)  # fmt: skip
 METRICS = {metric.name: metric for metric in _ENTRIES}

@@ -50,6 +50,19 @@ def corr(labels: np.ndarray, predictions: np.ndarray, positive: int = 1) -> floa
     return (pearson(labels, predictions) + spearmanr(labels, predictions)) / 2
 
 
+def mean_squared_error(labels: np.ndarray, predictions: np.ndarray, positive: int = 1) -> float:
+    return float(((labels - predictions.astype(float)) ** 2).mean())
+
+
+def log_loss(labels: np.ndarray, predictions: np.ndarray, positive: int = 1) -> float:
+    """Mean negative log of the probability of what is true, over rows and, in a multi-label task, labels."""
+    if labels.ndim == 2:
+        true = np.where(labels == 1, predictions, 1 - predictions)
+    else:
+        true = predictions[np.arange(len(labels)), labels]
+    return float(-np.log(np.clip(true, np.finfo(float).eps, 1)).mean())
+
+
 def _correlation(correlate: Callable[..., Any], labels: np.ndarray, predictions: np.ndarray) -> float:
     if len(labels) < 2:
         return float("nan")

@@ -85,6 +85,22 @@ def corr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: in
     return np.asarray((pearson(labels, runs, weights) + spearmanr(labels, runs, weights)) / 2)
 
 
+def mean_squared_error(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
+    return _mean(weights, (labels - runs.astype(float)) ** 2)
+
+
+def log_loss(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
+    if labels.ndim == 2:
+        true = np.where(labels == 1, runs, 1 - runs)
+    else:
+        true = runs[:, np.arange(len(labels)), labels][..., None]
+    return _mean(weights, -np.log(np.clip(true, np.finfo(float).eps, 1)).mean(axis=2))
+
+
+def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    return np.asarray(weights.astype(float) @ values.T / weights.sum(axis=1, keepdims=True, dtype=float))
+
+
 def _sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Return the weighted sums, in 32 bits where the weights are: exact for counts of up to 16 million examples."""
     return np.asarray(weights @ values.T.astype(weights.dtype), dtype=float)
