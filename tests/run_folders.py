@@ -17,11 +17,29 @@ from hydra import compose, initialize_config_dir
 from glue_pool import keys, metrics, results, schema
 from glue_pool.result import Result
 from glue_pool.results import RunFolder
-from glue_pool.schema import Config
+from glue_pool.schema import Config, TaskConfig
 from glue_pool.train import CONF
 
 DEV_ROWS = {"cola": 1043, "sst2": 872, "mrpc": 408, "stsb": 1500, "qqp": 2000, "mnli": 2000, "qnli": 2000, "rte": 277,
             "wnli": 71}  # fmt: skip
+OWN_ROWS = 250
+
+
+def own(name: str, metric: str, **others: Any) -> TaskConfig:
+    """Return a task that doesn't come with glue_pool."""
+    task = TaskConfig(name=name, metrics=[metric], primary_metric=metric, columns=["text"], dev_splits=["dev"])
+    return replace(task, **others)
+
+
+OWN = {
+    task.name: task
+    for task in (
+        own("risk", "log_loss", title="Risk & Co", labels=["low", "middle", "high"]),
+        own("price", "mean_squared_error", order=2),
+        own("topics", "log_loss", labels=["a", "b", "c", "d"], multi_label=True),
+        own("spam", "f1", title="Spam", labels=["spam", "ham"], positive="spam"),
+    )
+}
 VERSIONS = {"python": "3.11.7", "glue-pool": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"}
 
 
@@ -57,16 +75,20 @@ class Drawn:
         return folder.path
 
     def _rows(self, cfg: Config) -> dict[str, int]:
-        return {"train": 2490, **dict.fromkeys(cfg.task.dev_splits, DEV_ROWS[cfg.task.name])}
+        return {"train": 2490, **dict.fromkeys(cfg.task.dev_splits, _rows_of(cfg.task))}
 
     def _predict(self, cfg: Config) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
         task = cfg.task
-        examples = DEV_ROWS[task.name]
-        labels, hard = _dev_rows(task.name, len(task.labels))
+        examples = _rows_of(task)
+        labels, hard = _dev_rows(task.name, examples, len(task.labels), task.multi_label)
         draw = np.random.default_rng([self.seed, sum(map(ord, cfg.method + task.name)), cfg.subset.size or 0])
         margin = self.skill + draw.normal(0, 0.15) + hard + draw.normal(0, 0.6, examples)
         if not task.labels:
-            logits = (labels + (2.5 - self.skill) * draw.normal(size=examples))[:, None]
+            logits = (labels + (100 if task.name in OWN else 1) * (2.5 - self.skill) * draw.normal(size=examples))[
+                :, None
+            ]
+        elif task.multi_label:
+            logits = (2 * labels - 1) * (margin[:, None] + draw.normal(0, 0.6, labels.shape))
         else:
             other = (labels + 1) % len(task.labels)
             logits = np.zeros((examples, len(task.labels)))
@@ -77,13 +99,15 @@ class Drawn:
         if self.nan:
             logits[0, 0] = np.nan
         logits = logits.astype(np.float32)
-        scores = {split: metrics.compute(task.metrics, labels, logits) for split in task.dev_splits}
+        scores = {
+            split: metrics.compute(task.metrics, labels, logits, positive=task.positive_id) for split in task.dev_splits
+        }
         every = len(task.dev_splits)
         return scores, {
             "epoch": np.repeat("last", examples * every),
             "split": np.repeat(np.array(task.dev_splits), examples),
             "idx": np.tile(np.arange(examples), every),
-            "label": np.tile(labels, every),
+            "label": np.concatenate([labels] * every),
             "logits": np.tile(logits, (every, 1)),
         }
 
@@ -121,17 +145,25 @@ class Drawn:
 
 @cache
 def config(overrides: tuple[str, ...]) -> Config:
-    """Return the checked config of a command line."""
+    """Return the checked config of a command line, on which `task=…` may also be one of OWN."""
+    own = next((OWN[name] for of in overrides if (name := of.removeprefix("task=")) in OWN), None)
+    others = [of for of in overrides if own is None or of != f"task={own.name}"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return schema.check(compose("config", ["encoder=minilm_l6", "data=synthetic", *overrides]))
+        cfg = schema.check(compose("config", ["encoder=minilm_l6", "data=synthetic", *others]))
+    return replace(cfg, task=own) if own else cfg
+
+
+def _rows_of(task: TaskConfig) -> int:
+    return DEV_ROWS.get(task.name, OWN_ROWS)
 
 
 @cache
-def _dev_rows(task: str, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def _dev_rows(task: str, rows: int, classes: int, multi_label: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return a task's labels, and how easy each row is: the same for all runs."""
     draw = np.random.default_rng(sum(map(ord, task)))
-    rows = DEV_ROWS[task]
-    labels = draw.integers(classes, size=rows) if classes else draw.uniform(0, 5, rows)
+    if multi_label:
+        return draw.integers(2, size=(rows, classes)), draw.normal(size=rows)
+    labels = draw.integers(classes, size=rows) if classes else draw.uniform(0, 500 if task in OWN else 5, rows)
     return labels, draw.normal(size=rows)
 
 

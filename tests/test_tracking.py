@@ -90,7 +90,9 @@ from glue_pool.tracking import track
 
 out = Path.home() / "out"
 row = dict(step=10, epoch=0.5, loss=0.7, learning_rate=2e-5, examples_per_second=123.4)
-result = dict(status="completed", score=0.5, train_rows=None, metrics={}, best=None)
+result = dict(
+    status="completed", score=0.5, primary_metric="accuracy", train_rows=None, metrics={}, best=None
+)
 
 def tracked(mode, key="0123456789abcdef"):
     cfg = TrackingConfig(mode=mode, dir=str(out))
@@ -136,13 +138,16 @@ def test_everything_logged_comes_back(tmp_path: Path) -> None:
             "validation_mismatched/accuracy": 0.57,
             "validation_mismatched/f1": 0.25,
             "validation_mismatched/loss": 0.68,
+            "dev/loss": 0.69,
+            "dev/score": 0.58,
         },
-        {"train_rows": 2490, "score": 0.58, "step": 20},  # wandb adds the last step
+        {"train_rows": 2490, "score": 0.58, "objective": 0.58, "step": 20},  # wandb adds the last step
     ]
     summary = wandb_file.summary(records)
     expected = {
         "status": "completed",
         "score": 0.58,
+        "objective": 0.58,
         "primary_metric": "accuracy",
         "collapsed": 0,
         "failed": 0,
@@ -159,6 +164,21 @@ def test_everything_logged_comes_back(tmp_path: Path) -> None:
     assert type(summary["collapsed"]) is int
     assert "error" not in summary
     assert wandb_file.exit_code(records) == 0
+
+
+def test_a_search_maximises_the_negative_where_lower_is_better(tmp_path: Path) -> None:
+    with tracked(offline(tmp_path)) as tracker:
+        tracker.summary(RESULT | {"primary_metric": "log_loss", "score": 0.7})
+    records = wandb_file.find(tmp_path, KEY)
+    (last,) = wandb_file.history(records)
+    for row in (last, wandb_file.summary(records)):
+        assert (row["score"], row["objective"]) == (0.7, -0.7)
+
+
+def test_a_failed_run_has_no_objective(tmp_path: Path) -> None:
+    with tracked(offline(tmp_path)) as tracker:
+        tracker.summary(RESULT | {"status": "failed", "score": None})
+    assert not {"score", "objective"} & set(wandb_file.summary(wandb_file.find(tmp_path, KEY)))
 
 
 def test_step_is_the_x_axis(tmp_path: Path) -> None:
@@ -285,7 +305,7 @@ def test_none_leaves_no_file_and_does_not_import_wandb(tmp_path: Path) -> None:
     code = """
 with tracked("none") as tracker:
     tracker.step(**row)
-    tracker.evaluation({"step": 20, "epoch": 1.0, "metrics": {"validation": {"accuracy": 0.5}}})
+    tracker.evaluation(dict(step=20, epoch=1.0, metrics={"dev": {"accuracy": 0.5}}, loss={"dev": 0.7}, score=0.5))
     tracker.summary(result)
 assert "wandb" not in sys.modules
 """

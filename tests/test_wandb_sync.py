@@ -31,7 +31,8 @@ with track(TrackingConfig(mode="offline", dir=out), run_key=run_id, **names) as 
         os.kill(os.getpid(), signal.SIGKILL)
     if end == "stopped":
         raise Interrupted(signal.SIGTERM, "stopped")
-    tracker.summary({"status": end, "score": 0.5, "train_rows": None, "metrics": {}, "best": None})
+    of_no_rows = {"train_rows": None, "metrics": {}, "best": None}
+    tracker.summary({"status": end, "score": 0.5, "primary_metric": "accuracy", **of_no_rows})
 """
 DONE, RESUMED, KILLED, FAILED, STOPPED = (letter * 16 for letter in "abcde")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue_pool.errors import Interrupted, UserError
+from glue_pool.metrics import METRICS
 from glue_pool.result import Result
 from glue_pool.schema import TrackingConfig
 
@@ -51,22 +52,31 @@ class Tracker:
         self._tell(lambda run: run.log(row))
 
     def evaluation(self, record: Mapping[str, object]) -> None:
-        """Log one evaluation: `{"step", "epoch", "metrics": {split: {name: value}}, "loss": {split: value}}`."""
+        """Log one evaluation: `{"step", "epoch", "metrics": {split: {name: value}}, "loss": {split: value}, "score"}`.
+
+        `dev/loss` and `dev/score` are the first split's, by names that all tasks share.
+        """
         row = {"step": record["step"], "epoch": record["epoch"], **_flat(record["metrics"])}
-        row |= _flat({split: {"loss": loss} for split, loss in _items(record.get("loss"))})
+        losses = dict(_items(record["loss"]))
+        row |= _flat({split: {"loss": loss} for split, loss in losses.items()})
+        row |= {"dev/loss": next(iter(losses.values())), "dev/score": record["score"]}
         self._tell(lambda run: run.log(row))
 
     def summary(self, result: Result) -> None:
         """Set the summary to what `result.json` says; a failed result makes a failed W&B run.
 
-        A score is the last row too, beside the train rows, since W&B draws curves from rows; `collapsed` and `failed`
-        are 0 or 1, since it draws numbers only.
+        A score is the last row too, beside the train rows, since W&B draws curves from rows; `objective` is what a
+        search maximises, the score or, where lower is better, its negative; `collapsed` and `failed` are 0 or 1, since
+        W&B draws numbers only.
         """
         self._failed = result["status"] == "failed"
-        last = {"train_rows": result["train_rows"], "score": result["score"]}
+        score = result["score"]
+        objective = None if score is None else METRICS[result["primary_metric"]].better * score
+        last = {"train_rows": result["train_rows"], "score": score, "objective": objective}
         if None not in last.values():
             self._tell(lambda run: run.log(last))
-        row = _flat({name: value for name, value in result.items() if name in SUMMARY}) | {"failed": self._failed}
+        row = _flat({name: value for name, value in result.items() if name in SUMMARY})
+        row |= {"objective": objective, "failed": self._failed}
         row |= _flat(result["metrics"])
         for name, value in _items(result["best"]):
             row |= _flat({"best": value if name == "metrics" else {name: value}})

@@ -16,6 +16,7 @@ from glue_pool import results
 from glue_pool.pipeline import run
 from glue_pool.report.scan import scan
 from glue_pool.report.study import Study, study
+from run_folders import Drawn
 
 V0_1 = Path(__file__).parents[1] / "written_by_0_1"  # runs of a small encoder of random weights, and the encoder
 SETTINGS = (
@@ -137,3 +138,21 @@ def test_a_model_that_0_1_saved_gives_the_logits_that_0_1_wrote_down(tmp_path: P
     loaded = glue_pool.load(folder / "model")
     got = loaded.logits([row["sentence1"] for row in rows], [row["sentence2"] for row in rows])
     np.testing.assert_allclose(got, np.array([logits[row["idx"]] for row in rows]), atol=1e-5)
+
+
+def test_tasks_of_runs_from_before_titles_have_those_of_today(tmp_path: Path) -> None:
+    for task in ("wnli", "rte", "mnli", "cola", "spam"):
+        file = Drawn((f"task={task}",)).write(tmp_path) / "config.yaml"
+        content = yaml.safe_load(file.read_text())
+        for key in ("title", "order"):
+            del content["task"][key]
+        file.write_text(yaml.safe_dump(content))
+    tasks = read(tmp_path, V0_1 / "outputs").tasks
+    titles = {"cola": "CoLA", "stsb": "STS-B", "mnli": "MNLI-m", "rte": "RTE", "wnli": "WNLI", "spam": "spam"}
+    assert [(name, task.title) for name, task in tasks.items()] == list(titles.items())
+
+
+def test_a_title_of_ones_own_is_kept(tmp_path: Path) -> None:
+    Drawn(("task=rte", "task.title=Entailment", "task.order=null")).write(tmp_path)
+    Drawn(("task=wnli",)).write(tmp_path)
+    assert [task.title for task in read(tmp_path).tasks.values()] == ["WNLI", "Entailment"]

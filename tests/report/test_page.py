@@ -530,3 +530,91 @@ def test_a_hundred_methods_are_shown(opened: Open, payload: Payload, tmp_path: P
     assert page.locator("#task-rte .plot").bounding_box()["height"] > 1000
     assert page.said == []
     page.context.close()
+
+
+@pytest.fixture(scope="module")
+def own_units(tmp_path_factory: pytest.TempPathFactory) -> tuple[Payload, Path]:
+    """A report on tasks in points and in other units, lower being better there; maxpool is better everywhere."""
+    root = tmp_path_factory.mktemp("units")
+    runs = product(("rte", "risk", "price", "topics"), (("bert", 0.5), ("maxpool", 1.5)), range(5), ("n100", "full"))
+    drawn = (Drawn((f"task={t}", f"pooling={m}", f"subset={rows}"), seed, s) for t, (m, s), seed, rows in runs)
+    found = made(root / "runs", drawn)
+    return found, written(found, tmp_path_factory.mktemp("page"))
+
+
+def test_a_score_in_a_unit_of_its_own_is_shown_as_it_is(opened: Open, own_units: tuple[Payload, Path]) -> None:
+    payload, folder = own_units
+    page = opened(folder)
+    head = next(text for text in heads(page, "#overview table") if text.startswith("risk"))
+    assert head == "risklog loss, nats, lower is better, outside the average"
+    for task, digits in (("risk", 4), ("price", 0), ("rte", 2)):
+        for label, cell in cells_of(payload, "all rows", task).items():
+            shown = rows(page, f"#task-{task} table")[label]
+            assert shown[:2] == [f"{cell['mean']:.{digits}f}", f"{cell['std']:.{digits}f}"]
+    section = page.locator("#task-risk")
+    assert "Log loss on the 250 rows of the dev split; nats; lower is better" in section.text_content()
+    assert "points" not in section.text_content()
+    assert "differences to the baseline, unit: nats; reductions" in section.text_content()
+    assert "seeds for 1.25 points" in page.locator("#task-rte").text_content()
+    assert (
+        "in points, or in a task\N{RIGHT SINGLE QUOTATION MARK}s own unit"
+        in page.locator("#overview caption").text_content()
+    )
+    assert page.said == []
+    page.context.close()
+
+
+def test_a_method_is_better_where_the_score_is_lower(opened: Open, own_units: tuple[Payload, Path]) -> None:
+    payload, folder = own_units
+    page = opened(folder)
+    at = [head.startswith("risk") for head in heads(page, "#overview table")].index(True)
+    assert rows(page, "#overview table")["maxpool"][at].endswith("▲ better")
+    table = "#task-risk .body details .scroll:nth-of-type(2) table"
+    cells = dict(zip(heads(page, table), rows(page, table)["maxpool"], strict=True))
+    (of,) = [of for of in comparisons_of(payload, "all rows") if of["task"] == "risk"]
+    assert cells["difference"] == f"+{of['estimate']:.4f}"
+    assert cells["wins / ties / losses"] == "5 / 0 / 0"
+    assert [numbers(cells[name]) for name in ("P(improvement)", "ASO")] == [[1.0], [0.0]]
+    choose(page, "baseline", "maxpool")
+    assert rows(page, "#overview table")["bert"][at].endswith("▼ worse")
+    assert page.evaluate("fewest(view.rows).map(row => row.label)") == ["maxpool", "bert"]
+    choose(page, "baseline", "bert")
+    page.evaluate("state.tasks = new Set(['risk']); redraw()")
+    assert page.evaluate("view.rows.forEach(row => { row.isBase = false; }); fewest(view.rows)[0].label") == "maxpool"
+    page.context.close()
+
+
+def test_every_axis_of_scores_has_the_tasks_unit(opened: Open, own_units: tuple[Payload, Path]) -> None:
+    page = opened(own_units[1], "#tasks=rte,risk&cost=risk&matrix=risk")
+    titles = """id => [...document.querySelectorAll(`#${id} .plot`)].map(plot => Object.entries(plot._fullLayout)
+        .filter(([key]) => /^[xy]axis[0-9]*$/.test(key)).map(([, axis]) => axis.title.text))"""
+    (of_task,) = page.evaluate(titles, "task-risk")
+    assert set(of_task) == {"score (nats)", "Δ to bert (nats)", "method"}
+    (forest,) = page.evaluate(titles, "overview")
+    assert {"Δ (points)", "Δ (nats)"} <= set(forest)
+    for section, title in (("curves", "score"), ("stability", "sd")):
+        assert {f"{title} (points)", f"{title} (nats)"} <= set(page.evaluate(titles, section)[0])
+    assert {"expected best (points)", "expected best (nats)"} <= set(page.evaluate(titles, "stability")[1])
+    assert "difference (nats)" in page.evaluate(titles, "cost")[0]
+    assert "Column minus row, unit: nats" in page.locator("#matrix caption").text_content()
+    assert page.evaluate("document.querySelector('#matrix .plot').data[0].colorbar.title.text") == "difference (nats)"
+    assert page.said == []
+    page.context.close()
+
+
+def test_published_scores_are_those_of_the_reports_tasks(opened: Open, own_units: tuple[Payload, Path]) -> None:
+    page = opened(own_units[1])
+    assert "rte" in heads(page, "#published table")
+    assert "risk" not in heads(page, "#published table")
+    page.context.close()
+
+
+def test_a_report_on_ones_own_tasks_alone_claims_nothing_of_glue(opened: Open, tmp_path: Path) -> None:
+    runs = (Drawn(("task=spam", f"pooling={m}"), seed, official=False) for m in ("bert", "mean") for seed in (1, 2))
+    folder = tmp_path / "page"
+    folder.mkdir()
+    page = opened(written(made(tmp_path / "runs", runs), folder))
+    assert "none of the tasks of this report" in page.locator("#published .empty").text_content()
+    assert "GLUE" not in page.locator("body").inner_text()
+    assert "GLUE" not in page.title()
+    page.context.close()

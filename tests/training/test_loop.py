@@ -208,6 +208,14 @@ def test_every_epoch_is_evaluated_and_a_training_cut_short_at_its_end(composed: 
     assert outcome.best.score == max(evaluation.score for evaluation in heard.evaluations)
 
 
+def test_the_best_evaluation_has_the_lowest_score_where_lower_is_better(composed: Compose) -> None:
+    heard = Heard()
+    task = ("task=rte", "task.metrics=[accuracy,log_loss]", "task.primary_metric=log_loss")
+    _, outcome = train(composed(*SMALL, *task, "train.max_steps=6", "optimizer.lr=1e-3"), observer=heard)
+    scores = [evaluation.score for evaluation in heard.evaluations]
+    assert outcome.best.score == min(scores) < max(scores)
+
+
 def test_evaluations_may_be_counted_in_steps(composed: Compose) -> None:
     heard = Heard()
     cfg = composed(*SMALL, "train.max_steps=5", "train.eval_steps=3")

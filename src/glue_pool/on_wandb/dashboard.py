@@ -72,7 +72,7 @@ def dev_score() -> list[PanelTypes]:
     return [
         bars("Dev score after the last epoch, mean and standard deviation over seeds", "score"),
         bars("Dev score of the best epoch (picked on the dev split)", "best/score"),
-        bars("Lowest dev score of a seed", "score", aggregate="min"),
+        bars("Worst seed: the score, negative where lower is better", "objective", aggregate="min"),
     ]
 
 
@@ -102,7 +102,8 @@ def training() -> list[PanelTypes]:
     """What was logged while training, by optimizer step."""
     return [
         lines("Training loss", "train/loss"),
-        lines("Dev loss", "validation/loss", "validation_matched/loss"),
+        lines("Dev loss, first dev split", "dev/loss"),
+        lines("Dev score", "dev/score"),
         lines("Learning rate", "train/learning_rate"),
     ]
 

@@ -21,20 +21,20 @@ COLUMNS = (
 )  # fmt: skip
 
 
-OfSeeds = tuple[list[int], Scores]  # seeds, rising, and their scores in points
+OfSeeds = tuple[list[int], Scores]  # seeds, rising, and their scores as in a Pair
 Comparison = tuple[Row, Row, list[Any]]  # baseline, method, and a value for each of COLUMNS
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A baseline's and a method's scores, in points, of the same seeds."""
+    """A baseline's and a method's scores of the same seeds, as shown, but turned so that higher is better."""
 
     baseline: Scores
     method: Scores
     lacking: int  # seeds that only one of them has
 
     def difference(self) -> Difference:
-        """Return the verdict: method minus baseline."""
+        """Return the verdict: method minus baseline, so that positive is better."""
         difference = stats.compare(self.baseline, self.method)
         return replace(difference, missing=difference.missing + self.lacking)
 
@@ -54,15 +54,18 @@ def _of_seeds(row: OfSeeds, wanted: Sequence[int]) -> Scores:
     return scores.of([seeds.index(seed) for seed in wanted])
 
 
-def all_pairs(of_rows: Mapping[Row, OfSeeds]) -> list[Comparison]:
-    """Compare every two rows, the first being the baseline: what reads this turns them round where it has to."""
+def all_pairs(of_rows: Mapping[Row, OfSeeds], *, in_points: bool = True) -> list[Comparison]:
+    """Compare every two rows, the first being the baseline: what reads this turns them round where it has to.
+
+    in_points: else the seeds that each of GAINS needs are NaN.
+    """
     order = stats.almost_stochastic_order([scores.actual for _, scores in of_rows.values()])
     found = [
         ((baseline, method), both, both.difference(), (order.violation[m, n], order.std[m, n]))
         for (m, baseline), (n, method) in combinations(enumerate(of_rows), 2)
         if (both := pair(of_rows[baseline], of_rows[method]))
     ]
-    power = _power([verdict for _, _, verdict, _ in found])
+    power = _power([verdict for _, _, verdict, _ in found], in_points)
     return [
         (*rows, [*_values(both, verdict), *order_of, *power_of])
         for (rows, both, verdict, order_of), power_of in zip(found, power, strict=True)
@@ -82,11 +85,13 @@ def _values(pair: Pair, verdict: Difference) -> list[Any]:
     ]  # fmt: skip
 
 
-def _power(verdicts: Sequence[Difference]) -> list[tuple[float, list[float]]]:
+def _power(verdicts: Sequence[Difference], in_points: bool) -> list[tuple[float, list[float]]]:
     """Return the gain that each comparison's seeds detect, and the seeds that each of GAINS needs."""
     of_seeds = np.array([verdict.seed_std or math.nan for verdict in verdicts])  # no spread says nothing of new seeds
     of_examples = np.array([verdict.example_std for verdict in verdicts])
     pairs = np.array([verdict.pairs for verdict in verdicts])
     detectable = stats.detectable_gain(pairs, of_seeds, of_examples)
-    needed = stats.seeds_needed(np.array(GAINS), of_seeds[:, None], of_examples[:, None])
+    needed = np.full((len(verdicts), len(GAINS)), math.nan)
+    if in_points:
+        needed = stats.seeds_needed(np.array(GAINS), of_seeds[:, None], of_examples[:, None])
     return list(zip(detectable.tolist(), needed.tolist(), strict=True))

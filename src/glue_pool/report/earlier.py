@@ -6,9 +6,13 @@ value that changes nothing (`schema.key(neutral=…)`, a component's `added`).
 
 import dataclasses
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+import yaml
+
 from glue_pool import components
+from glue_pool.choices import CONF
 from glue_pool.schema import Config
 
 # keys of schema 1 (glue_pool 0.1) that moved, or are gone (None)
@@ -31,7 +35,16 @@ def config(content: dict[str, Any], schema: int) -> dict[str, Any]:
                 of, _, name = new.partition(".")
                 content[of][name] = value
         content["pooling"]["name"] = RENAMED.get(content["pooling"]["name"], content["pooling"]["name"])
-    return _completed(content, Config)
+    found = _completed(content, Config)
+    return {**found, "task": {**_shown(found["task"]["name"]), **found["task"]}}
+
+
+@cache
+def _shown(task: str) -> dict[str, Any]:
+    """Return what tables call a task that comes with glue_pool, and where it stands in them; nothing of another."""
+    shipped = {file.stem: file for file in (CONF / "task").glob("*.yaml")}
+    content = yaml.safe_load(shipped[task].read_text()) if task in shipped else {}
+    return {key: content[key] for key in ("title", "order") if key in content}
 
 
 def result(content: dict[str, Any], schema: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def write(
 
 
 def scores_csv(study: Study) -> str:
-    """Return a row a run, failed ones too, scores as fractions; `settings` is what tells a method's rows apart."""
+    """Return a row a run, failed ones too, scores as computed; `settings` is what tells a method's rows apart."""
     records = list(_records(study))
     names = dict.fromkeys(name for record in records for name in record)
     text = io.StringIO()
@@ -71,7 +71,7 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                     "train_seconds": timing and timing["train_seconds"],
                     "total_seconds": timing and timing["total_seconds"],
                     "peak_memory_bytes": result["peak_memory_bytes"],
-                    "official": _official(result["splits"]),
+                    "official": _official(result["splits"]) if study.tasks[task].official else None,
                     "error": (result["error"] or "").partition("\n")[0] or None,
                     "run_key": result["run_key"],
                     "folder": str(run.folder),

@@ -3,13 +3,10 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from glue_pool.report.columns import Column, Task, units
 from glue_pool.report.panels import Row, subset_label
 from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
 
-NAMES = {
-    "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP",
-    "mnli": "MNLI-m", "qnli": "QNLI", "rte": "RTE", "wnli": "WNLI",
-}  # fmt: skip
 Verdicts = Mapping[tuple[Row, str], Verdict]
 MARKS = {1: r"\rlap{$^{\uparrow}$}", -1: r"\rlap{$^{\downarrow}$}", 0: ""}
 SPECIAL = str.maketrans({
@@ -51,10 +48,11 @@ def _scores(table: Table, baseline: str | None, tasks: Sequence[str], verdicts: 
         return ""
     n = f"{counts[0]} seed{'s' * (counts[0] != '1')}" if len(counts) == 1 else "seeds (n; c: collapsed, f: failed)"
     caption = (
-        f"{_place(table)}: mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score in points over {n}. "
-        f"{_arrows(versus([table], baseline))}"
+        f"{_place(table)}: mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score "
+        f"{units(table.columns[task] for task in tasks)} over {n}. {_arrows(versus([table], baseline))}"
+        f"{_lower(table, tasks)}"
     )
-    heads = [_name(task) for task in tasks] + ([f"average of {len(table.average_tasks)}"] if has_average else [])
+    heads = [_head(table.columns[name]) for name in [*tasks, *([AVERAGE] if has_average else [])]]
     return _tabular(["method", *heads], lines, caption)
 
 
@@ -64,17 +62,19 @@ def _differences(table: Table, baseline: str | None, tasks: Sequence[str], verdi
     lines = []
     for row in table.panel.rows:
         if any((row, name) in verdicts for name in names):
-            cells = [_interval(verdicts.get((row, name)), len(pairs) > 1) for name in names]
+            cells = [_interval(verdicts.get((row, name)), table.columns[name], len(pairs) > 1) for name in names]
             lines.append(" & ".join([escaped(table.name(row, baseline)), *cells]))
     if not lines:
         return ""
     n = "paired seeds (n)" if len(pairs) > 1 else f"{pairs[0]} paired seed{'s' * (pairs[0] != 1)}"
     others = versus([table], baseline)
     caption = (
-        f"{_place(table)}: difference to {escaped(others)} in points, with the 95\\,\\% confidence interval for new "
-        f"seeds and new dev examples, before Holm's correction, over {n}. {_arrows(others)}"
+        f"{_place(table)}: difference to {escaped(others)} {units(table.columns[name] for name in names)}, with the "
+        f"95\\,\\% confidence interval for new seeds and new dev examples, before Holm's correction, over {n}. "
+        f"{_arrows(others)}{_lower(table, tasks, ', and differences are reductions: positive is better')}"
     )
-    return _tabular(["method", *(_name(name) for name in names)], lines, caption)
+    heads = [_head(table.columns[task]) for task in tasks] + ["average"] * (AVERAGE in names)
+    return _tabular(["method", *heads], lines, caption)
 
 
 def _tabular(heads: Sequence[str], lines: Sequence[str], caption: str) -> str:
@@ -91,13 +91,13 @@ def _lines(heads: Sequence[str], lines: Sequence[str], caption: str) -> Iterator
 
 
 def _cell(table: Table, row: Row, task: str, verdict: Verdict | None, counts: Sequence[str]) -> str:
-    cell = table.panel.cell(row, table.subset, task)
+    cell, column = table.panel.cell(row, table.subset, task), table.columns[task]
     summary = cell.summary
     if not summary.n:
         return ""
-    spread = "" if math.isnan(summary.std) else f" {{\\scriptsize$\\pm${summary.std:.2f}}}"
+    spread = "" if math.isnan(summary.std) else f" {{\\scriptsize$\\pm${column.text(summary.std)}}}"
     n = "" if len(counts) == 1 else f" ({cell.counts})"
-    return f"{summary.mean:.2f}{spread}{n}{MARKS[verdict.sign if verdict else 0]}"
+    return f"{column.text(summary.mean)}{spread}{n}{MARKS[verdict.sign if verdict else 0]}"
 
 
 def _average(table: Table, row: Row, verdict: Verdict | None) -> str:
@@ -106,13 +106,13 @@ def _average(table: Table, row: Row, verdict: Verdict | None) -> str:
     return f"{mean:.2f}{MARKS[verdict.sign if verdict else 0]}"
 
 
-def _interval(verdict: Verdict | None, with_pairs: bool) -> str:
+def _interval(verdict: Verdict | None, column: Column, with_pairs: bool) -> str:
     if verdict is None:
         return ""
     d = verdict.difference
-    interval = "" if math.isnan(d.low) else f" {{\\scriptsize[{d.low:.2f}, {d.high:.2f}]}}"
+    interval = "" if math.isnan(d.low) else f" {{\\scriptsize[{column.text(d.low)}, {column.text(d.high)}]}}"
     n = f" ({d.pairs})" if with_pairs else ""
-    return f"${d.estimate:+.2f}${interval}{n}{MARKS[verdict.sign]}"
+    return f"${column.signed(d.estimate)}${interval}{n}{MARKS[verdict.sign]}"
 
 
 def _arrows(others: str) -> str:
@@ -126,5 +126,12 @@ def _place(table: Table) -> str:
     return escaped(f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}")
 
 
-def _name(task: str) -> str:
-    return "average" if task == AVERAGE else NAMES.get(task, escaped(task))
+def _head(column: Column) -> str:
+    return escaped(column.title if column.in_points else f"{column.title} ({column.unit})")
+
+
+def _lower(table: Table, tasks: Sequence[str], more: str = "") -> str:
+    """Name the columns where lower is better, for a caption's end."""
+    of_tasks = [column for task in tasks if isinstance(column := table.columns[task], Task)]
+    lower = [escaped(task.title) for task in of_tasks if not task.metric.higher_is_better]
+    return f" Lower is better for {', '.join(lower)}{more}." if lower else ""

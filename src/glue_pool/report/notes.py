@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from glue_pool.report.columns import Task
 from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, differing, plain, subset_label, value_of
 from glue_pool.report.scan import Run
 
@@ -92,12 +93,25 @@ def _mixed(panel: Panel, where: str) -> list[str]:
     ]
 
 
+def of_scores(tasks: Iterable[Task]) -> list[str]:
+    """Name tasks whose scores are not in points, or better where they are lower."""
+    notes = []
+    for task in tasks:
+        own = [] if task.in_points else [f"not in points (unit: {task.unit})"]
+        lower = [] if task.metric.higher_is_better else ["better where it is lower"]
+        if own or lower:
+            turned = "; differences are reductions, so that positive is better" if lower else ""
+            what = " and ".join([*own, *lower])
+            notes.append((f"{task.metric_title} is {what}, so outside the average{turned}", task.name))
+    return _merged(notes)
+
+
 def of_splits(runs: Iterable[Run]) -> list[str]:
-    """Name splits that are not GLUE's own."""
+    """Name splits that are not GLUE's own, of tasks that have such."""
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:
         for split, about in run.result["splits"].items():
-            if not about["official"]:
+            if run.task.get("official_rows") and not about["official"]:
                 seen[run.result["task"], split].add(f"{about['rows']} rows")
     return [
         f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))}), so this is no GLUE score"

@@ -58,8 +58,8 @@ class Cell:
 
     @cached_property
     def summary(self) -> Summary:
-        """Of the scores in points; failed runs, and those without a score, count as failed."""
-        scores = np.array([100 * run.score for run in self.runs] + [math.nan] * len(self.failed))
+        """Of the scores as they are shown; failed runs, and those without a score, count as failed."""
+        scores = np.array([run.shown for run in self.runs] + [math.nan] * len(self.failed))
         return stats.summarise(scores, [run.result["collapsed"] is True for run in self.runs])
 
 

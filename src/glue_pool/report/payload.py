@@ -1,4 +1,4 @@
-"""Everything the page shows, as plain data that its script reads: scores in points, times in seconds, memory in MB."""
+"""Everything the page shows, as plain data that its script reads: scores as shown, times in seconds, memory in MB."""
 
 import math
 from collections import Counter, defaultdict
@@ -33,7 +33,7 @@ def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: 
             "claim_below": stats.CLAIM_BELOW,
             "normal_quantiles": _normal_quantiles(len(shown)),
             "tasks": [_task(study, task) for task in shown],
-            "panels": [_panel(panel, [t for t in tables if t.panel is panel], shown) for panel in study.panels],
+            "panels": [_panel(study, panel, [t for t in tables if t.panel is panel], shown) for panel in study.panels],
             "comparison": ["subset", "task", "baseline", "method", *COLUMNS],
             "published": yaml.safe_load(files("glue_pool.report").joinpath("published.yaml").read_text()),
             "environments": _environments(study),
@@ -52,21 +52,25 @@ def _normal_quantiles(most: int) -> list[float]:
 
 
 def _task(study: Study, task: str) -> dict[str, Any]:
-    config = study.tasks[task]
+    of = study.tasks[task]
     splits: dict[str, SplitFacts] = {}
     for run in study.runs:
         if run.result["task"] == task:
             splits |= run.result["splits"]
     return {
         "name": task,
-        "metric": config["primary_metric"],
-        "average": bool(config.get("default_average", True)),
-        "dev_split": config["dev_splits"][0],
+        "metric": of.metric_title,
+        "unit": of.unit,
+        "digits": of.digits,
+        "better": of.metric.better,
+        "average": of.averaged,
+        "official": of.official,
+        "dev_split": of.config["dev_splits"][0],
         "splits": splits,
     }
 
 
-def _panel(panel: Panel, tables: Sequence[Table], tasks: Sequence[str]) -> dict[str, Any]:
+def _panel(study: Study, panel: Panel, tables: Sequence[Table], tasks: Sequence[str]) -> dict[str, Any]:
     at = {row: index for index, row in enumerate(panel.rows)}
     names = dict.fromkeys(["", *(row.method for row in panel.rows), *(row.label for row in panel.rows)])
     return {
@@ -81,7 +85,12 @@ def _panel(panel: Panel, tables: Sequence[Table], tasks: Sequence[str]) -> dict[
         "own_baselines": [[table.own_baseline(row) for row in panel.rows] for table in tables],  # of each subset
         "average_tasks": [table.average_tasks for table in tables],  # of each subset
         "cells": [
-            {"row": at[row], "subset": panel.subsets.index(subset), "task": task, **_cell(cell)}
+            {
+                "row": at[row],
+                "subset": panel.subsets.index(subset),
+                "task": task,
+                **_cell(cell, study.tasks[task].metric.better),
+            }
             for (row, subset, task), cell in panel.cells.items()
             if task in tasks
         ],
@@ -94,15 +103,15 @@ def _baseline(panel: Panel, row: Row, subset: Subset, name: str, at: Mapping[Row
     return None if other is None else at[other]
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def _cell(cell: Cell, better: int) -> dict[str, Any]:
     results = [run.result for run in cell.runs]
-    scores = [100 * run.score for run in cell.runs]
+    scores = np.array([run.shown for run in cell.runs])
     seconds = [timing["total_seconds"] for result in results if (timing := result["timing"])]
     memory = [result["peak_memory_bytes"] / 1e6 for result in results if result["peak_memory_bytes"]]
     return {
         **asdict(cell.summary),
         "runs": [[result["seed"], score, result["collapsed"]] for result, score in zip(results, scores, strict=True)],
-        "expected_best": stats.expected_validation_performance(np.array(scores)).tolist(),
+        "expected_best": (better * stats.expected_validation_performance(better * scores)).tolist(),
         "train_rows": results[0]["train_rows"] if results else None,
         "parameters": results[0]["parameters"] if results else None,
         "seconds": float(np.median(seconds)) if seconds else None,

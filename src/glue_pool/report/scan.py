@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from glue_pool.keys import SCHEMA, unkeyed
-from glue_pool.metrics import METRICS
+from glue_pool.metrics import METRICS, REGRESSION, SINGLE, Metric, kind_of
 from glue_pool.report import earlier
 from glue_pool.result import Result, wrong
 
@@ -53,9 +53,25 @@ class Run:
 
     @property
     def score(self) -> float:
-        """The primary metric of the last epoch, a fraction; NaN where there is none."""
+        """The primary metric of the last epoch, as it was computed: a fraction is one; NaN where there is none."""
         score = self.result["score"]
         return float("nan") if score is None else float(score)
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that is the score."""
+        return METRICS[self.result["primary_metric"]]
+
+    @property
+    def shown(self) -> float:
+        """The score in points, or in the metric's own unit."""
+        return self.metric.scale * self.score
+
+    @property
+    def positive(self) -> int:
+        """The class that f1 and its like are of."""
+        labels, positive = self.task["labels"], self.task.get("positive")
+        return labels.index(positive) if positive in labels else 1
 
     @property
     def panel(self) -> tuple[str, str]:
@@ -74,12 +90,16 @@ class Predictions:
     """What a run said of the dev split that its score is from, in the last epoch."""
 
     idx: np.ndarray  # (examples,)
-    labels: np.ndarray  # (examples,)
-    outputs: np.ndarray  # (examples,): classes, or scores
+    labels: np.ndarray  # (examples,), or (examples, labels) of a multi-label task
+    outputs: np.ndarray  # (examples,): classes, or scores; else (examples, labels): logits, if the metric takes more
 
     def same_examples(self, other: "Predictions") -> bool:
-        """Whether both are of the same dev rows."""
-        return np.array_equal(self.idx, other.idx) and np.array_equal(self.labels, other.labels)
+        """Whether both are of the same dev rows, and as many labels."""
+        return (
+            np.array_equal(self.idx, other.idx)
+            and np.array_equal(self.labels, other.labels)
+            and self.outputs.shape == other.outputs.shape
+        )
 
 
 def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
@@ -119,15 +139,32 @@ def read_predictions(run: Run) -> Predictions | LeftOut:
         if not (keep := np.broadcast_to(keep, len(table))).any():
             return LeftOut(path, "no predictions of the last epoch", counted)
         # from_dlpack: pyarrow's own to_numpy, take and filter import pandas, for 0.2 s
-        idx, labels = (np.from_dlpack(table[name].combine_chunks())[keep] for name in ("idx", "label"))
-        outputs = np.from_dlpack(table["logits"].combine_chunks().flatten()).reshape(len(table), -1)[keep]
+        idx, labels, logits = (_column(table[name])[keep] for name in ("idx", "label", "logits"))
+        logits = logits.reshape(len(idx), -1)
     except FileNotFoundError:
         return LeftOut(path, "missing", counted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BufferError, pa.ArrowException) as error:
         return LeftOut(path, f"damaged ({_line(error)})", counted)
-    if not np.isfinite(outputs).all():
+    if not np.isfinite(logits).all():
         return LeftOut(path, "predictions that are not finite", counted)
-    return Predictions(idx, labels, outputs.argmax(axis=1) if outputs.shape[1] > 1 else outputs[:, 0].astype(float))
+    return Predictions(idx, labels, _outputs(run.metric, labels, logits))
+
+
+def _column(column: Any) -> np.ndarray:
+    """Return a column's numbers, `(rows,)`, or `(rows, …)` where it has lists of them."""
+    import pyarrow as pa
+
+    values = column.combine_chunks()
+    if not pa.types.is_list(values.type):
+        return np.from_dlpack(values)
+    return np.from_dlpack(values.flatten()).reshape(len(values), -1)
+
+
+def _outputs(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Keep of the logits what the metric takes, in as little memory as there is one number a row."""
+    if (kind := kind_of(labels, logits)) == REGRESSION:
+        return logits[:, 0].astype(float)
+    return logits.argmax(axis=1) if kind == SINGLE and metric.takes == "classes" else logits
 
 
 def _holds_only(metadata: Any, wanted: Mapping[str, str]) -> bool:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from glue_pool.metrics import Metric
 from glue_pool.report import notes
+from glue_pool.report.columns import Task, tasks
 from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, Subset, differing, value_of
 from glue_pool.report.scan import LeftOut, Run
 
-GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
 BASELINES = ("bert", "cls")  # the first of these that there is, unless the user says
 
 
@@ -24,7 +25,7 @@ class Study:
     """Everything that a report is made of."""
 
     panels: list[Panel]
-    tasks: dict[str, Mapping[str, Any]]  # each task's config, in GLUE's order
+    tasks: dict[str, Task]  # in the order that they are shown in
     notes: list[str]
     left_out: list[LeftOut]
     runs: list[Run]
@@ -39,22 +40,34 @@ class Study:
 
 def study(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> Study:
     """Sort runs into tables, and say what a reader has to know of them."""
-    tasks = {run.result["task"]: run.task for run in sorted(runs, key=lambda run: _task_order(run.result["task"]))}
+    of_tasks = tasks(runs)
+    also_left_out = list(left_out)
     by_panel: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        by_panel[run.panel].append(run)
-    also_left_out = list(left_out)
-    panels = [_panel(*name, group, list(tasks), also_left_out) for name, group in sorted(by_panel.items())]
+        if run.completed and (reason := _foreign(run.metric, of_tasks[run.result["task"]])):
+            also_left_out.append(LeftOut(run.folder, reason))
+        else:
+            by_panel[run.panel].append(run)
+    runs = [run for of_panel in by_panel.values() for run in of_panel]
+    panels = [_panel(*name, group, list(of_tasks), also_left_out) for name, group in sorted(by_panel.items())]
     for run in runs:
         if not run.completed:
             also_left_out.append(LeftOut(run.folder, f"failed: {_first_line(run.result['error'])}", "failed runs"))
         elif math.isnan(run.score):
             also_left_out.append(LeftOut(run.folder, "the score is not a number", "runs without a score"))
-    said = [note for panel in panels for note in notes.of_panel(panel)] + notes.of_splits(runs)
-    found = Study(panels, tasks, said, also_left_out, list(runs))
+    said = [note for panel in panels for note in notes.of_panel(panel)]
+    said += notes.of_scores(of_tasks.values()) + notes.of_splits(runs)
+    found = Study(panels, of_tasks, said, also_left_out, list(runs))
     for panel in panels:
         panel.default = found.default_baseline()
     return found
+
+
+def _foreign(metric: Metric, task: Task) -> str | None:
+    """Say why a score can't stand in a task's column: it has another unit, or another way to be better."""
+    if (metric.unit, metric.better) == (task.metric.unit, task.metric.better):
+        return None
+    return f"its score is {metric.name}, that of most runs of {task.name} is {task.metric.name}"
 
 
 def _panel(encoder: str, kind: str, runs: list[Run], tasks: list[str], left_out: list[LeftOut]) -> Panel:
@@ -120,10 +133,6 @@ def _row(run: Run, varying: list[str], cells: Iterable[tuple[Row, Subset, str]])
     known = set(row.settings)  # it may have failed before precision and the like were known
     fits = {other for other, _, _ in cells if other.method == row.method and known <= set(other.settings)}
     return fits.pop() if not run.completed and len(fits) == 1 else row
-
-
-def _task_order(task: str) -> tuple[int, str]:
-    return (GLUE.index(task) if task in GLUE else len(GLUE)), task
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from glue_pool import stats
 from glue_pool.progress import is_terminal, printable, say
+from glue_pool.report.columns import Column, Task, units
 from glue_pool.report.comparisons import GAIN
 from glue_pool.report.panels import Cell, Row, subset_label
 from glue_pool.report.study import Study
@@ -24,10 +25,9 @@ ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v"})  # for a terminal th
 
 def show(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str], file: TextIO) -> None:
     """Print a table for every encoder and subset, the notes and what was left out."""
-    powerful = [
-        _show(table, baseline, [task for task in tasks if task in table.tasks], study, file) for table in tables
-    ]
-    legend = "  mean ± standard deviation in points (n seeds; c: collapsed, f: failed)"
+    powerful = [_show(table, baseline, [task for task in tasks if task in table.tasks], file) for table in tables]
+    shown = [study.tasks[task] for task in tasks]
+    legend = f"  mean ± standard deviation {units(shown)} (n seeds; c: collapsed, f: failed)"
     if any(powerful):
         legend += (
             f"\n  {MARKS[1]} better, {MARKS[-1]} worse than {versus(tables, baseline)} for new seeds and new dev "
@@ -40,19 +40,19 @@ def show(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Seq
     _list("left out", [f"{item.path}: {item.reason}" for item in study.left_out], file)
 
 
-def _show(table: Table, baseline: str | None, tasks: Sequence[str], study: Study, file: TextIO) -> bool:
+def _show(table: Table, baseline: str | None, tasks: Sequence[str], file: TextIO) -> bool:
     """Print one table and return whether it has the power of a comparison."""
     verdicts = table.verdicts(baseline, tasks)
     rows = [row for row in table.panel.rows if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
     rows.sort(key=lambda row: _rank(row, baseline or table.panel.default))
     shown = [*tasks, *([AVERAGE] if len(table.average_tasks) > 1 else [])]
-    columns = {_head(table, task, study): [_text(table, row, task, verdicts) for row in rows] for task in shown}
+    columns = {_head(table, task): [_text(table, row, task, verdicts) for row in rows] for task in shown}
     names = [table.name(row, baseline) for row in rows]
     powerful = any(verdict.difference.seed_std > 0 for verdict in verdicts.values())
     if powerful:
         names += ["gain found at 80 %", f"seeds for {GAIN:g} points"]
         for task, column in zip(shown, columns.values(), strict=True):
-            column += _power(verdicts, task)
+            column += _power(verdicts, table.columns[task])
     say(f"\n  {table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}\n", file)
     _print(names, columns, file)
     return powerful
@@ -78,25 +78,28 @@ def _print(names: Sequence[str], columns: Mapping[str, Sequence[str]], file: Tex
         say("", file)
 
 
-def _power(verdicts: Mapping[tuple[Row, str], Verdict], task: str) -> list[str]:
+def _power(verdicts: Mapping[tuple[Row, str], Verdict], column: Column) -> list[str]:
     """Return the gain that these seeds find with a power of 80 %, and the seeds that GAIN takes: medians over rows."""
-    of = [v.difference for (_, name), v in verdicts.items() if name == task and v.difference.seed_std > 0]
+    of = [v.difference for (_, name), v in verdicts.items() if name == column.name and v.difference.seed_std > 0]
     if not of:
         return ["", ""]
     pairs, by_seeds, by_examples = (np.array(values) for values in zip(*map(_spread, of), strict=True))
-    gain = np.nanmedian(stats.detectable_gain(pairs, by_seeds, by_examples))
+    gain = column.text(float(np.nanmedian(stats.detectable_gain(pairs, by_seeds, by_examples))))
+    if not column.in_points:
+        return [gain, ""]
     seeds = np.nanmedian(stats.seeds_needed(GAIN, by_seeds, by_examples))
-    return [f"{gain:.2f}", f"{seeds:.0f}" if math.isfinite(seeds) else "never"]
+    return [gain, f"{seeds:.0f}" if math.isfinite(seeds) else "never"]
 
 
 def _spread(of: Difference) -> tuple[int, float, float]:
     return of.pairs, of.seed_std, of.example_std
 
 
-def _head(table: Table, task: str, study: Study) -> str:
-    if task == AVERAGE:
-        return f"average of {len(table.average_tasks)}"
-    return f"{task} ({study.tasks[task]['primary_metric']})"
+def _head(table: Table, name: str) -> str:
+    column = table.columns[name]
+    if not isinstance(column, Task):
+        return column.title
+    return f"{name} ({column.metric.name}{'' if column.in_points else f', {column.unit}'})"
 
 
 def _text(table: Table, row: Row, task: str, verdicts: Mapping[tuple[Row, str], Verdict]) -> str:
@@ -104,16 +107,16 @@ def _text(table: Table, row: Row, task: str, verdicts: Mapping[tuple[Row, str], 
     mark = MARKS[verdict.sign] if verdict else ""
     if task == AVERAGE:
         return "" if (mean := table.average_of(row)) is None else f"{mean:.2f} ({table.pairs_of(row)}){mark}"
-    return _cell(table.panel.cell(row, table.subset, task), mark)
+    return _cell(table.panel.cell(row, table.subset, task), table.columns[task], mark)
 
 
-def _cell(cell: Cell, mark: str) -> str:
+def _cell(cell: Cell, column: Column, mark: str) -> str:
     """Return `57.40 ± 0.96 (5)`, with collapsed and failed runs behind n."""
     summary = cell.summary
     if not summary.n and not summary.failed:
         return ""
-    spread = f" ± {summary.std:.2f}" if summary.n > 1 else ""
-    mean = f"{summary.mean:.2f}{spread} " if summary.n else ""
+    spread = f" ± {column.text(summary.std)}" if summary.n > 1 else ""
+    mean = f"{column.text(summary.mean)}{spread} " if summary.n else ""
     return f"{mean}({cell.counts}){mark}"
 
 

@@ -4,7 +4,7 @@ import math
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -12,6 +12,8 @@ from multiprocessing import get_context
 import numpy as np
 
 from glue_pool import stats
+from glue_pool.metrics import POINTS, Metric
+from glue_pool.report.columns import Column
 from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, all_pairs, pair
 from glue_pool.report.panels import Panel, Row, Subset, subset_label
 from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
@@ -28,7 +30,7 @@ Resampled = tuple[dict[Row, OfSeeds], list[Comparison], list[LeftOut]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """A difference in points, and its p corrected for all tasks of the table."""
+    """A difference, positive where the method is better, and its p corrected for all tasks of the table."""
 
     difference: Difference
     adjusted_p: float
@@ -47,7 +49,8 @@ class Table:
     subset: Subset
     tasks: list[str]  # with a run that is over
     average_tasks: list[str]
-    scores: OfTasks  # seeds with predictions, and their scores in points
+    columns: Mapping[str, Column]  # of all tasks, and of AVERAGE
+    scores: OfTasks  # seeds with predictions, and their scores
     comparisons: dict[str, list[Comparison]]  # all pairs, by task
 
     def average_of(self, row: Row) -> float | None:
@@ -128,7 +131,11 @@ def tables(study: Study, tasks: Sequence[str]) -> list[Table]:
     places = [(panel, subset) for panel in study.panels for subset in panel.subsets]
     with _executor(len(study.runs)) as pool:
         jobs = [
-            [(task, pool.submit(_resampled, panel.runs(subset, task))) for task in panel.tasks if task in tasks]
+            [
+                (task, pool.submit(_resampled, panel.runs(subset, task), study.tasks[task].metric))
+                for task in panel.tasks
+                if task in tasks
+            ]
             for panel, subset in places
         ]
         return [_table(*place, study, of_tasks) for place, of_tasks in zip(places, jobs, strict=True)]
@@ -150,16 +157,20 @@ def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple
         scores |= {(task, row): of_row for row, of_row in of_rows.items()}
     there = {task for (_, of, task), cell in panel.cells.items() if of == subset and cell.runs}
     tasks = [task for task, _ in of_tasks if task in there]
-    averaged = [task for task in tasks if study.tasks[task].get("default_average", True)]
+    averaged = [task for task in tasks if study.tasks[task].averaged]
     averages = _averages(scores, panel.rows, averaged)
     comparisons[AVERAGE] = all_pairs(averages)
     scores |= {(AVERAGE, row): of_row for row, of_row in averages.items()}
-    return Table(panel, subset, tasks, averaged, scores, comparisons)
+    columns = {**study.tasks, AVERAGE: Column(name=AVERAGE, title=f"average of {len(averaged)}")}
+    return Table(panel, subset, tasks, averaged, columns, scores, comparisons)
 
 
-def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:
-    """Return each row's seeds and scores in points, on the same resamples of the dev examples for all rows."""
-    found = [read_predictions(run) for _, run in runs]
+def _resampled(runs: Sequence[tuple[Row, Run]], metric: Metric) -> Resampled:
+    """Return each row's seeds and scores, on the same resamples of the dev examples for all rows.
+
+    Scores are in points or the metric's own unit, and negative where lower is better.
+    """
+    found = [_predictions(run, metric) for _, run in runs]
     examples = _most_common([item for item in found if isinstance(item, Predictions)])
     left_out: list[LeftOut] = []
     fits: list[tuple[Row, Run, Predictions]] = []
@@ -167,26 +178,34 @@ def _resampled(runs: Sequence[tuple[Row, Run]]) -> Resampled:
         if isinstance(item, LeftOut):
             left_out.append(item)
         elif examples and not item.same_examples(examples):
-            left_out.append(_no_comparison(run, "other dev rows than most runs of this task have"))
+            left_out.append(_no_comparison(run, "other dev rows or labels than most runs of this task have"))
         else:
             fits.append((row, run, item))
     if not examples:
         return {}, [], left_out
     outputs = np.stack([item.outputs for _, _, item in fits])
-    of_task = fits[0][1].result
-    seed = zlib.crc32(of_task["task"].encode())  # each task is resampled by its own: their average needs that
-    scores = stats.resample(examples.labels, outputs, of_task["primary_metric"], seed=seed)
+    of_task = fits[0][1]
+    seed = zlib.crc32(of_task.result["task"].encode())  # each task is resampled by its own: their average needs that
+    scores = stats.resample(examples.labels, outputs, metric.name, positive=of_task.positive, seed=seed)
     of_rows: dict[Row, list[int]] = defaultdict(list)
     for index, (row, run, _) in enumerate(fits):
-        if abs(scores.actual[index] - run.score) < TOLERANCE:
+        if abs(scores.actual[index] - run.score) < TOLERANCE * max(1.0, abs(run.score)):
             of_rows[row].append(index)
         else:
             reason = f"they give a score of {scores.actual[index]:.4f}, result.json says {run.score:.4f}"
             left_out.append(_no_comparison(run, reason))
-    points = replace(scores, actual=100 * scores.actual, resampled=100 * scores.resampled)
+    factor = metric.better * metric.scale
+    shown = replace(scores, actual=factor * scores.actual, resampled=factor * scores.resampled)
     seeds = [run.result["seed"] for _, run, _ in fits]
-    scored = {row: ([seeds[i] for i in at], points.of(at)) for row, at in of_rows.items()}
-    return scored, all_pairs(scored), left_out
+    scored = {row: ([seeds[i] for i in at], shown.of(at)) for row, at in of_rows.items()}
+    return scored, all_pairs(scored, in_points=metric.unit == POINTS), left_out
+
+
+def _predictions(run: Run, metric: Metric) -> Predictions | LeftOut:
+    """Read the predictions of a run whose score is the column's metric."""
+    if run.metric.name != metric.name:
+        return _no_comparison(run, f"the score is {run.metric.name}, that of most runs of this task {metric.name}")
+    return read_predictions(run)
 
 
 def _most_common(found: Sequence[Predictions]) -> Predictions | None:

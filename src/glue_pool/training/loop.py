@@ -171,6 +171,12 @@ class _Training:
         """All evaluations so far; of those before a resumption only the last and the best one have their logits."""
         return [event for event in self.history if isinstance(event, Evaluation)]
 
+    @property
+    def _best(self) -> Evaluation:
+        """The first evaluation with the best score; a NaN is never the best unless all are."""
+        better = self.cfg.task.metric.better
+        return max(self.evaluations, key=lambda one: (not math.isnan(one.score), better * one.score))
+
     def run(self) -> Outcome:
         """Train to the end, from where the keeper's state was taken or else from the start."""
         self.observer.on_start(self.total)
@@ -180,7 +186,7 @@ class _Training:
             self._begin(self.number + 1)
             self._run_phase()
         self.cost.peak_memory_bytes = self._peak_memory_bytes()
-        return Outcome(self.evaluations[-1], _best(self.evaluations), self.step, self.cost)
+        return Outcome(self.evaluations[-1], self._best, self.step, self.cost)
 
     def _run_phase(self) -> None:
         """Take the phase's steps that are left."""
@@ -296,7 +302,7 @@ class _Training:
             **prefixed("losses", self.losses.tensors()),
         }
         if evaluations := self.evaluations:
-            for evaluation in {e.step: e for e in (evaluations[-1], _best(evaluations))}.values():
+            for evaluation in {e.step: e for e in (evaluations[-1], self._best)}.values():
                 logits = {name: torch.from_numpy(array) for name, array in evaluation.logits.items()}
                 tensors |= prefixed(f"logits/{evaluation.step}", logits)
         plain = {
@@ -356,11 +362,6 @@ def _order(rows: int, cfg: TrainConfig, seed: int, after: int) -> Iterator[np.nd
         for first in range(steps * cfg.batch_size, rows, cfg.batch_size):
             yield order[first : first + cfg.batch_size]
         epoch, steps = epoch + 1, 0
-
-
-def _best(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Return the first evaluation with the highest score; a NaN is never the best unless all are."""
-    return max(evaluations, key=lambda evaluation: (not math.isnan(evaluation.score), evaluation.score))
 
 
 def _kinds(tensors: Mapping[str, Tensor]) -> dict[str, object]:

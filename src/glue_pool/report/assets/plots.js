@@ -21,7 +21,7 @@ const VERDICTS = [
 function forest(width, compared) {
   const rows = compared.map(named);
   const { layout, axes } = rowPlot(width, rows, view.columns.map(columnName), {
-    xTitle: () => "Δ (points)", legend: verdictNames(rows, view.columns),
+    xTitle: (i) => `Δ (${unitOf(view.columns[i])})`, legend: verdictNames(rows, view.columns),
   });
   layout.shapes = axes.map((of) => upright(of, 0));
   return { layout, traces: view.columns.flatMap((column, i) => differences(rows, column, axes[i])) };
@@ -48,7 +48,8 @@ function differences(rows, column, axes) {
   });
 }
 
-const worth = (of) => `${signed(of.estimate)} ${interval(of.low, of.high)}, adjusted p ${probability(of.adjusted)}`;
+const worth = ({ task, estimate, low, high, adjusted }) =>
+  `${signed(estimate, task)} ${interval(low, high, task)}, adjusted p ${probability(adjusted)}`;
 
 function dots(width, all, task) {
   const wide = width >= 640 && all.some((row) => verdicts(row)[task]);
@@ -56,11 +57,11 @@ function dots(width, all, task) {
   const base = rows.some((row) => row.own) ? "the baseline" : shorten(state.baseline || data.default, 30);
   const { layout, axes } = rowPlot(width, rows, wide ? ["runs", "differences"] : ["runs"], {
     share: wide ? [0.6, 0.4] : [1], untitled: true,
-    xTitle: (i) => (i ? `Δ to ${base} (points)` : "score (points)"),
+    xTitle: (i) => (i ? `Δ to ${base} (${unitOf(task)})` : `score (${unitOf(task)})`),
     legend: ["run", "collapsed run", "mean", ...(wide ? verdictNames(rows, [task]) : [])],
   });
   const runs = rows.flatMap((row, y) => cell(row, task).runs.map(([seed, score, collapsed], i) => {
-    const text = `${row.label}, seed ${seed}: ${points(score)}${collapsed ? ", collapsed" : ""}`;
+    const text = `${row.label}, seed ${seed}: ${asShown(score, task)}${collapsed ? ", collapsed" : ""}`;
     return { x: score, y: y + ((i % 5) - 2) * 0.07, collapsed, text }; // a little apart: scores may be the same
   }));
   const means = rows.map((row, y) => {
@@ -81,10 +82,10 @@ function dots(width, all, task) {
 }
 
 /** Lines by task: `series` has for each its {row, name, x, y, text}, with a band or bars of `spread`. */
-function lines(width, tasks, series, { xTitle, x, yTitle = "score (points)" }) {
+function lines(width, tasks, series, { xTitle, x, yTitle = (task) => `score (${unitOf(task)})` }) {
   const legend = [...new Set(series.flat().map((line) => line.name))];
   const { layout, axes } = multiples(Math.min(width, 60 + 460 * tasks.length), tasks, {
-    least: 240, height: 230, gap: 62, left: 54, xTitle: () => xTitle, yTitle, legend,
+    least: 240, height: 230, gap: 62, left: 54, xTitle: () => xTitle, yTitle: (i) => yTitle(tasks[i]), legend,
   });
   axes.forEach((of, i) => Object.assign(axisOf(layout, of.xaxis), x, x.type === "log" ? logTicks(series[i]) : {}));
   const traces = series.flatMap((of, i) => [
@@ -120,12 +121,13 @@ function logTicks(series) {
 function stabilityPlot(width, counted) {
   const { rows, tasks } = view;
   const { layout, axes } = rowPlot(width, rows, [...tasks, ...(counted ? ["all tasks"] : [])], {
-    xTitle: (i) => (i < tasks.length ? "sd (points)" : "runs"), legend: counted ? ["collapsed", "failed"] : [],
+    xTitle: (i) => (i < tasks.length ? `sd (${unitOf(tasks[i])})` : "runs"),
+    legend: counted ? ["collapsed", "failed"] : [],
   });
   for (const of of axes) Object.assign(axisOf(layout, of.xaxis), { rangemode: "tozero" });
   const spreads = tasks.map((task, i) => {
     const found = rows.map((row, y) => ({ row, y, of: cell(row, task) })).filter(({ of }) => !missing(of?.std));
-    const text = ({ row, of }) => `${row.label}, ${task}: sd ${points(of.std)} (${of.n})`;
+    const text = ({ row, of }) => `${row.label}, ${task}: sd ${asShown(of.std, task)} (${of.n})`;
     const dots = found.map((one) => ({ x: one.of.std, y: one.y, text: text(one) }));
     const stems = {
       type: "data", symmetric: false, array: dots.map(() => 0), arrayminus: dots.map((of) => of.x),
@@ -150,14 +152,15 @@ function stabilityPlot(width, counted) {
 function costPlot(width, found) {
   const shown = COSTS.map((_, i) => i).filter((i) => found.some(({ costs }) => costs[i] !== null));
   const { layout, axes } = multiples(width, shown.map((i) => COSTS[i].name), {
-    least: 240, height: 250, gap: 66, left: 58, xTitle: (i) => COSTS[shown[i]].name, yTitle: "difference (points)",
+    least: 240, height: 250, gap: 66, left: 58,
+    xTitle: (i) => COSTS[shown[i]].name, yTitle: () => `difference (${unitOf(view.cost)})`,
     legend: found.length > LEGEND ? [] : found.map(({ row }) => row.label), untitled: true,
   });
   const there = (i) => found.filter(({ costs }) => costs[i] !== null);
   const traces = shown.flatMap((i, place) => there(i).map(({ row, gain, costs }) => {
     const { color, symbol } = style(row);
     const filled = row.isBase || verdicts(row)[view.cost]?.sign;
-    const text = `${row.label}: ${signed(gain)}, ${COSTS[i].name} ${COSTS[i].text(costs[i])}`;
+    const text = `${row.label}: ${signed(gain, view.cost)}, ${COSTS[i].name} ${COSTS[i].text(costs[i])}`;
     return scatter(axes[place], [{ x: costs[i], y: gain, text }], {
       name: found.length > LEGEND ? undefined : plain(shorten(row.label, 34)),
       marker: { color, symbol: filled ? symbol : `${symbol}-open`, size: 10, line: { width: 2, color } },
@@ -175,17 +178,22 @@ function matrixPlot(width, rows) {
   const bar = width < 560 ? 0 : 90;
   const size = Math.min(50, Math.max(6, (width - left - bar - 16) / rows.length));
   const found = rows.map((row) => rows.map((base) => verdicts(row, base.i)[view.matrix]));
-  const most = Math.max(0.01, ...found.flat().map((of) => Math.abs(of?.estimate ?? 0)));
-  const shown = (of) => (size < 40 ? "" : `${signed(of.estimate, 1)} `) + ({ 1: "▲", "-1": "▼" }[of.sign] || "");
+  const most = Math.max(10 ** -columnOf(view.matrix).digits, ...found.flat().map((of) => Math.abs(of?.estimate ?? 0)));
+  const change = (of) => signed(of.estimate, view.matrix, inPoints(view.matrix) ? 1 : 2);
+  const fits = (text) => size >= 40 && text.length < 6;
+  const shown = (of) => (fits(change(of)) ? `${change(of)} ` : "") + ({ 1: "▲", "-1": "▼" }[of.sign] || "");
   const trace = {
     type: "heatmap", z: found.map((line) => line.map((of) => of?.estimate ?? null)), zmin: -most, zmax: most,
     xgap: 1, ygap: 1,
     colorscale: [[0, VERMILLION], [0.5, "#ffffff"], [1, BLUE]], showscale: bar > 0,
-    colorbar: { title: { text: "difference (points)", side: "right" }, thickness: 12, outlinewidth: 0, x: 1.01 },
+    colorbar: {
+      title: { text: plain(`difference (${unitOf(view.matrix)})`), side: "right" },
+      thickness: 12, outlinewidth: 0, x: 1.01,
+    },
     text: found.map((line) => line.map((of) => (of ? shown(of) : ""))), textfont: { size: size < 40 ? 10 : 11 },
     texttemplate: size < 14 ? "" : "%{text}", hovertemplate: "%{customdata}<extra></extra>", hoverongaps: false,
     customdata: found.map((line, y) => line.map((of, x) =>
-      (of ? plain(`${rows[y].label} − ${rows[x].label}: ${worth(of)}`) : ""))),
+      (of ? plain(`${rows[y].label} to ${rows[x].label}: ${worth(of)}`) : ""))),
   };
   const side = size * rows.length;
   const below = 50 + Math.min(170, Math.max(...rows.map((row) => textWidth(labelOf(row, width)))));
@@ -234,7 +242,7 @@ function multiples(width, titles, { least, height, gap, left, xTitle, yTitle, ro
     const nticks = Math.max(3, Math.min(8, Math.floor(wide / 30)));
     const [x, y] = [[start / w, Math.min(1, (start + wide) / w)], [Math.max(0, top - height / h), top]];
     axisOf(layout, own.xaxis, { ...plainAxis(xTitle(i)), domain: x, anchor: own.yaxis, nticks });
-    axisOf(layout, own.yaxis, { ...(rows || plainAxis(yTitle)), domain: y, anchor: own.xaxis });
+    axisOf(layout, own.yaxis, { ...(rows || plainAxis(yTitle(i))), domain: y, anchor: own.xaxis });
     if (!untitled) layout.annotations.push(facetTitle(title, start / w, top));
     return own;
   });
@@ -314,10 +322,14 @@ function legendHeight(names, width) {
 
 /** The rows whose lines are drawn: the baseline, and the best of the others. */
 function fewest(rows) {
-  const best = (row) => Math.max(...view.tasks.map((task) => cell(row, task)?.mean ?? -Infinity));
-  const score = (row) => averageOf(row) ?? best(row) - 1000; // a row that lacks tasks comes after those that do not
+  const means = new Map(view.tasks.map((task) => [task, rows.map((row) => turnedMean(row, task)).filter(isFinite)]));
+  const beaten = (task, row) => means.get(task).filter((mean) => mean < turnedMean(row, task)).length;
+  const share = (row) => Math.max(...view.tasks.map((task) => beaten(task, row) / rows.length));
+  const score = (row) => averageOf(row) ?? share(row) - 1000; // a row that lacks tasks comes after those that do not
   return [...rows].sort((a, b) => b.isBase - a.isBase || score(b) - score(a)).slice(0, LINES);
 }
+
+const turnedMean = (row, task) => (columnOf(task).better * (cell(row, task)?.mean ?? NaN));
 
 function some(drawn, rows) {
   if (drawn.length === rows.length) return "";

@@ -1,15 +1,12 @@
 // Draws the page from the JSON in #payload. What comes from there reaches the page as text alone: by textContent, and
-// escaped where Plotly draws it. Scores and differences are in points.
+// escaped where Plotly draws it. Scores and differences are in points, or in the unit of a task's metric; positive
+// differences are better, also where lower scores are.
 "use strict";
 
 const data = JSON.parse(document.getElementById("payload").textContent);
 const main = document.getElementById("main");
 const AVERAGE = "/average"; // the name of a column; no task, which is a folder, can be called so
-const METRICS = {
-  matthews_correlation: "Matthews correlation",
-  acc_and_f1: "mean of accuracy and F1",
-  corr: "mean of Pearson and Spearman",
-};
+const POINTS = { unit: "points", digits: 2, better: 1 }; // how scores of the average are shown
 
 const state = {
   panel: 0, subset: 0, tasks: new Set(data.tasks.map((task) => task.name)),
@@ -156,7 +153,7 @@ function summary() {
   const runs = sum(data.panels.flatMap((panel) => panel.cells.map((of) => of.n + of.failed)));
   const methods = new Set(data.panels.flatMap((panel) => panel.rows.map((row) => row.method)));
   return `${count(runs, "run")} of ${count(methods.size, "method")} on ${count(data.tasks.length, "task")}; ` +
-    `dev scores in points (× 100). glue_pool ${data.version}`;
+    `dev scores ${units(data.tasks, "in points (× 100)")}. glue_pool ${data.version}`;
 }
 
 function taskBox(task) {
@@ -258,7 +255,7 @@ function averageDifference(verdicts, base, row) {
   if (view.whole) return comparison(AVERAGE, base, row);
   const of = view.averaged.map((task) => verdicts[task]);
   if (!of.every(Boolean)) return undefined;
-  return { estimate: sum(of.map((one) => one.estimate)) / of.length, low: null, high: null, p: null };
+  return { task: AVERAGE, estimate: sum(of.map((one) => one.estimate)) / of.length, low: null, high: null, p: null };
 }
 
 /** Holm's step-down correction (1979); null stays null and counts as a test. */
@@ -277,7 +274,7 @@ function holm(p) {
 function orderBound({ violation, violation_std: std }) {
   if (violation === null || std === null) return "—";
   const bound = Math.min(1, Math.max(0, violation + data.normal_quantiles[view.tasks.length - 1] * std));
-  return points(bound) + (bound < data.claim_below ? " ✓" : "");
+  return fixed(bound, 2) + (bound < data.claim_below ? " ✓" : "");
 }
 
 // ---- sections: each returns nodes, or says why it has none
@@ -289,7 +286,7 @@ function overview() {
     ...view.columns.map((column) => scoreCell(row, column)),
   ]);
   const table = tabled(
-    "Mean ± standard deviation over seeds, in points (runs; c collapsed, f failed). ▲ better, ▼ worse than " +
+    `Mean ± standard deviation over seeds, ${inUnits()} (runs; c collapsed, f failed). ▲ better, ▼ worse than ` +
       `${versus()} for new seeds and new dev examples, ${level()} over the tasks of a row` +
       (average.length ? " (the average: a test of its own)." : "."),
     ["method", ...view.tasks.map(taskHead), ...average],
@@ -300,9 +297,9 @@ function overview() {
   if (!compared.length) return [table, note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.")];
   return [table, figure(
     `Differences to ${versus()} by method, for ${view.columns.map(columnName).join(", ")}`,
-    `Δ: method − ${versus()}, with the 95 % interval for new seeds and new dev examples (one interval, not ` +
-      "corrected); none where there is one seed in common, or no spread. " +
-      `Filled: significant after Holm’s correction; hollow: not.${partOfAverage()}`,
+    `Δ: method − ${versus()}${view.tasks.some(lower) ? " (turned where lower is better)" : ""}, with the 95 % ` +
+      "interval for new seeds and new dev examples (one interval, not corrected); none where there is one seed in " +
+      `common, or no spread. Filled: significant after Holm’s correction; hollow: not.${partOfAverage()}`,
     (width) => forest(width, compared),
   )];
 }
@@ -314,15 +311,15 @@ function partOfAverage() {
 }
 
 function taskHead(name) {
-  const task = data.tasks.find((of) => of.name === name);
-  return [name, el("small", {}, metricName(task), task.average ? "" : ", outside the average")];
+  const task = taskOf(name);
+  return [name, el("small", {}, task.metric, ...aside(task).map((text) => `, ${text}`))];
 }
 
 function scoreCell(row, column) {
   const verdict = verdicts(row)[column];
   if (column === AVERAGE) {
     const mean = averageOf(row);
-    return { content: [points(mean), mark(mean === null ? null : verdict)], class: tint(verdict) };
+    return { content: [asShown(mean), mark(mean === null ? null : verdict)], class: tint(verdict) };
   }
   const of = cell(row, column);
   if (!of) return "";
@@ -343,9 +340,10 @@ function oneTask(task) {
   const rows = view.rows.filter((row) => cell(row, task.name));
   const split = task.splits[task.dev_split] || {};
   at(`task-${task.name}`).querySelector(".lead").textContent =
-    `${capital(metricName(task))} × 100 on ${split.rows ? `the ${integer(split.rows)} rows of ` : ""}` +
-    `the ${task.dev_split} split${split.official === false ? ", which is not GLUE’s own" : ""}` +
-    `${task.average ? "" : "; outside the average"}.`;
+    `${capital(task.metric)}${inPoints(task.name) ? " × 100" : ""} on ` +
+    `${split.rows ? `the ${integer(split.rows)} rows of ` : ""}` +
+    `the ${task.dev_split} split${task.official && split.official === false ? ", which is not GLUE’s own" : ""}` +
+    `${aside(task).map((text) => `; ${text}`).join("")}.`;
   return [
     figure(
       `${task.name}: score of every run by method, and differences to ${versus()}`,
@@ -359,36 +357,39 @@ function oneTask(task) {
 
 function scoresTable(rows, task) {
   const head = ["method", "mean", "sd", "median", "min", "max", "n", "collapsed", "failed"];
-  const numbers = (of) => [...[of.mean, of.std, of.median, of.min, of.max].map(points), of.n, of.collapsed, of.failed];
-  const lines = rows.map((row) => [row.label, ...numbers(cell(row, task))]);
-  return tabled(`${task}: scores over seeds, in points`, head, lines);
+  const scores = (of) => [of.mean, of.std, of.median, of.min, of.max].map((number) => asShown(number, task));
+  const lines = rows.map((row) => [row.label, ...scores(cell(row, task)),
+    ...["n", "collapsed", "failed"].map((name) => cell(row, task)[name])]);
+  return tabled(`${task}: scores over seeds, ${inUnit(task)}`, head, lines);
 }
 
 const DIFFERENCES = {
-  "difference": (of) => signed(of.estimate),
-  "95 % interval": (of) => interval(of.low, of.high),
+  "difference": (of) => signed(of.estimate, of.task),
+  "95 % interval": (of) => interval(of.low, of.high, of.task),
   "p": (of) => probability(of.p),
   "adjusted p": (of) => probability(of.adjusted),
   "verdict": (of) => ({ 1: "▲ better", "-1": "▼ worse" })[of.sign] || "not significant",
   "pairs": (of) => of.pairs,
   "unpaired": (of) => of.missing,
-  "seeds alone": (of) => interval(of.by_seeds_low, of.by_seeds_high),
-  "multi-bootstrap": (of) => interval(of.bootstrap_low, of.bootstrap_high),
+  "seeds alone": (of) => interval(of.by_seeds_low, of.by_seeds_high, of.task),
+  "multi-bootstrap": (of) => interval(of.bootstrap_low, of.bootstrap_high, of.task),
   "permutation p": (of) => probability(of.permutation_p),
   "wins / ties / losses": (of) => `${of.wins} / ${of.ties} / ${of.losses}`,
-  "P(improvement)": (of) => points(of.improvement),
+  "P(improvement)": (of) => fixed(of.improvement, 2),
   "ASO": (of) => orderBound(of),
-  "detectable gain": (of) => points(of.detectable),
+  "detectable gain": (of) => asShown(of.detectable, of.task),
 };
 
 function differencesTable(rows, task) {
   const compared = rows.filter((row) => verdicts(row)[task]);
   if (!compared.length) return note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.");
   const head = ["method", "baseline", ...Object.keys(DIFFERENCES),
-    ...data.gains.map((gain) => `seeds for ${gain} points`)];
-  return tabled(`${task}: differences to the baseline, in points`, head, compared.map((row) => {
+    ...(inPoints(task) ? data.gains.map((gain) => `seeds for ${gain} points`) : [])];
+  const caption = `${task}: differences to the baseline, ${inUnit(task)}${turnedWhy(task)}`;
+  return tabled(caption, head, compared.map((row) => {
     const of = verdicts(row)[task];
-    const numbers = [...Object.values(DIFFERENCES).map((text) => text(of)), ...of.seeds_needed.map(integer)];
+    const seeds = inPoints(task) ? of.seeds_needed.map(integer) : [];
+    const numbers = [...Object.values(DIFFERENCES).map((text) => text(of)), ...seeds];
     return [row.label, view.panel.rows[row.base].label, ...numbers];
   }));
 }
@@ -410,7 +411,7 @@ function curves() {
       (width) => lines(width, tasks, series.map((of) => of.filter((chain) => drawn.includes(chain.row)).map(curve)),
         { xTitle: "train rows (log scale)", x: { type: "log" } }),
     ),
-    details("Numbers of the curves", tabled("Mean ± standard deviation in points, by train rows",
+    details("Numbers of the curves", tabled(`Mean ± standard deviation ${inUnits()}, by train rows`,
       ["method", "task", "train rows", "subset", "score", "n"], numbers)),
   ];
 }
@@ -447,7 +448,7 @@ function ablation(key, title) {
     figure(`Mean score by ${title}, for ${tasks.join(", ")}`, "Mean over seeds; bars: ± one standard deviation.",
       (width) => lines(width, tasks, series, { xTitle: title, x: { tickvals: values } })),
     details(`Numbers by ${key}`,
-      tabled(`Mean ± standard deviation in points, by ${key}`, ["method", "task", key, "score", "n"], numbers)),
+      tabled(`Mean ± standard deviation ${inUnits()}, by ${key}`, ["method", "task", key, "score", "n"], numbers)),
   ];
 }
 
@@ -477,7 +478,8 @@ function stability() {
   const all = view.rows.flatMap((row) => view.tasks.map((task) => ({ row, task, of: cell(row, task) })));
   const cells = all.filter(({ of }) => of);
   const numbers = cells.map(({ row, task, of }) =>
-    [row.label, task, points(of.std), of.n, of.collapsed, of.failed, of.expected_best.map(points).join(", ") || "—"]);
+    [row.label, task, asShown(of.std, task), of.n, of.collapsed, of.failed,
+      of.expected_best.map((best) => asShown(best, task)).join(", ") || "—"]);
   const counted = cells.some(({ of }) => of.collapsed || of.failed);
   const spread = figure(
     `Standard deviation over seeds by method, and collapsed and failed runs, for ${view.tasks.join(", ")}`,
@@ -486,7 +488,7 @@ function stability() {
     (width) => stabilityPlot(width, counted),
   );
   const head = ["method", "task", "sd", "n", "collapsed", "failed", "expected best of 1, 2, …"];
-  const table = tabled("Standard deviation, counts, and expected best of 1, 2, … runs, in points", head, numbers);
+  const table = tabled(`Standard deviation, counts, and expected best of 1, 2, … runs, ${inUnits()}`, head, numbers);
   return [spread, ...expectedBest(cells), details("Numbers of the stability", table)];
 }
 
@@ -503,13 +505,13 @@ function expectedBest(cells) {
     "Expected dev score if the best of n runs is kept, n drawn with replacement from the runs there are " +
       `(Dodge et al. 2019).${some(drawn, rows)}`,
     (width) => lines(width, tasks, series,
-      { xTitle: "n (runs)", x: { dtick: step }, yTitle: "expected best (points)" }),
+      { xTitle: "n (runs)", x: { dtick: step }, yTitle: (task) => `expected best (${unitOf(task)})` }),
   )];
 }
 
-const bestLine = ({ row, of: { expected_best: y } }) => ({
+const bestLine = ({ row, task, of: { expected_best: y } }) => ({
   row, name: row.label, x: y.map((_, i) => i + 1), y,
-  text: y.map((best, i) => `${row.label}, best of ${i + 1}: ${points(best)}`),
+  text: y.map((best, i) => `${row.label}, best of ${i + 1}: ${asShown(best, task)}`),
 });
 
 const COSTS = [
@@ -523,10 +525,10 @@ function cost() {
   const found = view.rows
     .map((row) => ({ row: named(row), gain: gainOf(row), costs: COSTS.map(({ of }) => costOf(row, of)) }))
     .filter(({ costs }) => costs.some((number) => number !== null));
-  const title = `Difference to ${versus()} (${columnName(view.cost)})`;
+  const title = `Difference to ${versus()} (${columnName(view.cost)})${turnedWhy(view.cost)}`;
   const head = ["method", ...COSTS.map(({ name }) => name), "difference"];
   const table = tabled(`${title}, and what the method costs`, head, found.map(({ row, gain, costs }) =>
-    [row.label, ...COSTS.map(({ text }, i) => text(costs[i])), row.isBase ? "baseline" : signed(gain)]));
+    [row.label, ...COSTS.map(({ text }, i) => text(costs[i])), row.isBase ? "baseline" : signed(gain, view.cost)]));
   const drawn = found.filter(({ gain }) => gain !== null);
   if (drawn.length < 2) return [note("No two methods have a cost and a gain to draw."), table];
   const means = view.cost === AVERAGE ? " Seconds and memory are means over its tasks." : "";
@@ -549,10 +551,11 @@ function matrix() {
   if (rows.length < 2) return `${capital(columnName(view.matrix))} has fewer than two methods with scores.`;
   const corrected = view.matrix === AVERAGE ? `at ${100 * data.alpha} %` : `${level()} over the tasks shown`;
   const title =
-    `Row minus column, in points (${columnName(view.matrix)}). ▲ better, ▼ worse: significant ${corrected}`;
+    `${lower(view.matrix) ? "Column minus row" : "Row minus column"}, ${inUnit(view.matrix)} ` +
+    `(${columnName(view.matrix)}). ▲ better, ▼ worse: significant ${corrected}`;
   const lines = rows.map((row) => [row.label, ...rows.map((base) => {
     const of = verdicts(row, base.i)[view.matrix];
-    return of ? { content: [signed(of.estimate), mark(of)], class: tint(of) } : row === base ? "" : "—";
+    return of ? { content: [signed(of.estimate, view.matrix), mark(of)], class: tint(of) } : row === base ? "" : "—";
   })]);
   return [
     figure(`Differences of all pairs of methods (${columnName(view.matrix)})`, `${title}; grey: no comparison.`,
@@ -562,13 +565,13 @@ function matrix() {
 }
 
 function published() {
-  const theirs = data.published.flatMap((of) => Object.keys(of.scores));
-  const tasks = [...new Set([...theirs, ...data.tasks.map((task) => task.name)])];
+  const tasks = [...new Set(data.published.flatMap((of) => Object.keys(of.scores)))];
+  if (!data.tasks.some((task) => tasks.includes(task.name))) return "There are none of the tasks of this report.";
   const reported = data.published.map((of) =>
     [[of.model, el("small", {}, of.source)], of.protocol, ...tasks.map((task) => reportedScore(of.scores[task]))]);
   const mean = (row, task) => (view.tasks.includes(task) ? cell(row, task)?.mean ?? null : null);
   const measured = view.rows.map((row) =>
-    [row.label, "", ...tasks.map((task) => (mean(row, task) === null ? "" : points(mean(row, task))))]);
+    [row.label, "", ...tasks.map((task) => (mean(row, task) === null ? "" : asShown(mean(row, task), task)))]);
   const here = `Measured in this report: ${panelName(view.panel)}, ${subsetName()}; means over seeds`;
   const rows = [["Published, not reproduced here"], ...reported, ...(measured.length ? [[here], ...measured] : [])];
   const caption = "Dev scores in points; where a source gives two metrics both stand";
@@ -630,17 +633,41 @@ const count = (n, name) => `${integer(n)} ${name}${n === 1 ? "" : "s"}`;
 const level = () => `at ${100 * data.alpha} % after Holm’s correction`;
 const panelName = (panel) => `${panel.encoder}, ${panel.kind}`;
 const subsetName = () => data.panels[state.panel].subsets[state.subset].label;
-const metricName = (task) => METRICS[task.metric] || task.metric.replaceAll("_", " ");
+const taskOf = (name) => data.tasks.find((task) => task.name === name);
+const columnOf = (name) => taskOf(name) || POINTS;
+const unitOf = (name) => columnOf(name).unit;
+const inPoints = (name) => unitOf(name) === POINTS.unit;
+const lower = (name) => columnOf(name).better < 0;
+const inUnit = (name) => (inPoints(name) ? "in points" : `unit: ${unitOf(name)}`);
+const inUnits = () => units(view.tasks.map(taskOf));
+const turnedWhy = (name) => (lower(name) ? "; reductions, since lower is better" : "");
+
+/** What the scores of some tasks are in. */
+function units(tasks, points = "in points") {
+  const own = tasks.filter((task) => task.unit !== POINTS.unit).length;
+  return own ? (own < tasks.length ? `${points}, or in a task’s own unit` : "in the task’s own unit") : points;
+}
+
+/** What there is to say of a task beside its metric. */
+function aside(task) {
+  return [
+    ...(task.unit === POINTS.unit ? [] : [task.unit]),
+    ...(task.better < 0 ? ["lower is better"] : []),
+    ...(task.average ? [] : ["outside the average"]),
+  ];
+}
+
 const averageOfWhat = () => `of ${view.averaged.length}${view.whole ? "" : " chosen"}`;
 const columnName = (name) => (name === AVERAGE ? `average ${averageOfWhat()}` : name);
 
 const missing = (number) => number === null || number === undefined;
 const fixed = (number, digits) => (missing(number) ? "—" : number.toFixed(digits).replace("-", "−"));
-const points = (number) => fixed(number, 2);
-const signed = (number, digits = 2) => (number > 0 ? "+" : "") + fixed(number, digits);
+const asShown = (number, name) => fixed(number, columnOf(name).digits);
+const signed = (number, name, less = 0) =>
+  (number > 0 ? "+" : "") + fixed(number, Math.max(0, columnOf(name).digits - less));
 const integer = (number) => (missing(number) ? "—" : Math.round(number).toLocaleString("en-US"));
-const interval = (low, high) => (missing(low) ? "—" : `[${points(low)}, ${points(high)}]`);
-const plusMinus = (of) => points(of.mean) + (missing(of.std) ? "" : ` ± ${points(of.std)}`);
+const interval = (low, high, name) => (missing(low) ? "—" : `[${asShown(low, name)}, ${asShown(high, name)}]`);
+const plusMinus = (of) => asShown(of.mean, of.task) + (missing(of.std) ? "" : ` ± ${asShown(of.std, of.task)}`);
 const probability = (p) => (missing(p) ? "—" : p < 0.001 ? "<0.001" : p.toFixed(3));
 
 start();

@@ -1,0 +1,118 @@
+"""A table's columns: what a task is called, where it stands, and how its scores read."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glue_pool.metrics import POINTS, Metric
+from glue_pool.report.scan import Run
+
+OF_POINTS = 2  # digits behind the point
+SIGNIFICANT = 4  # digits of a score in a unit of its own
+MOST_DIGITS = 8  # behind the point
+METRICS = {
+    "f1": "F1",
+    "acc_and_f1": "mean of accuracy and F1",
+    "acc_and_f1_macro": "mean of accuracy and macro F1",
+    "f1_macro": "macro F1",
+    "f1_micro": "micro F1",
+    "matthews_correlation": "Matthews correlation",
+    "pearson": "Pearson correlation",
+    "spearmanr": "Spearman correlation",
+    "corr": "mean of Pearson and Spearman",
+    "roc_auc": "area under the ROC curve",
+}  # what they are called, if not by their names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A task, or the average over tasks: its scores are shown in its unit, with so many digits behind the point.
+
+    Differences are improvements wherever they stand: positive is better, also where lower scores are.
+    """
+
+    name: str
+    title: str
+    unit: str = POINTS
+    digits: int = OF_POINTS
+
+    @property
+    def in_points(self) -> bool:
+        """Whether scores are fractions, shown times 100."""
+        return self.unit == POINTS
+
+    def text(self, value: float) -> str:
+        """Return a score or a spread as it is shown."""
+        return f"{value:.{self.digits}f}"
+
+    def signed(self, value: float) -> str:
+        """Return a difference as it is shown."""
+        return f"{value:+.{self.digits}f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Column):
+    """A task's column."""
+
+    metric: Metric
+    config: Mapping[str, Any]  # the task's
+
+    @property
+    def metric_title(self) -> str:
+        """What the metric is called."""
+        return METRICS.get(self.metric.name, self.metric.name.replace("_", " "))
+
+    @property
+    def averaged(self) -> bool:
+        """Whether it counts in the average: not where its config says no, nor where its scores are no such points."""
+        return bool(self.config.get("default_average", True)) and self.in_points and self.metric.higher_is_better
+
+    @property
+    def official(self) -> bool:
+        """Whether the task has official splits, so that a run's may be others."""
+        return bool(self.config.get("official_rows"))
+
+
+def tasks(runs: Sequence[Run]) -> dict[str, Task]:
+    """Return the tasks of some runs, in the order that the tasks' configs say, then by name."""
+    of_task: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        of_task[run.result["task"]].append(run)
+    return {task.name: task for task in sorted((_task(name, of) for name, of in of_task.items()), key=_place)}
+
+
+def units(shown: Iterable[Column]) -> str:
+    """Return what the scores of some columns are in, in a caption's words."""
+    in_points = {column.in_points for column in shown}
+    if in_points == {False}:
+        return "in the unit at a column's head"
+    return "in points" if in_points <= {True} else "in points, or in the unit at a column's head"
+
+
+def _task(name: str, runs: Sequence[Run]) -> Task:
+    """Make a task's column: its metric is that of most runs, and the last of them says what it is called."""
+    over = [run for run in runs if run.completed] or runs
+    ((most, _),) = Counter(run.result["primary_metric"] for run in over).most_common(1)
+    of_metric = [run for run in over if run.result["primary_metric"] == most]
+    config, metric = of_metric[-1].task, of_metric[-1].metric
+    title = str(config.get("title") or name)
+    digits = _digits(metric, of_metric)
+    return Task(name=name, title=title, unit=metric.unit, digits=digits, metric=metric, config=config)
+
+
+def _digits(metric: Metric, runs: Sequence[Run]) -> int:
+    """Return how many digits behind the point give the median score the significant ones."""
+    if metric.unit == POINTS:
+        return OF_POINTS
+    sizes = [abs(run.shown) for run in runs if math.isfinite(run.shown)]
+    size = float(np.median(sizes)) if sizes else 0.0
+    return min(MOST_DIGITS, max(0, SIGNIFICANT - 1 - math.floor(math.log10(size)))) if size else OF_POINTS
+
+
+def _place(task: Task) -> tuple[bool, int, str]:
+    order = task.config.get("order")
+    return not isinstance(order, int), order if isinstance(order, int) else 0, task.name
