@@ -1,4 +1,4 @@
-"""glue_pool: how an encoder's hidden states become one vector, compared fairly on GLUE."""
+"""glue_pool: how an encoder's hidden states become one vector, compared fairly on GLUE and any other text task."""
 
 from typing import TYPE_CHECKING
 

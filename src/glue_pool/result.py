@@ -27,7 +27,7 @@ class SplitFacts(TypedDict):
     rows: int
     """How many rows."""
     official: bool
-    """Whether that is GLUE's own split, by its number of rows."""
+    """Whether that is the data set's own split, by its number of rows; false where that is not known."""
 
 
 class Best(TypedDict):

@@ -84,7 +84,7 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
 
 
 def _official(splits: Mapping[str, SplitFacts]) -> bool | None:
-    """Whether all splits are GLUE's own; None where none was loaded."""
+    """Whether all splits are the data set's own; None where none was loaded, or it isn't known."""
     return all(split["official"] for split in splits.values()) if splits else None
 
 
