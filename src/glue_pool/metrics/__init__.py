@@ -42,6 +42,12 @@ class Metric:
     unit: str = POINTS
     """`points`: a fraction, shown times 100; else the name of a unit of its own, and no part of any average."""
     higher_is_better: bool = True
+    known_as: str = ""
+
+    @property
+    def title(self) -> str:
+        """What tables and figures call it."""
+        return self.known_as or self.name.replace("_", " ")
 
     @property
     def scale(self) -> float:
@@ -120,18 +126,25 @@ _SETS, _SCORES = frozenset({SINGLE, MULTI}), frozenset({REGRESSION})
 _ENTRIES = (
     Metric("accuracy", plain.accuracy, weighted.accuracy, fits=_SETS),
     Metric("balanced_accuracy", plain.balanced_accuracy, weighted.balanced_accuracy),
-    Metric("f1", plain.f1, weighted.f1, two_classes=True),
-    Metric("f1_macro", plain.f1_macro, weighted.f1_macro, fits=_SETS),
-    Metric("f1_micro", plain.f1_micro, weighted.f1_micro, fits=_SETS),
-    Metric("acc_and_f1", plain.acc_and_f1, weighted.acc_and_f1, two_classes=True),
-    Metric("acc_and_f1_macro", plain.acc_and_f1_macro, weighted.acc_and_f1_macro),
-    Metric("matthews_correlation", plain.matthews_correlation, weighted.matthews_correlation),
-    Metric("roc_auc", plain.roc_auc, weighted.roc_auc, "probabilities", _SETS),
+    Metric("f1", plain.f1, weighted.f1, two_classes=True, known_as="F1"),
+    Metric("f1_macro", plain.f1_macro, weighted.f1_macro, fits=_SETS, known_as="macro F1"),
+    Metric("f1_micro", plain.f1_micro, weighted.f1_micro, fits=_SETS, known_as="micro F1"),
+    Metric("acc_and_f1", plain.acc_and_f1, weighted.acc_and_f1, two_classes=True, known_as="mean of accuracy and F1"),
+    Metric(
+        "acc_and_f1_macro", plain.acc_and_f1_macro, weighted.acc_and_f1_macro, known_as="mean of accuracy and macro F1"
+    ),
+    Metric(
+        "matthews_correlation",
+        plain.matthews_correlation,
+        weighted.matthews_correlation,
+        known_as="Matthews correlation",
+    ),
+    Metric("roc_auc", plain.roc_auc, weighted.roc_auc, "probabilities", _SETS, known_as="area under the ROC curve"),
     Metric("average_precision", plain.average_precision, weighted.average_precision, "probabilities", _SETS),
     Metric("log_loss", plain.log_loss, weighted.log_loss, "probabilities", _SETS, unit="nats", higher_is_better=False),
-    Metric("pearson", plain.pearson, weighted.pearson, "scores", _SCORES),
-    Metric("spearmanr", plain.spearmanr, weighted.spearmanr, "scores", _SCORES),
-    Metric("corr", plain.corr, weighted.corr, "scores", _SCORES),
+    Metric("pearson", plain.pearson, weighted.pearson, "scores", _SCORES, known_as="Pearson correlation"),
+    Metric("spearmanr", plain.spearmanr, weighted.spearmanr, "scores", _SCORES, known_as="Spearman correlation"),
+    Metric("corr", plain.corr, weighted.corr, "scores", _SCORES, known_as="mean of Pearson and Spearman"),
     Metric(
         "mean_squared_error",
         plain.mean_squared_error,

@@ -14,18 +14,6 @@ from glue_pool.report.scan import Run
 OF_POINTS = 2  # digits behind the point
 SIGNIFICANT = 4  # digits of a score in a unit of its own
 MOST_DIGITS = 8  # behind the point
-METRICS = {
-    "f1": "F1",
-    "acc_and_f1": "mean of accuracy and F1",
-    "acc_and_f1_macro": "mean of accuracy and macro F1",
-    "f1_macro": "macro F1",
-    "f1_micro": "micro F1",
-    "matthews_correlation": "Matthews correlation",
-    "pearson": "Pearson correlation",
-    "spearmanr": "Spearman correlation",
-    "corr": "mean of Pearson and Spearman",
-    "roc_auc": "area under the ROC curve",
-}  # what they are called, if not by their names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +48,6 @@ class Task(Column):
 
     metric: Metric
     config: Mapping[str, Any]  # the task's
-
-    @property
-    def metric_title(self) -> str:
-        """What the metric is called."""
-        return METRICS.get(self.metric.name, self.metric.name.replace("_", " "))
 
     @property
     def averaged(self) -> bool:

@@ -102,7 +102,7 @@ def of_scores(tasks: Iterable[Task]) -> list[str]:
         if own or lower:
             turned = "; differences are reductions, so that positive is better" if lower else ""
             what = " and ".join([*own, *lower])
-            notes.append((f"{task.metric_title} is {what}, so outside the average{turned}", task.name))
+            notes.append((f"{task.metric.title} is {what}, so outside the average{turned}", task.name))
     return _merged(notes)
 
 

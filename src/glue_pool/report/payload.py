@@ -59,7 +59,7 @@ def _task(study: Study, task: str) -> dict[str, Any]:
             splits |= run.result["splits"]
     return {
         "name": task,
-        "metric": of.metric_title,
+        "metric": of.metric.title,
         "unit": of.unit,
         "digits": of.digits,
         "better": of.metric.better,
