@@ -183,7 +183,9 @@ def reference() -> str:
     for group in groups.values():
         page += f"\n### `{group.name}`\n\n{_sentence(group)}\n\n"
         page += _table(("choice", "what it is", "source"), map(_choice, group.choices()))
-    page += METRICS + _table(("metric", "what it is", "for", "takes", "unit", "better"), map(_metric, metrics.METRICS.values()))
+    page += METRICS + _table(
+        ("metric", "what it is", "for", "takes", "unit", "better"), map(_metric, metrics.METRICS.values())
+    )
     page += (
         "\n## Fields of a result\n\n`result.json`, and what `glue_pool.run` returns. A failed run has no numbers: what"
     )
@@ -259,7 +261,14 @@ def _choice(choice: Choice) -> tuple[str, str, str]:
 def _metric(metric: Metric) -> Sequence[str]:
     kinds = {**KINDS, metrics.SINGLE: "two labels"} if metric.two_classes else KINDS
     fits = ", ".join(said for kind, said in kinds.items() if kind in metric.fits)
-    return f"`{metric.name}`", metric.title, fits, metric.takes, metric.unit, "higher" if metric.higher_is_better else "lower"
+    return (
+        f"`{metric.name}`",
+        metric.title,
+        fits,
+        metric.takes,
+        metric.unit,
+        "higher" if metric.higher_is_better else "lower",
+    )
 
 
 def _sentence(group: Group) -> str:

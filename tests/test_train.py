@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hydra import compose, initialize_config_dir
 
 from conftest import Compose
 from glue_pool import metrics
 from glue_pool.on_wandb import wandb_file
 from glue_pool.pipeline import run
 from glue_pool.report import report
-from glue_pool.train import main
+from glue_pool.train import CONF, job, main
 
 TINY = (
     "experiment=offline",
@@ -251,3 +252,16 @@ def test_a_probe_is_labelled_as_one_everywhere(
         "minilm_l6, fine-tuned, all rows", "minilm_l6, probe, all rows",
     ]  # fmt: skip
     assert sum(line.startswith("mean ") and "(1" in line for line in lines) == 2
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_a_search_is_given_what_it_maximises_and_the_best_epoch_is_the_metrics(outputs: Path, metric: str) -> None:
+    chosen = [*TINY, "pooling=mean", f"task.metrics=[{metric}]", f"task.primary_metric={metric}", "tracking=none"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        objective = job(compose("config", [*chosen, "train.eval_steps=1"]))
+    folder, result = the_result(outputs)
+    better = metrics.METRICS[metric].better
+    assert objective == better * result["score"]
+    scores = [json.loads(line)["score"] for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert len(scores) == 4
+    assert result["best"]["score"] == max(scores, key=lambda score: better * score)

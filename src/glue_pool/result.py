@@ -8,6 +8,8 @@ from functools import cache
 from types import NoneType
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
+from glue_pool.metrics import METRICS
+
 MethodPart = Literal["pooling", "edit", "recipe"]  # what a method is made of
 Metrics = Mapping[str, Mapping[str, float | None]]  # by split and metric; a NaN is null on disk
 
@@ -128,6 +130,12 @@ class Result(TypedDict):
 
 NULL_IN_COMPLETED = {"score", "peak_memory_bytes", "error", "traceback"}  # what a completed run may lack
 EXACT = 2.0**53  # larger whole numbers are none of ours
+
+
+def objective(result: Result) -> float | None:
+    """Return what a search maximises: the score, or its negative where lower is better; None where there is none."""
+    score = result["score"]
+    return None if score is None else METRICS[result["primary_metric"]].better * score
 
 
 def wrong(content: Mapping[str, Any]) -> str | None:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue_pool.errors import Interrupted, UserError
-from glue_pool.metrics import METRICS
-from glue_pool.result import Result
+from glue_pool.result import Result, objective
 from glue_pool.schema import TrackingConfig
 
 if TYPE_CHECKING:
@@ -70,13 +69,12 @@ class Tracker:
         W&B draws numbers only.
         """
         self._failed = result["status"] == "failed"
-        score = result["score"]
-        objective = None if score is None else METRICS[result["primary_metric"]].better * score
-        last = {"train_rows": result["train_rows"], "score": score, "objective": objective}
+        sought = objective(result)
+        last = {"train_rows": result["train_rows"], "score": result["score"], "objective": sought}
         if None not in last.values():
             self._tell(lambda run: run.log(last))
         row = _flat({name: value for name, value in result.items() if name in SUMMARY})
-        row |= {"objective": objective, "failed": self._failed}
+        row |= {"objective": sought, "failed": self._failed}
         row |= _flat(result["metrics"])
         for name, value in _items(result["best"]):
             row |= _flat({"best": value if name == "metrics" else {name: value}})

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from glue_pool import cli, commandline, pipeline, results, schema, sweeps
 from glue_pool.choices import CONF
 from glue_pool.errors import Failed, Interrupted
+from glue_pool.result import objective
 from glue_pool.schema import Config
 
 __all__ = ["CONF", "job", "main", "train"]
@@ -42,12 +43,12 @@ def train(argv: Sequence[str]) -> None:
 
 
 def job(composed: DictConfig) -> float:
-    """Run one job and return its score, the value that a sweeper optimises."""
+    """Run one job and return what a sweeper maximises: its score, or its negative where lower is better."""
     cfg = schema.check(composed)
     if cfg.dry_run:
         return _dry_run(cfg)
-    score = pipeline.run(cfg)["score"]
-    return math.nan if score is None else float(score)
+    sought = objective(pipeline.run(cfg))
+    return math.nan if sought is None else sought
 
 
 def _dry_run(cfg: Config) -> float:

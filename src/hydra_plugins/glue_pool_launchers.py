@@ -45,7 +45,7 @@ class GridSweeper(BasicSweeper):
 
 
 class _SweepLauncher(Launcher):
-    """Takes the jobs of a sweep, all at once, through `glue_pool.sweeps`, and gives their scores."""
+    """Takes the jobs of a sweep, all at once, through `glue_pool.sweeps`, and gives what a search maximises."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what jobs are composed with."""
@@ -53,12 +53,12 @@ class _SweepLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run what isn't done yet, and return every job's score; NaN where it has none."""
+        """Run what isn't done yet, and return every job's objective; NaN where it has none."""
         from glue_pool.sweeps.sweep import run_sweep
 
         logs = Path(self.config.output_root, ".sweeps", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-        scores = run_sweep(self.loader, self.config, job_overrides, self.backend(logs))
-        return [_returned(overrides, score) for overrides, score in zip(job_overrides, scores, strict=True)]
+        objectives = run_sweep(self.loader, self.config, job_overrides, self.backend(logs))
+        return [_returned(overrides, value) for overrides, value in zip(job_overrides, objectives, strict=True)]
 
     @abstractmethod
     def backend(self, logs: Path) -> "sweep.Backend":
@@ -119,7 +119,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _returned(overrides: Sequence[str], score: float | None) -> JobReturn:
+def _returned(overrides: Sequence[str], objective: float | None) -> JobReturn:
     returned = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)
-    returned.return_value = math.nan if score is None else score
+    returned.return_value = math.nan if objective is None else objective
     return returned

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from glue_pool import locks, results, sweeps
 from glue_pool.errors import Held, Interrupted, TrainingFailed
+from glue_pool.result import objective
 from glue_pool.sweeps.attempt import Ending
 from glue_pool.sweeps.estimate import Estimate
 from glue_pool.sweeps.plan import Planned, plan
@@ -47,7 +48,7 @@ class WorkerDied(Exception):
 def run_sweep(
     loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]], backend: Backend
 ) -> list[float | None]:
-    """Run those of a sweep's jobs that aren't done, and return the scores of all; None for a NaN and for a failure.
+    """Run those of a sweep's jobs that aren't done, and return what a search maximises, None where there is none.
 
     jobs: the overrides of each. With `dry_run=true` it only says what it would do. Failures are added to
     `glue_pool.sweeps.failures`. Raises UserError, before anything runs, if any job's config can't be used.
@@ -63,7 +64,7 @@ def run_sweep(
             failed = _Sweep(backend, screen).run(unique)
             screen.end(failed)
             sweeps.failures |= failed
-    return [result["score"] if (result := run.result()) else None for run in runs]
+    return [objective(result) if (result := run.result()) else None for run in runs]
 
 
 @contextmanager
