@@ -129,20 +129,12 @@ def test_a_slip_is_one_line_with_file_and_line(
     assert said in got
 
 
-def test_a_value_of_the_command_line_is_in_no_file(refused: Refused) -> None:
-    assert refused(GOOD, "task.metrics=[acuracy]").startswith("task.metrics: no metric acuracy")
-
-
-def test_no_label_but_classes_are_meant(refused: Refused) -> None:
-    assert "label 'no' in row 0" in refused(
-        GOOD.replace("labels: [bad, good]", "labels: [no, yes]"), train("no", "yes")
-    )
-
-
-def train(*labels: str) -> str:
-    """Write other labels than the YAML's; return an override that changes nothing."""
-    Path("train.csv").write_text("text,label\n" + "".join(f"text {i},{name}\n" for i, name in enumerate(labels)))
-    return "seed=0"
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_a_value_of_the_command_line_is_in_no_file(refused: Refused, sign: str) -> None:
+    if sign == "+":  # it adds keys only
+        assert refused(GOOD, "+task.label_map={1: god}").startswith("task.label_map.1: 'god' is none of the labels")
+    else:
+        assert refused(GOOD, f"{sign}task.metrics=[acuracy]").startswith("task.metrics: no metric acuracy")
 
 
 def test_every_metric_is_refused_by_the_tasks_that_it_does_not_fit() -> None:

@@ -189,10 +189,11 @@ def _located(args: argparse.Namespace) -> Iterator[None]:
 
 
 def _place(args: argparse.Namespace, error: UserError) -> str | None:
-    if not args.config_dir or not error.key or any(given.startswith(f"{error.key}=") for given in args.overrides):
+    given = [override.lstrip("+") for override in args.overrides]
+    if not args.config_dir or not error.key or any(override.startswith(f"{error.key}=") for override in given):
         return None
     group, *names = re.sub(r"\[.*", "", error.key).split(".")
-    chosen = [of for given in args.overrides if given.startswith(f"{group}=") for of in given.split("=")[1].split(",")]
+    chosen = [of for override in given if override.startswith(f"{group}=") for of in override.split("=")[1].split(",")]
     if len(chosen) > 1:  # a sweep's message says which job
         chosen = [choice for choice in chosen if f"{group}={choice}" in re.split(r"[ :]", str(error))]
     file = Path(args.config_dir, group, f"{chosen[0]}.yaml") if len(chosen) == 1 else None

@@ -71,7 +71,7 @@ class SourceConfig:
     files: dict[str, Any] = key({}, in_key=False)
     """By split a file, a glob of shards or a list (csv, tsv, jsonl, parquet, arrow), of `path` if that is given."""
     quotes: bool = key(True, in_key=False)
-    """Whether a text in quotes may hold separators and line breaks in csv and tsv; false: quotes are text."""
+    """Of csv and tsv without a `path`: a text in quotes may hold separators and line breaks; false: quotes are text."""
 
 
 @dataclass
@@ -380,12 +380,20 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
         said = components.declared(str(content["_target_"]), section)
         setattr(config, section, {**content, **said.missing(content)})
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
-    config.task.label_map = {str(value): name for value, name in config.task.label_map.items()}
-    if config.task.dev_share is not None and not config.task.dev_splits:
-        config.task.dev_splits = ["dev"]
+    _settle(config.task)
     if whole:
         tasks.check(config.task)
     return config
+
+
+def _settle(task: TaskConfig) -> None:
+    """Give what can be said in several ways one form, which is the one in the key."""
+    whole = {value: int(value) for value in task.label_map if isinstance(value, float) and value.is_integer()}
+    task.label_map = {str(whole.get(value, value)): name for value, name in task.label_map.items()}
+    if task.dev_share is not None and not task.dev_splits:
+        task.dev_splits = ["dev"]
+    if len(task.labels) == 2 and task.positive == task.labels[1]:
+        task.positive = None
 
 
 def from_plain(content: Mapping[str, Any]) -> Config:

@@ -23,6 +23,7 @@ def check(task: "TaskConfig") -> None:
     _check_labels(task)
     _check_scores(task)
     _check_metrics(task)
+    _check_source(task)
     _check_splits(task)
 
 
@@ -97,6 +98,11 @@ def _check_metrics(task: "TaskConfig") -> None:
 def _fits(metric: Metric, task: "TaskConfig") -> bool:
     of_two = metric.two_classes and len(task.labels) != 2
     return task.problem_type in metric.fits and not (of_two and task.problem_type == SINGLE)
+
+
+def _check_source(task: "TaskConfig") -> None:
+    if task.source.path is not None and not task.source.quotes:
+        raise _wrong("source.quotes", "=false: is for source.files alone, not for files of source.path")
 
 
 def _check_splits(task: "TaskConfig") -> None:

@@ -93,12 +93,18 @@ MEANT: list[tuple[str, list[Any], dict[str, Any], list[Any]]] = [
     ("ids", [0, 1, 0], {}, [0, 1, 0]),
     ("ids as text", ["0", "1", "0"], {}, [0, 1, 0]),
     ("ids as floats", [0.0, 1.0, 0.0], {}, [0, 1, 0]),
-    ("bools", [False, True, False], {}, [0, 1, 0]),
     ("bools by name", [False, True, False], {"labels": ["True", "False"]}, [1, 0, 1]),
     ("bools as JSON has them", [False, True, False], {"labels": ["true", "false"]}, [1, 0, 1]),
+    ("bools, yes and no", [False, True, False], {"labels": ["yes", "no"]}, [1, 0, 1]),
+    ("yes and no, which YAML took for bools", ["no", "yes", "No"], {"labels": ["False", "True"]}, [0, 1, 0]),
+    ("bools as text", ["True", "false", "TRUE"], {"labels": ["no", "yes"]}, [1, 0, 1]),
+    ("bools by a map", [False, True, False], {"label_map": {"True": "bad", "False": "good"}}, [1, 0, 1]),
+    ("bools by a map, as text", ["false", "true", "yes"], {"label_map": {"True": "bad", "False": "good"}}, [1, 0, 0]),
     ("a map", [1, 5, 1], STARS, [0, 1, 0]),
     ("a map of text", ["1", "5", "1"], STARS, [0, 1, 0]),
     ("a map of floats", [1.0, 5.0, 1.0], STARS, [0, 1, 0]),
+    ("a map of floats as text", ["1.0", "5.0", "1"], STARS, [0, 1, 0]),
+    ("names that look like floats", ["1.0", "2.0", "1.0"], {"labels": ["2.0", "1.0"]}, [1, 0, 1]),
     ("a map that says nothing of names", ["1", "positive", "1"], STARS, [0, 1, 0]),
     ("names that are numbers, as text", ["1", "2", "1"], {"labels": ["1", "2"]}, [0, 1, 0]),
     ("names that are the ids", [0, 1, 0], {"labels": ["0", "1"]}, [0, 1, 0]),
@@ -106,6 +112,8 @@ MEANT: list[tuple[str, list[Any], dict[str, Any], list[Any]]] = [
     ("lists of names", [["x", "z"], [], ["y"]], SETS, OF_SETS),
     ("lists of ids", [[0, 2], [], [1]], SETS, OF_SETS),
     ("lists of 0 and 1", OF_SETS, SETS, OF_SETS),
+    ("lists of one id", [[0], [2], [0]], SETS, [[1, 0, 0], [0, 0, 1], [1, 0, 0]]),
+    ("lists of bools", [[bool(n) for n in row] for row in OF_SETS], SETS, OF_SETS),
     ("lists of 0.0 and 1.0", [[float(n) for n in row] for row in OF_SETS], SETS, OF_SETS),
     ("text with separators", ["x, z", "", "y"], SETS, OF_SETS),
     ("text with other separators", ["z|x", " ", "y|"], SETS | {"separator": "|"}, OF_SETS),
@@ -131,6 +139,31 @@ def test_labels_may_be_columns_of_0_and_1(tmp_path: Path) -> None:
     assert refused(tmp_path, {"x": [0, 1, 0]}, label=None, **SETS) == "no column y; the columns are text, x"
 
 
+TWO: dict[str, Any] = {"labels": ["x", "y"], "multi_label": True}
+
+
+@pytest.mark.parametrize(
+    ("train", "dev", "meant"),
+    [
+        ([[0], [0, 1], [1]], [[0, 1], [1, 0]], [[1, 1], [1, 1]]),  # ids in train, so in dev
+        ([[0, 0], [0, 1], [1, 0]], [[0, 1], [1, 0]], [[0, 1], [1, 0]]),  # places
+        ([[0, 1], [1, 0], [1, 0]], [[1, 1], [1, 0]], [[1, 1], [1, 0]]),  # dev says so
+    ],
+)
+def test_lists_of_0_and_1_have_one_meaning_in_all_splits(tmp_path: Path, train: Any, dev: Any, meant: Any) -> None:
+    for name, labels in (("train", train), ("dev", dev)):
+        pq.write_table(pa.table({"text": ["a"] * len(labels), "label": labels}), tmp_path / f"{name}.parquet")
+    of = task(tmp_path / "train.parquet", **TWO)
+    of.source.files["validation"] = str(tmp_path / "dev.parquet")
+    assert read(HUB, of)["validation"].labels.tolist() == meant
+
+
+@pytest.mark.parametrize(("values", "labels"), [([[0, 1], [1, 0], [0, 1]], ["x", "y"]), ([[0], [0], [0]], ["x"])])
+def test_lists_that_could_be_ids_or_places_are_refused(tmp_path: Path, values: Any, labels: list[str]) -> None:
+    with pytest.raises(UserError, match="could be class ids, or a 0 or 1 for each label"):
+        rows(tmp_path, {"label": values}, **(TWO | {"labels": labels}))
+
+
 def test_a_data_sets_own_names_are_asserted_or_mapped(tmp_path: Path) -> None:
     assert rows(tmp_path, {"label": [0, 1, 0]}, ["bad", "good"]).labels.tolist() == [0, 1, 0]
     assert "its labels are good, bad (in this order), task mine has bad, good" in refused(
@@ -151,7 +184,8 @@ def test_a_data_sets_own_names_are_asserted_or_mapped(tmp_path: Path) -> None:
         ([0, -1, 1], {}, f"label -1 in row 1 {NONE} (0 bad, 1 good): this split's labels are hidden"),
         ([1, 5, 3], STARS, f"label 3 in row 2 {NONE} (0 negative, 1 positive; label_map has 1, 5)"),
         ([1, 0, 1], STARS, f"label 0 in row 1 {NONE} (0 negative, 1 positive; label_map has 1, 5)"),
-        (["no", "yes", "no"], {"labels": ["False", "True"]}, "'no' and 'yes' in quotes are text"),
+        ([True, False, True], {}, f"label True in row 0 {NONE} (0 bad, 1 good); label_map: {{true: …, false: …}} says"),
+        (["no", "maybe", "no"], {"labels": ["False", "True"]}, f"label 'maybe' in row 1 {NONE} (0 False, 1 True)"),
         ([["x"], ["y", "w"], []], SETS, f"label 'w' in row 1 {NONE} (0 x, 1 y, 2 z)"),
         ([0, 1, 2], SETS, "column label holds int64; a multi-label task takes lists, or text"),
         ([None, 0, 1], {}, "column label has no value in row 0"),
@@ -173,6 +207,15 @@ def test_numbers_that_may_be_names_or_ids_are_refused_with_both_readings(tmp_pat
     )
     mapped: dict[str, Any] = {"labels": ["1", "2", "3"], "label_map": {"0": "1", "1": "2", "2": "3", "3": "3"}}
     assert rows(tmp_path, {"label": values}, **mapped).labels.tolist() == [min(int(value), 2) for value in values]
+
+
+def test_negative_numbers_are_no_class_ids(tmp_path: Path) -> None:
+    said = refused(tmp_path, {"label": [-1, 1, -1]}, labels=["-1", "1"])
+    assert said.startswith(
+        "the number -1 is the label '-1', or no class id; task.label_map says which: label_map: {-1: "
+    )
+    mapped: dict[str, Any] = {"labels": ["-1", "1"], "label_map": {"-1": "-1", "1": "1"}}
+    assert rows(tmp_path, {"label": [-1, 1, -1]}, **mapped).labels.tolist() == [0, 1, 0]
 
 
 # scores and idx

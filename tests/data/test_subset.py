@@ -111,6 +111,8 @@ SHAPES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
     "negative": lambda draw, n: draw.uniform(-100, -50, n),
     "skewed": lambda draw, n: draw.exponential(3, n),
     "nearly all the same": lambda draw, n: np.where(draw.random(n) < 0.95, 3.0, draw.uniform(0, 10, n)),
+    "mostly zeros": lambda draw, n: np.where(draw.random(n) < 0.85, 0.0, draw.uniform(0, 5, n)),
+    "mostly the highest": lambda draw, n: np.where(draw.random(n) < 0.85, 5.0, draw.uniform(0, 5, n)),
     "whole numbers": lambda draw, n: draw.integers(1, 6, n),
     "a constant": lambda draw, n: np.full(n, 2.5),
     "one far away": lambda draw, n: np.append(draw.uniform(0, 1, n - 1), 1000.0),
@@ -127,6 +129,10 @@ def test_a_subset_of_scores_has_its_populations_distribution(shape: str, with_ra
     error = values.std() / np.sqrt(32)
     assert abs(means.mean() - values.mean()) <= 4 * error / np.sqrt(200) + 0.25 * error
     assert means.std() <= 1.1 * error
+    if shape.startswith("mostly"):  # the share of the common score is the population's
+        common = 0.0 if "zeros" in shape else 5.0
+        shares = [(values[draw(values, 32, seed, score_range=given)] == common).mean() for seed in range(200)]
+        assert np.std(shares) < 0.5 * np.sqrt(0.85 * 0.15 / 32)
     ranks = np.array(
         [(values[draw(values, 32, seed, score_range=given)] <= np.median(values)).mean() for seed in range(200)]
     )

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,26 +16,37 @@ from glue_pool.schema import TaskConfig
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FP32 = float(np.finfo(np.float32).max)
 FIELD = re.compile(r"\{([^{}]+)\}")  # of a template of columns
 
 
-def to_rows(table: "pa.Table", names: Sequence[str] | None, task: TaskConfig, where: str) -> Rows:
-    """Return the rows of a table.
+Named = tuple["pa.Table", "Sequence[str] | None"]  # and the names that the data set has for its class ids
+TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
-    names: those that the data set has for its class ids. Raises UserError, which names the file, what is wrong with it
-    and the first row that has it, counted from 0.
+
+def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, str]) -> dict[str, Rows]:
+    """Return the rows of some splits' tables.
+
+    where: what messages call each split, a file's name. Raises UserError, which says what is wrong with it and names
+    the first row that has it, counted from 0.
     """
-    if not len(table):
-        raise UserError(f"{where}: the split is empty")
-    texts = tuple(_texts(table, entry, where) for entry in task.columns)
-    if task.problem_type == metrics.REGRESSION:
-        if names:
-            raise _other_names(names, task, where)
-        labels = _scores(table, task, where)
-    else:
-        decode = _Labels(task, names, where)
-        labels = _label_sets(table, task, decode) if task.multi_label else _class_ids(table, task, decode)
-    return Rows(texts, labels, _idx(table, task, where))
+    lists = [_lists(table, task, where[split]) for split, (table, _) in tables.items()] if task.multi_label else []
+    places = task.label is not None and are_places([row for rows in lists for row in rows], task)
+    found = {}
+    for split, (table, names) in tables.items():
+        place = where[split]
+        if not len(table):
+            raise UserError(f"{place}: the split is empty")
+        texts = tuple(_texts(table, entry, place) for entry in task.columns)
+        if task.problem_type == metrics.REGRESSION:
+            if names:
+                raise _other_names(names, task, place)
+            labels = _scores(table, task, place)
+        else:
+            decode = Labels(task, names, place)
+            labels = _label_sets(table, task, decode, places) if task.multi_label else _class_ids(table, task, decode)
+        found[split] = Rows(texts, labels, _idx(table, task, place))
+    return found
 
 
 def names_in_metadata(schema: "pa.Schema", label: str | None) -> list[str] | None:
@@ -79,7 +90,7 @@ def _texts(table: "pa.Table", entry: str, where: str) -> list[str]:
     return [FIELD.sub(lambda field, row=row: _plain(row[field[1]]), entry) for row in rows]  # type: ignore[misc]
 
 
-class _Labels:
+class Labels:
     """What values of a label column stand for: classes by their names, by ids, or by the task's label_map."""
 
     def __init__(self, task: TaskConfig, names: Sequence[str] | None, where: str) -> None:
@@ -88,8 +99,11 @@ class _Labels:
         self._by_value = {value: self._by_name[name] for value, name in task.label_map.items()}
         if names and not task.label_map and list(names) != task.labels:
             raise _other_names(names, task, where)
-        numerals = [name for name in task.labels if name.lstrip("-").isdecimal()]
+        numerals = [name for name in task.labels if re.fullmatch(r"-?\d+", name)]
         self._ids = [str(i) for i in range(len(task.labels))] == task.labels or not numerals
+        said = self._by_value or self._by_name
+        truth = {TRUTH.get(text.lower()): i for text, i in said.items()}
+        self._of_truth = truth if set(truth) == {True, False} and len(said) == 2 else {}
 
     def __call__(self, value: Any) -> int | None:
         """Return a value's class id; None where it is none. Raises UserError for a value that has two meanings."""
@@ -98,17 +112,15 @@ class _Labels:
                 return None
             value = self._names[value]
         text = _plain(value)
-        if self._by_value:
-            return self._by_value.get(text, self._by_name.get(text))
-        if text in self._by_name and (isinstance(value, str) or self._ids):
-            return self._by_name[text]
-        if isinstance(value, bool):
-            return self._of_bool(value)
-        if not re.fullmatch(r"\d+", text):
-            return None
-        if not self._ids and not isinstance(value, str):
+        if not self._by_value and not self._ids and not isinstance(value, str) and text not in ("True", "False"):
             raise self._two_meanings(text)
-        return int(text) if self._ids and int(text) < len(self._task.labels) else None
+        for said in (text, re.sub(r"^(-?\d+)\.0+$", r"\1", text)):
+            if said in self._by_value or said in self._by_name:
+                return self._by_value.get(said, self._by_name.get(said))
+        if text.lower() in TRUTH and self._of_truth:
+            return self._of_truth[TRUTH[text.lower()]]
+        is_id = not self._by_value and self._ids and re.fullmatch(r"\d+(\.0+)?", text)
+        return int(float(text)) if is_id and float(text) < len(self._task.labels) else None
 
     def ids(self, values: Iterable[Any]) -> list[int]:
         """Return the class ids of values; raises UserError at the first that is none."""
@@ -129,74 +141,94 @@ class _Labels:
         if task.label_map:
             known += "; label_map has " + ", ".join(task.label_map)
         way_out = "" if task.label_map else nearest(str(value), task.labels)
-        if value == -1:
+        if value == -1 and not isinstance(value, bool):
             way_out = ": this split's labels are hidden"
-        elif isinstance(value, str) and {"True", "False"} & {*task.labels, *task.label_map}:
-            way_out = "; YAML takes an unquoted yes or no for True or False: 'no' and 'yes' in quotes are text"
+        elif isinstance(value, bool):
+            way_out = "; label_map: {true: …, false: …} says which is which"
         return UserError(
             f"{self.where}: label {value!r} in row {row} is none of task {task.name}'s labels ({known}){way_out}",
             key="task.labels",
         )
 
-    def _of_bool(self, value: bool) -> int | None:
-        found = [i for i, name in enumerate(self._task.labels) if name.lower() == str(value).lower()]
-        return found[0] if found else int(value) if len(self._task.labels) == 2 else None
-
     def _two_meanings(self, text: str) -> UserError:
         task = self._task
-        as_id = task.labels[int(text)] if int(text) < len(task.labels) else "none"
+        is_id = text.isdecimal() and int(text) < len(task.labels)
+        as_id = f"the class id of {task.labels[int(text)]!r}" if is_id else "no class id"
         by_name = f"the label {text!r}" if text in self._by_name else "no label by that name"
-        of = ", ".join(f"{name}: '{name}'" for name in task.labels if name.isdecimal())
+        of = ", ".join(f"{name}: '{name}'" for name in task.labels if re.fullmatch(r"-?\d+", name))
         return UserError(
-            f"{self.where}: the number {text} is {by_name}, or the class id of {as_id!r}; "
+            f"{self.where}: the number {text} is {by_name}, or {as_id}; "
             f"task.label_map says which: label_map: {{{of}}} takes numbers for names",
             key="task.labels",
         )
 
 
-def _class_ids(table: "pa.Table", task: TaskConfig, decode: _Labels) -> np.ndarray:
+def _class_ids(table: "pa.Table", task: TaskConfig, decode: Labels) -> np.ndarray:
     assert task.label is not None
     return np.array(decode.ids(_column(table, task.label, decode.where, "task.label")), np.int64)
 
 
-def _label_sets(table: "pa.Table", task: TaskConfig, decode: _Labels) -> np.ndarray:
+def _label_sets(table: "pa.Table", task: TaskConfig, decode: Labels, places: bool) -> np.ndarray:
     """Return `(rows, labels)` of 0 and 1: from a column a label, from lists, or from text with separators."""
     where, size = decode.where, len(task.labels)
     if task.label is None:
         columns = [_ones(_column(table, name, where, "task.labels"), name, where) for name in task.labels]
         return np.array(columns, np.int64).T
-    values = _column(table, task.label, where, "task.label")
-    if isinstance(values[0], str):
-        values = [[part for part in map(str.strip, value.split(task.separator)) if part] for value in values]
-    if not all(isinstance(value, list) for value in values):
-        kind = table.column(task.label).type
-        raise UserError(
-            f"{where}: column {task.label} holds {kind}; a multi-label task takes lists, or text", key="task.label"
-        )
-    if all(len(value) == size and all(one in (0, 1) for one in value) for value in values):
-        return np.array(values, np.int64)  # as ids a row would have one twice
+    values = _lists(table, task, where)
+    if places:
+        return np.array(values, np.int64)
     labels = np.zeros((len(values), size), np.int64)
-    rows = [row for row, value in enumerate(values) for _ in value]
-    flat = [one for value in values for one in value]
-    try:
-        labels[rows, decode.ids(flat)] = 1
-    except UserError:
-        for row, value in enumerate(values):
-            for one in value:
-                if decode(one) is None:
-                    raise decode.unknown(row, one) from None
-        raise
+    for row, value in enumerate(values):
+        for one in value:
+            if (label := decode(one)) is None:
+                raise decode.unknown(row, one)
+            labels[row, label] = 1
     return labels
 
 
+def _lists(table: "pa.Table", task: TaskConfig, where: str) -> list[list[Any]]:
+    """Return a list of what is said to be a label for every row."""
+    if task.label is None:
+        return []
+    values = _column(table, task.label, where, "task.label")
+    if all(isinstance(value, str) for value in values):
+        return [parts(value, task.separator) for value in values]
+    if not all(isinstance(value, list) for value in values):
+        kind = table.column(task.label).type
+        said = f"column {task.label} holds {kind}; a multi-label task takes lists, or text"
+        raise UserError(f"{where}: {said}", key="task.label")
+    return values
+
+
+def parts(text: str, separator: str) -> list[str]:
+    """Return the labels in a text."""
+    return [part for part in map(str.strip, text.split(separator)) if part]
+
+
+def are_places(rows: Sequence[Sequence[Any]], task: TaskConfig) -> bool:
+    """Whether lists, those of all splits, have a 0 or a 1 for every label, and are no lists of ids.
+
+    Raises UserError where they could be either.
+    """
+    size = len(task.labels)
+    if not rows or not all(len(row) == size and all(one in (0, 1) for one in row) for row in rows):
+        return False
+    if any(isinstance(row[0], bool) or len(set(row)) < size or max(row) >= size for row in rows):
+        return True  # as ids, one would be there twice, or is none
+    raise UserError(
+        f"task.label: the lists of column {task.label} could be class ids, or a 0 or 1 for each label; names in their "
+        "place, or task.label=null and a column for each label, have one meaning",
+        key="task.label",
+    )
+
+
 def _ones(values: Sequence[Any], name: str, where: str) -> list[int]:
-    known = {"0": 0, "1": 1, "False": 0, "True": 1, "false": 0, "true": 1}
-    found = [known.get(_plain(value)) for value in values]
+    known = {"0": 0, "1": 1, "false": 0, "true": 1}
+    found = [known.get(_plain(value).lower()) for value in values]
     if None in found:
         row = found.index(None)
-        raise UserError(
-            f"{where}: column {name} has {values[row]!r} in row {row}; a label's column has 0 or 1", key="task.labels"
-        )
+        said = f"column {name} has {values[row]!r} in row {row}; a label's column has 0 or 1"
+        raise UserError(f"{where}: {said}", key="task.labels")
     return [one for one in found if one is not None]
 
 
@@ -214,6 +246,8 @@ def _scores(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
         if not (math.isfinite(score) and low <= score <= high):
             said = f"score {score:g} in row {row} lies outside {low:g} to {high:g}"
             raise UserError(f"{where}: {said}", key="task.score_range")
+        if abs(score) > FP32:
+            raise UserError(f"{where}: score {score:g} in row {row} is larger than fp32 has numbers")
     return np.array(scores, np.float64).astype(np.float32)
 
 

@@ -103,7 +103,9 @@ def read_tables(files: Sequence[Path], *, quotes: bool = True) -> "pa.Table":
 
     tables = [_read(file, quotes) for file in files]
     try:
-        return pa.concat_tables(tables)
+        alike = all(table.column_names == tables[0].column_names for table in tables[1:])
+        promote = "permissive" if alike and tables[1:] else "none"  # 1 and 2.5 are numbers
+        return pa.concat_tables(tables, promote_options=promote)
     except pa.ArrowException as error:
         raise UserError(f"{files[0]} and its other shards have different columns") from error
 

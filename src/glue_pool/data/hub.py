@@ -9,13 +9,14 @@ from glue_pool.errors import UserError
 from glue_pool.schema import SourceConfig
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-Labelled = tuple["pa.Table", list[str] | None]  # and the names that the data set has for its class ids
+    from glue_pool.data.columns import Named
 
 
-def read(source: SourceConfig, splits: list[str], label: str | None) -> dict[str, Labelled]:
-    """Return the splits' tables. Raises UserError where the data set can't be had, with the ways out."""
+def read(source: SourceConfig, splits: list[str], label: str | None) -> "dict[str, Named]":
+    """Return the splits' tables, and the names that the data set has for its class ids.
+
+    Raises UserError where the data set can't be had, with the ways out.
+    """
     import datasets
 
     assert source.path is not None
@@ -24,7 +25,10 @@ def read(source: SourceConfig, splits: list[str], label: str | None) -> dict[str
         datasets.config.HF_HUB_OFFLINE = True  # else it tries for half a minute before it looks into its cache
     try:
         loaded = datasets.load_dataset(
-            source.path, source.config, revision=source.revision, data_files=dict(source.files) or None
+            str(_folder(source)) if is_folder(source) else source.path,
+            source.config,
+            revision=source.revision,
+            data_files=dict(source.files) or None,
         )
     except Exception as error:  # the hub's client raises some ten unrelated types
         said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
@@ -35,7 +39,7 @@ def read(source: SourceConfig, splits: list[str], label: str | None) -> dict[str
             "data=synthetic (or experiment=offline) generates rows; HF_HOME=PATH names a Hugging "
             "Face cache that has the data set (HF_HUB_OFFLINE=1 then asks nobody)"
         ) from error
-    found = {}
+    found: dict[str, Named] = {}
     for split in splits:
         if split not in loaded:
             raise UserError(f"{name(source)} has no split {split}: there are {', '.join(sorted(loaded))}")
@@ -50,7 +54,7 @@ def identity(source: SourceConfig) -> str:
     if not is_folder(source):
         asked = f"{source.path}/{source.config}@{source.revision}"
         return f"{asked} {sorted(source.files.items())}" if source.files else asked
-    root = Path(str(source.path)).expanduser()
+    root = _folder(source)
     there = sorted(file for file in root.rglob("*") if file.is_file() and not _hidden(file.relative_to(root)))
     digest = hashlib.sha256(files.digest({"": there}).encode())
     digest.update("\0".join(file.relative_to(root).as_posix() for file in there).encode("utf-8", "surrogateescape"))
@@ -60,7 +64,11 @@ def identity(source: SourceConfig) -> str:
 
 def is_folder(source: SourceConfig) -> bool:
     """Whether the data set is a folder here, and none of the Hub."""
-    return Path(str(source.path)).expanduser().is_dir()
+    return _folder(source).is_dir()
+
+
+def _folder(source: SourceConfig) -> Path:
+    return Path(str(source.path)).expanduser()
 
 
 def name(source: SourceConfig) -> str:

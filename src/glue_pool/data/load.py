@@ -87,7 +87,11 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
             "source": cfg.rows_from,
             "fingerprints": {name: split.fingerprint() for name, split in rows.items()},
             "findings": found,
-            **({} if cfg.task.dev_share is None else {"dev_share": _held_out(cfg.task, rows)}),
+            **(
+                {}
+                if cfg.task.dev_share is None or cfg.rows_from == "synthetic"
+                else {"dev_share": _held_out(cfg.task, rows)}
+            ),
             "tokens": {
                 name: {"rows": len(t), "tokens": int(t.lengths.sum()), "truncated": t.truncated, "empty": t.empty}
                 for name, t in tokens.items()

@@ -19,14 +19,8 @@ def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
         from glue_pool.data.synthetic import generate
 
         return generate(task, train_rows=data.train_rows, dev_rows=data.dev_rows, seed=data.seed)
-    if data.name == "hub" and task.source.path is not None:
-        tables = hub.read(task.source, _splits(task), task.label)
-        found = {
-            split: columns.to_rows(table, names, task, f"{hub.name(task.source)} {split}")
-            for split, (table, names) in tables.items()
-        }
-    else:
-        found = {split: _from_files(paths, task) for split, paths in _files(data, task).items()}
+    tables, where = _tables(data, task)
+    found = columns.to_rows(tables, task, where)
     if task.dev_share is not None:
         train, dev = hold_out(found[task.train_split], task)
         return {task.train_split: train, task.dev_splits[0]: dev}
@@ -91,6 +85,14 @@ def _own_files(of: Mapping[str, object], task: TaskConfig) -> dict[str, list[Pat
     return found
 
 
-def _from_files(paths: list[Path], task: TaskConfig) -> Rows:
-    table = files.read_tables(paths, quotes=task.source.quotes)
-    return columns.to_rows(table, columns.names_in_metadata(table.schema, task.label), task, str(paths[0]))
+def _tables(data: DataConfig, task: TaskConfig) -> tuple[dict[str, columns.Named], dict[str, str]]:
+    """Return every split's table, and what messages call it."""
+    if data.name == "hub" and task.source.path is not None:
+        splits = _splits(task)
+        return hub.read(task.source, splits, task.label), {name: f"{hub.name(task.source)} {name}" for name in splits}
+    tables: dict[str, columns.Named] = {}
+    paths = _files(data, task)
+    for split, of_split in paths.items():
+        table = files.read_tables(of_split, quotes=task.source.quotes)
+        tables[split] = table, columns.names_in_metadata(table.schema, task.label)
+    return tables, {split: str(of_split[0]) for split, of_split in paths.items()}

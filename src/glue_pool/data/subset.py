@@ -9,6 +9,7 @@ from glue_pool.errors import UserError
 from glue_pool.schema import TaskConfig
 
 BINS = 5  # strata of scores
+SMALL = 20  # bins of fewer than one row in so many are joined with the next
 RARE = 50  # a label set that fewer than one row in so many has is pooled with the other rare ones
 
 
@@ -46,9 +47,8 @@ def draw(
 def strata(labels: np.ndarray, score_range: Sequence[float] | None = None) -> np.ndarray:
     """Return each row's stratum, `(rows,)` whole numbers.
 
-    Classes are strata. Scores have `BINS` of equal width in their range, or of equally many rows without one; of the
-    former, those with few rows are joined with the next. Label sets are strata by themselves, but rare ones are
-    one together (ours).
+    Classes are strata. Scores have `BINS` of equal width in their range, or of equally many rows without one, those
+    with few rows joined with the next. Label sets are strata by themselves, but rare ones are one together (ours).
     """
     if labels.ndim == 2:
         _, which, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
@@ -58,18 +58,18 @@ def strata(labels: np.ndarray, score_range: Sequence[float] | None = None) -> np
         return labels
     if score_range is None:
         edges = np.unique(np.quantile(labels, np.linspace(0, 1, BINS + 1)[1:-1]))
-        return np.searchsorted(edges, labels, side="right")
+        below, above = np.searchsorted(edges, labels), np.searchsorted(edges, labels, side="right")
+        return _joined(below + above, 2 * len(edges) + 1)  # a score that many rows have is a bin by itself
     low, high = score_range
-    bins = np.minimum(((labels - low) / (high - low) * BINS).astype(int), BINS - 1)
-    return _joined(bins)
+    return _joined(np.minimum(((labels - low) / (high - low) * BINS).astype(int), BINS - 1), BINS)
 
 
-def _joined(bins: np.ndarray) -> np.ndarray:
-    """Join neighbouring bins until each has half the rows that it would have if all had as many."""
-    counts = np.bincount(bins, minlength=BINS)
-    least = len(bins) / (2 * BINS)
-    joined, first, rows = np.arange(BINS), 0, 0
-    for i in range(BINS):
+def _joined(bins: np.ndarray, n: int) -> np.ndarray:
+    """Join neighbouring ones of n bins until each has one row in `SMALL`."""
+    counts = np.bincount(bins, minlength=n)
+    least = len(bins) / SMALL
+    joined, first, rows = np.arange(n), 0, 0
+    for i in range(n):
         joined[i] = first
         rows += counts[i]
         if rows >= least and counts[i + 1 :].sum() >= least:

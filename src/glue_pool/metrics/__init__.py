@@ -95,10 +95,10 @@ def taken(metric: Metric, logits: np.ndarray, kind: ProblemType) -> np.ndarray:
     return (logits > 0).astype(np.int8) if kind == MULTI else np.asarray(logits.argmax(axis=-1))
 
 
-def collapsed(logits: np.ndarray, *, multi_label: bool = False) -> bool:
+def collapsed(logits: np.ndarray, *, multi_label: bool = False, unit: float = 1.0) -> bool:
     """Whether every row got the same class or label set, or the same score to fp32's precision.
 
-    One row never counts as collapsed, nor do NaN outputs.
+    One row never counts as collapsed, nor do NaN outputs. unit: what a score of 1 was in training.
     """
     if len(logits) < 2 or not np.isfinite(logits).all():
         return False
@@ -108,7 +108,7 @@ def collapsed(logits: np.ndarray, *, multi_label: bool = False) -> bool:
         classes = logits.argmax(axis=1)
         return bool((classes == classes[0]).all())
     scores = logits.reshape(-1)
-    scale = max(1.0, float(np.abs(scores).max()))
+    scale = max(unit, float(np.abs(scores).max()))
     return bool(np.ptp(scores) <= 8 * np.finfo(np.float32).eps * scale)
 
 

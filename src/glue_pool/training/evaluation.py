@@ -88,7 +88,7 @@ def evaluate(
         loss,
         scores,
         scores[first][task.primary_metric],
-        metrics.collapsed(logits[first], multi_label=task.multi_label),
+        metrics.collapsed(logits[first], multi_label=task.multi_label, unit=model.scores.deviation),
         time.perf_counter() - started,
         logits,
     )
