@@ -227,6 +227,24 @@ def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one(
     assert sorted(file.name for file in runs.folder.iterdir()) == sorted(file.name for file in whole.folder.iterdir())
 
 
+KINDS = {
+    "scores": "task.labels=[] task.metrics=[mean_squared_error] task.primary_metric=mean_squared_error "
+    "task.standardise=true",
+    "label sets": "task.labels=[a,b,c] task.multi_label=true task.metrics=[log_loss] task.primary_metric=log_loss",
+}
+
+
+@pytest.mark.parametrize("kind", ["scores", pytest.param("label sets", marks=pytest.mark.long)])
+def test_a_killed_run_of_every_kind_of_task_ends_as_an_uninterrupted_one(tmp_path: Path, kind: str) -> None:
+    options = ("task.synthetic=null", *KINDS[kind].split())
+    whole, runs = Runs(tmp_path / "whole", options), Runs(tmp_path / "killed", options)
+    assert whole.finish() == 0
+    assert runs.interrupt(signal.SIGKILL, reaches(7), ALWAYS) == -signal.SIGKILL
+    assert runs.finish() == 0
+    assert runs.result["resumed_at_steps"][0] >= 6  # in the second epoch
+    assert same_numbers(runs, whole)
+
+
 @pytest.mark.parametrize("choice", some("recipe=mixout", "edit=duplicate"))
 def test_a_killed_run_of_every_recipe_and_edit_ends_as_an_uninterrupted_one(tmp_path: Path, choice: str) -> None:
     options = (choice, "encoder.num_hidden_layers=2", "optimizer.lr=1e-3", "train.max_steps=30")

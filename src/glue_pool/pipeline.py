@@ -220,7 +220,8 @@ def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = No
     from glue_pool.progress import print_table
 
     score = result["score"]
-    official = result["splits"][cfg.task.dev_splits[0]]["official"] or not cfg.task.official_rows
+    split = cfg.task.dev_splits[0]
+    other = split in cfg.task.official_rows and not result["splits"][split]["official"]
     source = "files" if cfg.rows_from == "files" else f"{cfg.rows_from} data"
     score_text = "NaN" if score is None else f"{score:.4f}"
     rows = [
@@ -236,8 +237,10 @@ def report(cfg: Config, folder: RunFolder, result: Result, note: str | None = No
         rows.append(
             ("mind", f"pooling={cfg.pooling['name']} took the place of model={cfg.model.name}, and names the run")
         )
-    if not official:
+    if other:
         rows.append(("mind", f"these are not {cfg.task.title or cfg.task.name}'s official dev rows: no official score"))
+    elif cfg.rows_from == "synthetic":
+        rows.append(("mind", "the rows are generated: the score says nothing of the task"))
     if result["collapsed"]:
         rows.append(("mind", "collapsed: every prediction is the same"))
     print_table(rows)

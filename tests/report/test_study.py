@@ -95,7 +95,7 @@ def test_a_run_that_failed_before_its_manifest_is_in_its_methods_row(made: Make)
         (Drawn(RTE, 3, collapsed=True), "mean: 1 of 3 runs collapsed"),
         (Drawn(RTE, 3, error="ValueError"), "mean: 1 run without a score"),
         (Drawn(("task=stsb",), nan=True), "maxpool: 1 run without a score"),
-        (Drawn(("task=cola",), official=False), "cola: the validation split is not GLUE's own (1043 rows)"),
+        (Drawn(("task=cola",), official=False), "cola: the validation split is not CoLA's own (1043 rows)"),
         (Drawn(("task=rte", "pooling=cls", "optimizer.lr=0.5")), "optimizer.lr differs between methods: 0.5 (cls), 2"),
         (Drawn(RTE, 3, manifest={"git": {"commit": "f" * 40}}), "made with different commit: 0123456789 (2 runs), fff"),
     ],

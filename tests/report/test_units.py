@@ -187,7 +187,7 @@ def test_official_is_said_of_tasks_that_have_official_splits(tmp_path: Path) -> 
     rows = csv.DictReader(io.StringIO(files.scores_csv(found)))
     assert {row["task"]: row["official"] for row in rows} == {"cola": "True", "rte": "False", "spam": ""}
     assert not any("spam" in note for note in found.notes)
-    assert any("rte: the validation split is not GLUE's own" in note for note in found.notes)
+    assert any("rte: the validation split is not RTE's own" in note for note in found.notes)
 
 
 def with_metric(monkeypatch: pytest.MonkeyPatch, metric: str, **others: Any) -> None:

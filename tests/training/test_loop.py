@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from conftest import Compose, choices
 from glue_pool.choices import CONF
 from glue_pool.data.batches import batches
+from glue_pool.data.load import TaskData
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, Tokens, encode
 from glue_pool.errors import TrainingFailed
@@ -279,21 +280,45 @@ def test_regression_predicts_scores(composed: Compose) -> None:
     assert set(outcome.last.metrics["validation"]) == {"pearson", "spearmanr", "corr"}
 
 
-@pytest.mark.parametrize("unit", [1.0, 100.0, 1e-3])
-def test_standardised_scores_are_learnt_in_any_unit_and_predicted_in_it(composed: Compose, unit: float) -> None:
-    """The training is the same, bit for bit but for rounding, and its predictions are in the data's unit."""
+def test_standardised_scores_are_learnt_in_any_unit_and_predicted_in_it(composed: Compose) -> None:
+    """The training is the same but for rounding; what it predicts is in the data's unit, and so is what is collapsed."""
     cfg = composed(*SMALL, "task=stsb", "task.score_range=null", "task.standardise=true", "train.epochs=1")
     blueprint = factory.plan(cfg)
-    split = tokens(blueprint.folder, 48, labels=0)
-    split = replace(split, labels=(split.labels * unit + 7).astype(np.float32))
-    model = factory.build(cfg, blueprint)
-    heard = Heard()
-    last = fit(model, split, {"validation": split}, cfg, observer=heard).last
-    assert last.logits["validation"].mean() == pytest.approx(split.labels.mean(), abs=float(split.labels.std()))
-    assert last.loss["validation"] == pytest.approx(
-        np.square(last.logits["validation"][:, 0] - split.labels).mean() / split.labels.var(), rel=1e-4
-    )
-    assert 0.3 < last.train_loss < 3
+    plain = tokens(blueprint.folder, 48, labels=0)
+    losses, predicted = [], []
+    for unit, zero in ((1.0, 0.0), (1000.0, -7.0), (1e-7, 0.0)):
+        split = replace(plain, labels=(plain.labels.astype(float) * unit + zero).astype(np.float32))
+        heard = Heard()
+        last = fit(factory.build(cfg, blueprint), split, {"validation": split}, cfg, observer=heard).last
+        losses.append([step.loss for step in heard.steps] + [last.train_loss, last.loss["validation"]])
+        predicted.append((last.logits["validation"].astype(float) - zero) / unit)
+        error = np.square(last.logits["validation"][:, 0].astype(float) - split.labels).mean()
+        assert last.loss["validation"] == pytest.approx(error / split.labels.astype(float).var(), rel=1e-3)
+        assert not last.collapsed
+    for other in (1, 2):
+        np.testing.assert_allclose(losses[other], losses[0], rtol=1e-3)
+        np.testing.assert_allclose(predicted[other], predicted[0], rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("options", [("encoder.freeze=true",), ("recipe=guided",)])
+def test_standardised_scores_go_through_probes_and_recipes(composed: Compose, options: tuple[str, ...]) -> None:
+    """On scores of mean 0 and deviation 1 already, standardising changes nothing but rounding."""
+    from glue_pool.training import probe
+
+    plain = ("task=stsb", "task.score_range=null", "pooling=mean", "train.epochs=1", *SMALL[:2], *SMALL[3:], *options)
+    found = []
+    for standardise in ("false", "true"):
+        cfg = composed(*plain, f"task.standardise={standardise}")
+        blueprint = factory.plan(cfg)
+        split = tokens(blueprint.folder, 32, labels=0)
+        split = replace(split, labels=((split.labels - split.labels.mean()) / split.labels.std()).astype(np.float32))
+        model = factory.build(cfg, blueprint)
+        data = TaskData(split, {"validation": split}, {}, {"tokens": {}})
+        if cfg.encoder.freeze:
+            data = probe.with_features(model, data, cfg, blueprint, Hardware.of(cfg.train))
+        last = fit(model, data.train, data.dev, cfg, recipe=plan(cfg, Shape(blueprint.d, blueprint.layers))).last
+        found.append(last.logits["validation"])
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-3)
 
 
 def test_the_labels_of_a_row_are_learnt_each_by_itself(composed: Compose) -> None:

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import logging
+import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ import numpy as np
 from glue_pool.data import findings, sources, subset
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Split, Tokenizer, Tokens, tokenise
+from glue_pool.progress import say
 from glue_pool.result import SplitFacts
 from glue_pool.schema import Config, TaskConfig
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,17 @@ def load(cfg: Config, encoder_folder: Path) -> TaskData:
     )
 
 
+def check(configs: Sequence[Config]) -> None:
+    """Read the rows of runs on one task, and say what is odd about them; nothing is tokenised.
+
+    Raises UserError where they can't be used, or are too few for one of the subsets.
+    """
+    rows = sources.read(configs[0].data, configs[0].task)
+    for size in {cfg.subset.size for cfg in configs}:
+        subset.check(len(rows[configs[0].task.train_split]), size)
+    _say(findings.of(rows, configs[0].task), configs[0].task)
+
+
 def _whole(cfg: Config, encoder_folder: Path) -> _Whole:
     tokenizer = Tokenizer(encoder_folder)
     content = sources.content_id(cfg.data, cfg.task)
@@ -77,8 +87,7 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
     rows, cache = sources.read(cfg.data, cfg.task), Path(cfg.data.cache_dir).expanduser()
     subset.check(len(rows[cfg.task.train_split]), cfg.subset.size)  # before the long work
     found = findings.of(rows, cfg.task)
-    for line in found:
-        log.warning("%s: %s", cfg.task.name, line)
+    _say(found, cfg.task)
     tokens = {name: tokenise(split, tokenizer, cfg.train.max_length, cache) for name, split in rows.items()}
     return _Whole(
         tokens,
@@ -98,6 +107,11 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
             },
         },
     )
+
+
+def _say(found: Sequence[str], task: TaskConfig) -> None:
+    for line in found:
+        say(f"mind: {task.name}: {line}", sys.stdout)
 
 
 def _held_out(task: TaskConfig, rows: Mapping[str, Rows]) -> dict[str, Any]:

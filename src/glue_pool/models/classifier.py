@@ -27,8 +27,8 @@ class Output(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The scores of a regression task that a model's output of 0 and of 1 stand for: mean, and mean plus deviation."""
+class Scale:
+    """Which scores a model's outputs of 0 and of 1 stand for: mean, and mean plus deviation."""
 
     mean: float = 0.0
     deviation: float = 1.0
@@ -45,7 +45,7 @@ class Scores:
 
     def restored(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs as scores in the data's unit, fp32."""
-        if self == Scores():
+        if self == Scale():
             return outputs
         return (outputs.astype(float) * self.deviation + self.mean).astype(np.float32)
 
@@ -53,7 +53,7 @@ class Scores:
 class Classifier(nn.Module):
     """An encoder whose pooled hidden states go through dropout and a linear layer.
 
-    tanh: the layer tanh(W z + b) between pooler and dropout (BERT's pooler, if pre-trained), or None. scores: what the
+    tanh: the layer tanh(W z + b) between pooler and dropout (BERT's pooler, if pre-trained), or None. scale: what the
     outputs stand for where a regression task's scores were standardised to train it.
     """
 
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
         self.tanh = tanh
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(tanh.out_features if tanh is not None else pooler.out_dim, outputs)
-        self.scores = Scores()
+        self.scale = Scale()
 
     def forward(self, batch: Batch | HiddenBatch, reads: Sequence[int] = ()) -> Output:
         """Return the logits, and the hidden states of the layers in `reads` (1-based) and of the pooler's own."""
@@ -131,4 +131,4 @@ def predict(
     result = np.empty((len(split), model.output.out_features), dtype=np.float32)
     if rows:
         result[np.concatenate(rows)] = torch.cat(logits).cpu().numpy()
-    return model.scores.restored(result)
+    return model.scale.restored(result)

@@ -12,7 +12,7 @@ from torch import nn
 from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware
 from glue_pool.models import encoder as encoders
-from glue_pool.models.classifier import Classifier, Scores, predict
+from glue_pool.models.classifier import Classifier, Scale, predict
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.factory import Blueprint, build_edit, build_pooler
@@ -41,7 +41,7 @@ def save(model: Classifier, cfg: Config, blueprint: Blueprint, folder: Path) -> 
         "labels": cfg.task.labels,
         "problem_type": cfg.task.problem_type,
         "outputs": cfg.task.outputs,
-        "scores": asdict(model.scores),
+        "scale": asdict(model.scale),
         "pooling": cfg.pooling,
         "edit": cfg.edit,
         "encoder": blueprint.identity,
@@ -105,7 +105,7 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
         has_tanh = about["pooling"]["tanh"] != "none"
         tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None
         model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])
-        model.scores = Scores(**about.get("scores", {}))
+        model.scale = Scale(**about.get("scale", {}))
         load_model(model, str(folder / WEIGHTS))
         return SavedModel(model.eval(), folder, about["columns"], about["labels"], about["max_length"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:

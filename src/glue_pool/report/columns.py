@@ -55,9 +55,9 @@ class Task(Column):
         return bool(self.config.get("default_average", True)) and self.in_points and self.metric.higher_is_better
 
     @property
-    def official(self) -> bool:
-        """Whether the task has official splits, so that a run's may be others."""
-        return bool(self.config.get("official_rows"))
+    def official_rows(self) -> Mapping[str, int]:
+        """The rows of the splits that the data set has, by name: a run's may be others. None of one's own task."""
+        return self.config.get("official_rows") or {}
 
 
 def tasks(runs: Sequence[Run]) -> dict[str, Task]:

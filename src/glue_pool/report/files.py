@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                     "train_seconds": timing and timing["train_seconds"],
                     "total_seconds": timing and timing["total_seconds"],
                     "peak_memory_bytes": result["peak_memory_bytes"],
-                    "official": _official(result["splits"]) if study.tasks[task].official else None,
+                    "official": _official(result["splits"], study.tasks[task].official_rows),
                     "error": (result["error"] or "").partition("\n")[0] or None,
                     "run_key": result["run_key"],
                     "folder": str(run.folder),
@@ -83,9 +83,10 @@ def _records(study: Study) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _official(splits: Mapping[str, SplitFacts]) -> bool | None:
-    """Whether all splits are the data set's own; None where none was loaded, or it isn't known."""
-    return all(split["official"] for split in splits.values()) if splits else None
+def _official(splits: Mapping[str, SplitFacts], known: Collection[str]) -> bool | None:
+    """Whether the splits are the data set's own; None where it has none of them, or none was loaded."""
+    of_data_set = [about["official"] for name, about in splits.items() if name in known]
+    return all(of_data_set) if of_data_set else None
 
 
 def _safe(value: Any) -> Any:

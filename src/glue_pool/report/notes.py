@@ -106,23 +106,26 @@ def of_scores(tasks: Iterable[Task]) -> list[str]:
     return _merged(notes)
 
 
-def of_splits(runs: Iterable[Run]) -> list[str]:
-    """Name splits that are not GLUE's own, of tasks that have such."""
+def of_splits(runs: Iterable[Run], tasks: Mapping[str, Task]) -> list[str]:
+    """Name splits that are not the data set's own, dev splits that are a share of train, and what is odd about rows."""
     seen: dict[tuple[str, str], set[str]] = defaultdict(set)
+    notes: dict[str, None] = {}
     for run in runs:
+        name = run.result["task"]
         for split, about in run.result["splits"].items():
-            if run.task.get("official_rows") and not about["official"]:
-                seen[run.result["task"], split].add(f"{about['rows']} rows")
-    return [
-        f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))}), so this is no GLUE score"
-        if split in _dev_splits(runs, task)
-        else f"{task}: the {split} split is not GLUE's own ({', '.join(sorted(rows))})"
-        for (task, split), rows in sorted(seen.items())
-    ]
-
-
-def _dev_splits(runs: Iterable[Run], task: str) -> Sequence[str]:
-    return next(run.task["dev_splits"] for run in runs if run.result["task"] == task)
+            if split in tasks[name].official_rows and not about["official"]:
+                seen[name, split].add(f"{about['rows']} rows")
+        if run.task.get("dev_share") is not None:
+            share, seed = run.task["dev_share"], run.task.get("dev_seed", 0)
+            drawn = f"task.dev_share={share:g}, task.dev_seed={seed}"
+            notes[f"{name}: {run.task['dev_splits'][0]} is a share of the train split ({drawn})"] = None
+        if run.settings.get("data.name") == "synthetic" and run.task["dev_splits"][0] not in tasks[name].official_rows:
+            notes[f"{name}: its rows are generated, so the scores say nothing of the task"] = None
+        notes |= dict.fromkeys(f"{name}: {finding}" for finding in run.findings)
+    for (name, split), rows in sorted(seen.items()):
+        said = f"{name}: the {split} split is not {tasks[name].title}'s own ({', '.join(sorted(rows))})"
+        notes[said + (", so this is no official score" if split in tasks[name].config["dev_splits"] else "")] = None
+    return list(notes)
 
 
 def _merged(notes: Iterable[tuple[str, str]]) -> list[str]:

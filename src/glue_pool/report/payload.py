@@ -64,7 +64,7 @@ def _task(study: Study, task: str) -> dict[str, Any]:
         "digits": of.digits,
         "better": of.metric.better,
         "average": of.averaged,
-        "official": of.official,
+        "official": of.config["dev_splits"][0] in of.official_rows,
         "dev_split": of.config["dev_splits"][0],
         "splits": splits,
     }

@@ -45,6 +45,7 @@ class Run:
     environment: Mapping[str, str]  # what it was made with, by name; empty if it failed early
     task: Mapping[str, Any]  # the task's config
     settings: Mapping[str, Any]  # what else can change its numbers, flat: `optimizer.lr`, `precision`, `torch`, …
+    findings: Sequence[str] = ()  # what is odd about its rows
 
     @property
     def completed(self) -> bool:
@@ -215,7 +216,8 @@ def _read(folder: Path) -> Run | LeftOut:
         if result["status"] == "failed" and not file.exists():
             return Run(folder, found, {}, task, settings)
         manifest = json.loads(file.read_bytes())
-        return Run(folder, found, _environment(manifest), task, {**settings, **_facts(manifest)})
+        odd = tuple(str(line)[:MESSAGE] for line in manifest["data"].get("findings", ()))
+        return Run(folder, found, _environment(manifest), task, {**settings, **_facts(manifest)}, odd)
     except FileNotFoundError:
         return LeftOut(file, "missing: the run's settings are not known")
     except OSError as error:

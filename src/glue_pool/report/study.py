@@ -56,7 +56,7 @@ def study(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> Study:
         elif math.isnan(run.score):
             also_left_out.append(LeftOut(run.folder, "the score is not a number", "runs without a score"))
     said = [note for panel in panels for note in notes.of_panel(panel)]
-    said += notes.of_scores(of_tasks.values()) + notes.of_splits(runs)
+    said += notes.of_scores(of_tasks.values()) + notes.of_splits(runs, of_tasks)
     found = Study(panels, of_tasks, said, also_left_out, list(runs))
     for panel in panels:
         panel.default = found.default_baseline()

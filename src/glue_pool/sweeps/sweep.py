@@ -1,9 +1,12 @@
 """A sweep: every run that isn't done yet, through a launcher, until each has a result or has failed."""
 
+import json
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Protocol, Self
@@ -12,7 +15,8 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig
 
 from glue_pool import locks, results, sweeps
-from glue_pool.errors import Held, Interrupted, TrainingFailed
+from glue_pool.data import load, sources
+from glue_pool.errors import Held, Interrupted, TrainingFailed, UserError
 from glue_pool.result import objective
 from glue_pool.sweeps.attempt import Ending
 from glue_pool.sweeps.estimate import Estimate
@@ -55,6 +59,7 @@ def run_sweep(
     """
     runs = plan(loader, config, jobs)
     unique = list({run.folder.path: run for run in runs}.values())
+    _check_rows(unique)
     estimate = Estimate.from_folder(Path(config.output_root))
     if config.dry_run:
         dry_run(unique, estimate, backend.parallel)
@@ -65,6 +70,24 @@ def run_sweep(
             screen.end(failed)
             sweeps.failures |= failed
     return [objective(result) if (result := run.result()) else None for run in runs]
+
+
+def _check_rows(runs: Sequence[Planned]) -> None:
+    """Read every data set of the user's own that runs are left on, so that a slip in it ends the sweep at once.
+
+    Raises UserError, which names the task where there are several. The Hub's data sets are left to the runs.
+    """
+    of_rows: dict[str, list[Planned]] = defaultdict(list)
+    for run in runs:
+        if run.cfg.rows_from in ("files", "local"):
+            of_rows[json.dumps([sources.content_id(run.cfg.data, run.cfg.task), asdict(run.cfg.task)])].append(run)
+    for alike in of_rows.values():
+        if any(run.is_left() for run in alike):
+            try:
+                load.check([run.cfg for run in alike])
+            except UserError as error:
+                before = f"task={alike[0].cfg.task.name}: " if len({run.cfg.task.name for run in runs}) > 1 else ""
+                raise UserError(f"{before}{error}", key=error.key) from None
 
 
 @contextmanager

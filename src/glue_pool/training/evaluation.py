@@ -76,7 +76,7 @@ def evaluate(
     for name, split in dev.items():
         logits[name] = predict(model, split, hardware, cfg.eval_batch_size, cfg.padding_side, between)
         gathered = torch.from_numpy(logits[name]), torch.from_numpy(split.labels)
-        unit = model.scores.deviation**2  # of what training minimises where it standardised the scores
+        unit = model.scale.deviation**2  # of what training minimises where it standardised the scores
         loss[name] = float(task_loss(*gathered, problem_type=task.problem_type)) / unit
         scores[name] = metrics.compute(task.metrics, split.labels, logits[name], positive=task.positive_id)
     model.train()
@@ -88,7 +88,7 @@ def evaluate(
         loss,
         scores,
         scores[first][task.primary_metric],
-        metrics.collapsed(logits[first], multi_label=task.multi_label, unit=model.scores.deviation),
+        metrics.collapsed(logits[first], multi_label=task.multi_label, unit=model.scale.deviation),
         time.perf_counter() - started,
         logits,
     )

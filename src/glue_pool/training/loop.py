@@ -20,7 +20,7 @@ from glue_pool.data.tokens import Split, Tokens
 from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware, within_memory
 from glue_pool.models import vocabulary
-from glue_pool.models.classifier import Classifier, Scores
+from glue_pool.models.classifier import Classifier, Scale
 from glue_pool.schema import Config, TrainConfig
 from glue_pool.seeds import drawing_from, stream
 from glue_pool.training.evaluation import Evaluation, evaluate, task_loss
@@ -101,8 +101,8 @@ def fit(
     recipe = recipe or Recipe()
     hardware = hardware or Hardware.of(cfg.train)
     if cfg.task.standardise:
-        model.scores = Scores.of(train.labels)
-        train = replace(train, labels=model.scores.standardised(train.labels))
+        model.scale = Scale.of(train.labels)
+        train = replace(train, labels=model.scale.standardised(train.labels))
     with drawing_from(cfg.seed, "recipe"):
         recipe.prepare(model, train)
     with within_memory("before the first step", "a smaller encoder needs less"):

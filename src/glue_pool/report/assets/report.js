@@ -342,7 +342,7 @@ function oneTask(task) {
   at(`task-${task.name}`).querySelector(".lead").textContent =
     `${capital(task.metric)}${inPoints(task.name) ? " × 100" : ""} on ` +
     `${split.rows ? `the ${integer(split.rows)} rows of ` : ""}` +
-    `the ${task.dev_split} split${task.official && split.official === false ? ", which is not GLUE’s own" : ""}` +
+    `the ${task.dev_split} split${task.official && split.official === false ? ", which is not the data set’s own" : ""}` +
     `${aside(task).map((text) => `; ${text}`).join("")}.`;
   return [
     figure(
