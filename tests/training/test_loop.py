@@ -281,7 +281,7 @@ def test_regression_predicts_scores(composed: Compose) -> None:
 
 
 def test_standardised_scores_are_learnt_in_any_unit_and_predicted_in_it(composed: Compose) -> None:
-    """The training is the same but for rounding; what it predicts is in the data's unit, and so is what is collapsed."""
+    """The training is the same but for rounding; what it predicts is in the data's unit, as is what is collapsed."""
     cfg = composed(*SMALL, "task=stsb", "task.score_range=null", "task.standardise=true", "train.epochs=1")
     blueprint = factory.plan(cfg)
     plain = tokens(blueprint.folder, 48, labels=0)
