@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,9 +22,10 @@ def write(folder: Path, task: TaskConfig, train_rows: int = 40, dev_rows: int = 
         columns = {
             name: [" ".join(draw.choice(WORDS, draw.integers(1, 20))) for _ in range(rows)] for name in task.columns
         }
-        labels = draw.integers(0, len(task.labels), rows) if task.labels else draw.uniform(0, 5, rows)
-        sets = draw.integers(0, 2, (rows, len(task.labels))).tolist()
-        table = pa.table(columns | {"label": sets if task.multi_label else labels, "idx": draw.permutation(rows)})
+        labels: Any = draw.integers(0, len(task.labels), rows) if task.labels else draw.uniform(0, 5, rows)
+        if task.multi_label:
+            labels = pa.array(draw.integers(0, 2, (rows, len(task.labels))).tolist())
+        table = pa.table(columns | {"label": labels, "idx": draw.permutation(rows)})
         pq.write_table(table, folder / task.name / f"{split}.parquet")
     return folder
 

@@ -55,11 +55,12 @@ class Drawn:
     error: str | None = None  # it failed with this
     official: bool = True
     manifest: Mapping[str, Any] = field(default_factory=dict)  # what differs from the usual one
+    data: str = "drawn"  # what its rows are identified by
 
     def write(self, root: Path) -> Path:
         """Write the run's folder and return it."""
         cfg = replace(config(self.overrides), seed=self.seed, output_root=str(root))
-        key = keys.run_key(cfg, data_id="drawn", encoder_id=f"{cfg.encoder.name} {cfg.edit}")
+        key = keys.run_key(cfg, data_id=self.data, encoder_id=f"{cfg.encoder.name} {cfg.edit}")
         folder = results.run_folder(cfg, key)
         about = results.describe(cfg, key)
         if self.error:

@@ -38,7 +38,7 @@ class Command(Protocol):
 
 
 PAGE = """\
-glue-pool: how an encoder's hidden states become one vector, compared on GLUE and any text task.
+glue-pool: how an encoder's hidden states become one vector, compared fairly.
 
 usage: glue-pool COMMAND ...         glue-pool COMMAND --help tells more of one
 

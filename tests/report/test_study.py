@@ -59,10 +59,6 @@ def test_runs_that_differ_in_their_seed_alone_are_one_cell(made: Make) -> None:
             Drawn((*RTE, "pooling._target_=glue_pool.models.poolers.Max"), 2),
             ["mean _target_=Max", "mean _target_=Mean"],
         ),
-        (
-            Drawn(RTE, 2, manifest={"data": {"source": "hub", "fingerprints": {"train": "c" * 64}}}),
-            ["mean data.name=hub", "mean data.name=synthetic"],
-        ),
     ],
 )  # fmt: skip
 def test_other_settings_are_a_row_of_their_own(made: Make, other: Drawn, names: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 import shutil
 import statistics
@@ -27,6 +28,7 @@ from glue_pool.report.verdicts import AVERAGE, Table, tables
 from run_folders import OWN, Drawn, grid
 
 METHODS = ("bert", "maxpool")
+TWO = ["no", "yes"]
 LOWER = ("price", "risk", "topics")
 OWN_UNITS = {"price": METRICS["mean_squared_error"].unit, "risk": "nats", "topics": "nats"}
 KINDS: dict[ProblemType, dict[str, Any]] = {
@@ -186,7 +188,7 @@ def test_official_is_said_of_tasks_that_have_official_splits(tmp_path: Path) -> 
     found = study(*scan([tmp_path]))
     rows = csv.DictReader(io.StringIO(files.scores_csv(found)))
     assert {row["task"]: row["official"] for row in rows} == {"cola": "True", "rte": "False", "spam": ""}
-    assert not any("spam" in note for note in found.notes)
+    assert not any("spam" in note and "own" in note for note in found.notes)
     assert any("rte: the validation split is not RTE's own" in note for note in found.notes)
 
 
@@ -196,41 +198,57 @@ def with_metric(monkeypatch: pytest.MonkeyPatch, metric: str, **others: Any) -> 
     run_folders.config.cache_clear()
 
 
-def test_a_score_of_another_unit_than_most_of_its_task_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"metric": "log_loss"}, {"metric": "accuracy"}),
+        ({"metric": "accuracy"}, {"metric": "matthews_correlation"}),
+        ({"metric": "f1", "labels": TWO}, {"metric": "f1", "labels": TWO, "positive": TWO[0]}),
+    ],
+)
+def test_a_score_by_another_metric_than_most_of_its_task_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: dict[str, Any], then: dict[str, Any]
 ) -> None:
+    with_metric(monkeypatch, **first)
     for run in grid(("risk",), METHODS, 2):
         run.write(tmp_path)
-    with_metric(monkeypatch, "accuracy")
-    odd = Drawn(("task=risk", "pooling=mean")).write(tmp_path)
-    found = study(*scan([tmp_path]))
-    assert [(item.path, item.reason) for item in found.left_out] == [
-        (odd, "its score is accuracy, that of most runs of risk is log_loss")
-    ]
-    assert [row.method for row in found.panels[0].rows] == list(METHODS)
-    run_folders.config.cache_clear()
-
-
-def test_a_run_with_another_metric_in_points_is_in_no_comparison(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_metric(monkeypatch, "accuracy")
-    for run in grid(("risk",), METHODS, 2):
-        run.write(tmp_path)
-    with_metric(monkeypatch, "matthews_correlation")
+    with_metric(monkeypatch, **then)
     odd = Drawn(("task=risk", "pooling=cls")).write(tmp_path)
     found = study(*scan([tmp_path]))
     (of,) = tables(found, ["risk"])
-    assert found.tasks["risk"].metric.name == "accuracy"
-    assert [(i.path.parent, i.counted, i.reason) for i in found.left_out] == [
-        (
-            odd,
-            "scores, but no comparison",
-            "the score is matthews_correlation, that of most runs of this task accuracy",
-        )
-    ]
-    assert of.pair("risk", *(row for row in of.panel.rows if row.method in METHODS)) is not None
+    assert found.tasks["risk"].metric.name == first["metric"]
+    assert [(item.path, item.counted) for item in found.left_out] == [(odd, "nowhere")]
+    assert found.left_out[0].reason.startswith("its score is another metric than that of most runs of risk")
+    assert [row.method for row in found.panels[0].rows] == list(METHODS)
+    assert of.pair("risk", *of.panel.rows) is not None
     run_folders.config.cache_clear()
+
+
+@pytest.mark.parametrize("newer", ["a", "b"])
+def test_of_two_data_sets_most_runs_count_and_of_as_many_the_newest(tmp_path: Path, newer: str) -> None:
+    """Rows that changed take the place of what they were; another task, and the average, stay whole."""
+    for task in ("risk", "rte", "cola"):
+        for which in "ab" if task == "risk" else "a":
+            data = {"data": {"source": "files", "fingerprints": {"train": which * 64}}}
+            for method in METHODS:
+                for seed in (1, 2):
+                    of = (f"task={task}", f"pooling={method}")
+                    folder = Drawn(of, seed, manifest=data, data=which).write(tmp_path / which)
+                    os.utime(folder / "result.json", (1, 2 if which == newer else 1))
+    found = study(*scan([tmp_path]))
+    compared = tables(found, list(found.tasks))[0]
+    assert {row.label for row in compared.panel.rows} == set(METHODS)
+    assert {item.path.relative_to(tmp_path).parts[0] for item in found.left_out} == {"b" if newer == "a" else "a"}
+    assert {run.folder.relative_to(tmp_path).parts[0] for run in found.runs if run.result["task"] == "risk"} == {newer}
+    assert compared.pair("risk", *compared.panel.rows) is not None
+    of_b = {"data": {"source": "files", "fingerprints": {"train": "b" * 64}}}
+    Drawn(("task=risk", f"pooling={METHODS[0]}"), 3, manifest=of_b, data="b").write(tmp_path / "b")
+    most = {
+        run.folder.relative_to(tmp_path).parts[0]
+        for run in study(*scan([tmp_path])).runs
+        if run.result["task"] == "risk"
+    }
+    assert most == {"b"}
 
 
 def test_logits_of_more_labels_than_most_runs_have_are_in_no_comparison(mixed: Study, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """A table's columns: what a task is called, where it stands, and how its scores read."""
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,13 +77,11 @@ def units(shown: Iterable[Column]) -> str:
 
 
 def _task(name: str, runs: Sequence[Run]) -> Task:
-    """Make a task's column: its metric is that of most runs, and the last of them says what it is called."""
-    over = [run for run in runs if run.completed] or runs
-    ((most, _),) = Counter(run.result["primary_metric"] for run in over).most_common(1)
-    of_metric = [run for run in over if run.result["primary_metric"] == most]
-    config, metric = of_metric[-1].task, of_metric[-1].metric
+    """Make a task's column of runs with one metric; the last of them says what it is called."""
+    last = ([run for run in runs if run.completed] or runs)[-1]
+    config, metric = last.task, last.metric
     title = str(config.get("title") or name)
-    digits = _digits(metric, of_metric)
+    digits = _digits(metric, runs)
     return Task(name=name, title=title, unit=metric.unit, digits=digits, metric=metric, config=config)
 
 

@@ -69,6 +69,14 @@ class Run:
         return self.metric.scale * self.score
 
     @property
+    def written(self) -> float:
+        """When its result was written, in seconds; 0 where that is not known any more."""
+        try:
+            return (self.folder / "result.json").stat().st_mtime
+        except OSError:
+            return 0.0
+
+    @property
     def positive(self) -> int:
         """The class that f1 and its like are of."""
         labels, positive = self.task["labels"], self.task.get("positive")

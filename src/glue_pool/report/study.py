@@ -7,11 +7,10 @@ averaged over.
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from glue_pool.metrics import Metric
 from glue_pool.report import notes
 from glue_pool.report.columns import Task, tasks
 from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, Subset, differing, value_of
@@ -40,15 +39,12 @@ class Study:
 
 def study(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> Study:
     """Sort runs into tables, and say what a reader has to know of them."""
-    of_tasks = tasks(runs)
     also_left_out = list(left_out)
+    runs = _on_the_same(runs, also_left_out)
+    of_tasks = tasks(runs)
     by_panel: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        if run.completed and (reason := _foreign(run.metric, of_tasks[run.result["task"]])):
-            also_left_out.append(LeftOut(run.folder, reason))
-        else:
-            by_panel[run.panel].append(run)
-    runs = [run for of_panel in by_panel.values() for run in of_panel]
+        by_panel[run.panel].append(run)
     panels = [_panel(*name, group, list(of_tasks), also_left_out) for name, group in sorted(by_panel.items())]
     for run in runs:
         if not run.completed:
@@ -63,11 +59,43 @@ def study(runs: Sequence[Run], left_out: Sequence[LeftOut]) -> Study:
     return found
 
 
-def _foreign(metric: Metric, task: Task) -> str | None:
-    """Say why a score can't stand in a task's column: it has another unit, or another way to be better."""
-    if (metric.unit, metric.better) == (task.metric.unit, task.metric.better):
-        return None
-    return f"its score is {metric.name}, that of most runs of {task.name} is {task.metric.name}"
+def _on_the_same(runs: Sequence[Run], left_out: list[LeftOut]) -> list[Run]:
+    """Keep of each task the runs on one data set, and of those the ones with one metric: most runs', else the newest.
+
+    A score on other rows, or by another metric, has no place in the same column.
+    """
+    kept = list(runs)
+    for of, what in ((_rows_of, "it has other rows than"), (_metric_of, "its score is another metric than that of")):
+        chosen = {task: _most(of, [run for run in kept if run.result["task"] == task]) for task in _tasks_of(kept)}
+        others = {id(run) for run in kept if run.completed and of(run) != chosen[run.result["task"]]}
+        left_out += [
+            LeftOut(run.folder, f"{what} most runs of {run.result['task']}, or the newest of as many")
+            for run in kept
+            if id(run) in others
+        ]
+        kept = [run for run in kept if id(run) not in others]
+    return kept
+
+
+def _tasks_of(runs: Iterable[Run]) -> set[str]:
+    return {run.result["task"] for run in runs}
+
+
+def _rows_of(run: Run) -> Any:
+    return run.settings.get("data.fingerprint")
+
+
+def _metric_of(run: Run) -> Any:
+    return run.metric.name, run.positive
+
+
+def _most(of: Callable[[Run], Any], runs: Sequence[Run]) -> Any:
+    """Return the value that most completed runs have, of as many that of the newest one; None where none is."""
+    counts = Counter(of(run) for run in runs if run.completed)
+    most = [value for value, n in counts.items() if n == max(counts.values())]
+    if len(most) < 2:
+        return most[0] if most else None
+    return of(max((run for run in runs if run.completed and of(run) in most), key=lambda run: run.written))
 
 
 def _panel(encoder: str, kind: str, runs: list[Run], tasks: list[str], left_out: list[LeftOut]) -> Panel:

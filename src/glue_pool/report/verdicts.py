@@ -170,7 +170,7 @@ def _resampled(runs: Sequence[tuple[Row, Run]], metric: Metric) -> Resampled:
 
     Scores are in points or the metric's own unit, and negative where lower is better.
     """
-    found = [_predictions(run, metric) for _, run in runs]
+    found = [read_predictions(run) for _, run in runs]
     examples = _most_common([item for item in found if isinstance(item, Predictions)])
     left_out: list[LeftOut] = []
     fits: list[tuple[Row, Run, Predictions]] = []
@@ -199,13 +199,6 @@ def _resampled(runs: Sequence[tuple[Row, Run]], metric: Metric) -> Resampled:
     seeds = [run.result["seed"] for _, run, _ in fits]
     scored = {row: ([seeds[i] for i in at], shown.of(at)) for row, at in of_rows.items()}
     return scored, all_pairs(scored, in_points=metric.unit == POINTS), left_out
-
-
-def _predictions(run: Run, metric: Metric) -> Predictions | LeftOut:
-    """Read the predictions of a run whose score is the column's metric."""
-    if run.metric.name != metric.name:
-        return _no_comparison(run, f"the score is {run.metric.name}, that of most runs of this task {metric.name}")
-    return read_predictions(run)
 
 
 def _most_common(found: Sequence[Predictions]) -> Predictions | None:
