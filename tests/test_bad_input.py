@@ -235,7 +235,7 @@ EMPTY = pa.schema([("sentence1", "string"), ("sentence2", "string"), ("label", "
         ("rte", drop("sentence2"), "train.parquet: no column sentence2; the columns are sentence1, label, idx"),
         ("rte", put("label", [0, 1, 2, 3] * 4), "label 2 in row 2 is none of task rte's labels (0 entailment, "),
         ("rte", lambda file: pq.write_table(EMPTY, file), "train.parquet: the split is empty"),
-        ("stsb", put("label", [*[2.5] * 15, math.nan]), "score nan in row 15 lies outside 0 to 5"),
+        ("stsb", put("label", [*[2.5] * 15, math.nan]), "column label has nan in row 15, no number to learn"),
     ],
 )
 def test_bad_rows_are_one_line_that_names_the_file(

@@ -105,7 +105,7 @@ SLIPS: list[tuple[str, str, int, str]] = [  # what, put instead of what, its lin
     ("label: null\ncolumns: [text]", "columns: [text]", 5, "task.label=null: only a multi-label task can do without"),
     ("label_map: {1: god}\ncolumns: [text]", "columns: [text]", 5, "task.label_map.1: 'god' is none of the labels"),
     ("dev_share: 2\ncolumns: [text]", "columns: [text]", 5, "task.dev_share=2.0: has to be above 0 and below 1"),
-    ("dev_share: 0.01\ncolumns: [text]", "columns: [text]", 5, "task.dev_share=0.01: of 20 rows that is 0"),
+    ("dev_splits: [dev]\ndev_share: 0.01", "dev_splits: [validation]", 10, "task.dev_share=0.01: of 20 rows that is 0"),
     (
         "test_splits: [validation]\ncolumns: [text]",
         "columns: [text]",
@@ -113,6 +113,17 @@ SLIPS: list[tuple[str, str, int, str]] = [  # what, put instead of what, its lin
         "task.test_splits: validation is trained on or",
     ),
     ("multi_label: true\nseparator: ''\ncolumns: [text]", "columns: [text]", 6, "task.separator=: is empty"),
+    ("columns: [{text}]", "columns: [text]", 5, "task.columns: takes a plain list, and {'text': None} is none of text"),
+    ("labels: [[a, b], c]", "labels: [bad, good]", 6, "task.labels: takes a plain list"),
+    ("metrics: accuracy", "metrics: [accuracy, f1]", 7, "task.metrics: takes a list, as [a, b]"),
+    ("label_map: {1: bad, '1': good}\ncolumns: [text]", "columns: [text]", 5, "task.label_map: 1 is 'bad' and 'good'"),
+    (
+        "dev_share: 0.2\ncolumns: [text]",
+        "columns: [text]",
+        5,
+        "task.dev_share=0.2: source.files has rows for validation",
+    ),
+    ("  revision: main\ncolumns: [text]", "columns: [text]", 5, "task.source.revision=main: is of a Hub data set"),
     ("columns: [text", "columns: [text]", 6, "expected ',' or ']'"),
     ("colums: [text]", "columns: [text]", 5, "task=reviews: task.colums: no such key; did you mean 'columns'?"),
     ("train.csv, validation: gone.csv}", "train.csv, validation: dev.csv}", 4, "gone.csv: there is no such file"),
@@ -127,6 +138,32 @@ def test_a_slip_is_one_line_with_file_and_line(
     got = refused(GOOD.replace(instead_of, put))
     assert f"my_conf/task/reviews.yaml:{line}: " in got
     assert said in got
+
+
+WITHOUT_LINE = [
+    ("labels: {0: bad, 1: good}", "labels: [bad, good]"),
+    ("source: train.csv", "source:\n  files: {train: train.csv, validation: dev.csv}"),
+    ("", "primary_metric: accuracy\n"),
+]
+
+
+@pytest.mark.parametrize(("put", "instead_of"), WITHOUT_LINE)
+def test_a_slip_whose_line_is_not_known_names_the_file(refused: Refused, put: str, instead_of: str) -> None:
+    assert instead_of in GOOD
+    assert refused(GOOD.replace(instead_of, put)).startswith("my_conf/task/reviews.yaml")
+
+
+def test_a_yaml_of_ones_own_with_the_name_of_a_shipped_one_is_refused(tmp_path: Path, refused: Refused) -> None:
+    (tmp_path / "my_conf/task/trec.yaml").write_text(GOOD.replace("name: reviews", "name: trec"))
+    assert refused(GOOD, "task=trec") == (
+        "task=trec: my_conf/task/trec.yaml is not read: a task of that name comes with glue-pool; rename it"
+    )
+
+
+def test_a_split_may_be_added_on_the_command_line(refused: Refused) -> None:
+    given = "task.source.files.more=dev.csv"
+    assert f"+{given.split('=')[0]}=… adds it" in refused(GOOD, given)
+    assert "no split there" in refused(GOOD, f"+{given}", "task.dev_splits=[more,there]")
 
 
 @pytest.mark.parametrize("sign", ["", "+", "++"])

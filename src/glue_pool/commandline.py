@@ -173,6 +173,8 @@ def _named() -> Iterator[None]:
         cause = _cause(error)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError):
             near = nearest(str(cause.key), list(cause.parent_node or ()))
+            if OmegaConf.get_type(cause.parent_node) is dict and not cause.full_key.startswith("hydra."):
+                near = f"; +{cause.full_key}=… adds it"
             raise UserError(f"{cause.full_key}: no such key{near}") from error
         raise UserError(_first_line(cause)) from error
 
@@ -190,7 +192,8 @@ def _located(args: argparse.Namespace) -> Iterator[None]:
 
 def _place(args: argparse.Namespace, error: UserError) -> str | None:
     given = [override.lstrip("+") for override in args.overrides]
-    if not args.config_dir or not error.key or any(override.startswith(f"{error.key}=") for override in given):
+    is_given = "." in (error.key or "") and any(override.startswith(f"{error.key}=") for override in given)
+    if not args.config_dir or not error.key or is_given:
         return None
     group, *names = re.sub(r"\[.*", "", error.key).split(".")
     chosen = [of for override in given if override.startswith(f"{group}=") for of in override.split("=")[1].split(",")]
@@ -252,14 +255,21 @@ def _check(args: argparse.Namespace, several: str) -> Line:
         key = override.key_or_group
         if key in groups:
             continue
-        if key in unlisted and not override.is_add():
+        is_new = key in unlisted or _open(composed, key.rpartition(".")[0])
+        if key not in known and is_new and not override.is_add():
             raise UserError(f"{key}: its YAML does not list it; +{key}=… adds it")
-        if key not in known and key not in unlisted:
+        if key not in known and not is_new:
             raise UserError(f"{key}: no such key{nearest(key, [*known, *groups])}")
         for value in _values(override):
             _set(composed, key, value)
             schema.check(composed, whole=False)
     return line
+
+
+def _open(composed: DictConfig, key: str) -> bool:
+    """Whether a key holds others by any name, as task.source.files does."""
+    node = OmegaConf.select(composed, key) if key and key not in schema.COMPONENTS else None
+    return isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict
 
 
 def _unlisted(composed: DictConfig, section: str) -> list[str]:
@@ -302,11 +312,19 @@ def _groups(overrides: Sequence[Override], own: Path | None) -> dict[str, list[s
             other = f" ({', '.join(files)})" if files else ""
             raise UserError(f"~{group}: a run needs every key; choose another value with {group}=…{other}")
         for choice in _choices(override, files) if files else ():
+            _check_name(group, choice, own)
             if choice not in files and (choice != "null" or group in needed):
                 raise UserError(
                     f"{group}={choice}: no such {group}{nearest(choice, files)} (there are {', '.join(files)})"
                 )
     return options
+
+
+def _check_name(group: str, choice: str, own: Path | None) -> None:
+    """Refuse a file of one's own that Hydra would not read, since glue-pool's has the same name."""
+    mine, shipped = (folder / group / f"{choice}.yaml" if folder else None for folder in (own, CONF))
+    if mine and shipped and mine.is_file() and shipped.is_file() and mine.read_bytes() != shipped.read_bytes():
+        raise UserError(f"{group}={choice}: {mine} is not read: a {group} of that name comes with glue-pool; rename it")
 
 
 def _choices(override: Override, files: list[str]) -> list[str]:
@@ -353,12 +371,12 @@ def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
             group, _, choice = culprit.partition("=")
             there = ", ".join(error.options)
             raise UserError(f"{culprit}: no such {group}{nearest(choice, error.options)} (there are {there})") from None
-        said, key = _first_line(cause), None
+        said, key = _first_line(cause), culprit.partition("=")[0]
         if isinstance(in_file := error.__context__, OmegaConfBaseException) and in_file.full_key:
             key = in_file.full_key
             known = list(in_file.parent_node or ())
             is_key = isinstance(in_file, ConfigKeyError | ConfigAttributeError)
-            said = f"{key}: {f'no such key{nearest(str(in_file.key), known)}' if is_key else _first_line(in_file)}"
+            said = f"{key}: {f'no such key{nearest(str(in_file.key), known)}' if is_key else _plainly(in_file)}"
         raise UserError(f"{culprit}: {said}", key=key) from None
 
 
@@ -371,6 +389,12 @@ def _cause(error: BaseException) -> BaseException:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def _plainly(error: OmegaConfBaseException) -> str:
+    """Return what OmegaConf says, in a user's words where they are few."""
+    said = _first_line(error)
+    return "takes a list, as [a, b]" if "is not a ListConfig, list or tuple" in said else said
 
 
 def _flat(node: Any, prefix: str = "") -> Iterator[str]:

@@ -388,8 +388,12 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
 
 def _settle(task: TaskConfig) -> None:
     """Give what can be said in several ways one form, which is the one in the key."""
-    whole = {value: int(value) for value in task.label_map if isinstance(value, float) and value.is_integer()}
-    task.label_map = {str(whole.get(value, value)): name for value, name in task.label_map.items()}
+    said: dict[str, str] = {}
+    for value, name in task.label_map.items():
+        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        if said.setdefault(text, name) != name:
+            raise UserError(f"task.label_map: {text} is {said[text]!r} and {name!r}", key="task.label_map")
+    task.label_map = said
     if task.dev_share is not None and not task.dev_splits:
         task.dev_splits = ["dev"]
     if len(task.labels) == 2 and task.positive == task.labels[1]:
@@ -413,6 +417,8 @@ def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
 def _check_value(name: str, value: Any, limits: Any) -> None:
     if value is None:
         return
+    if isinstance(value, list) and (odd := [item for item in value if isinstance(item, list | dict)]):
+        raise UserError(f"{name}: takes a plain list, and {odd[0]} is none of text; quotes make it text", key=name)
     if value == "":
         raise UserError(f"{name}=: is empty", key=name)
     if isinstance(value, float) and not math.isfinite(value):

@@ -101,8 +101,12 @@ def _fits(metric: Metric, task: "TaskConfig") -> bool:
 
 
 def _check_source(task: "TaskConfig") -> None:
-    if task.source.path is not None and not task.source.quotes:
+    source = task.source
+    if source.path is not None and not source.quotes:
         raise _wrong("source.quotes", "=false: is for source.files alone, not for files of source.path")
+    for name in ("config", "revision"):
+        if source.path is None and getattr(source, name) is not None:
+            raise _wrong(f"source.{name}", f"={getattr(source, name)}: is of a Hub data set, source.path")
 
 
 def _check_splits(task: "TaskConfig") -> None:
@@ -113,6 +117,8 @@ def _check_splits(task: "TaskConfig") -> None:
         raise _wrong("dev_splits", f": {twice} stands there twice")
     if both := next((name for name in [task.train_split, *dev] if name in task.test_splits), None):
         raise _wrong("test_splits", f": {both} is trained on or evaluated, too")
+    if task.dev_share is not None and dev[0] in task.source.files:
+        raise _wrong("dev_share", f"={task.dev_share:g}: source.files has rows for {dev[0]}; leave out one of them")
     if task.dev_share is not None and (len(dev) > 1 or dev[0] == task.train_split):
         raise _wrong("dev_share", f": then dev_splits names the one split that is drawn, as [dev], not {dev}")
 

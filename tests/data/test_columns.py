@@ -189,6 +189,8 @@ def test_a_data_sets_own_names_are_asserted_or_mapped(tmp_path: Path) -> None:
         ([["x"], ["y", "w"], []], SETS, f"label 'w' in row 1 {NONE} (0 x, 1 y, 2 z)"),
         ([0, 1, 2], SETS, "column label holds int64; a multi-label task takes lists, or text"),
         ([None, 0, 1], {}, "column label has no value in row 0"),
+        ([["bad"], ["good"], []], {}, "column label holds list<element: string>, no labels; multi_label: true takes"),
+        ([{"a": 1}, {"a": 2}, {"a": 1}], {}, "column label holds struct<a: int64>, no labels"),
     ],
 )
 def test_a_label_that_the_list_lacks_is_named_with_its_row(

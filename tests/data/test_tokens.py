@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 import local_data
+from glue_pool.data import tokens as tokens_module
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokenizer, Tokens, encode, tokenise
 from glue_pool.errors import UserError
@@ -98,6 +99,16 @@ def test_tokens_are_those_of_a_direct_call(tokenizer: Tokenizer, split: Rows, tm
         assert (tokens.token_type_ids is None) == ("roberta" in tokenizer.folder.name)
         assert np.array_equal(tokens.labels, split.labels)
         assert np.array_equal(tokens.idx, split.idx)
+
+
+def test_rows_that_are_tokenised_in_parts_are_those_tokenised_at_once(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for split in (SINGLE, PAIRS):
+        whole = encode(split, tokenizer, 8)
+        monkeypatch.setattr(tokens_module, "AT_ONCE", 3)
+        assert same(encode(split, tokenizer, 8), whole)
+        monkeypatch.undo()
 
 
 def test_pairs_are_joined_as_the_encoder_was_trained_on(bpe: Path, tmp_path: Path) -> None:

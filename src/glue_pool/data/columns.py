@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FP32 = float(np.finfo(np.float32).max)
+ROUNDING = 0.01  # of the scores' deviation: fp32 may cost no more
 FIELD = re.compile(r"\{([^{}]+)\}")  # of a template of columns
 
 
@@ -137,11 +138,11 @@ class Labels:
     def unknown(self, row: int, value: Any) -> UserError:
         """Return what is said of a label that the list lacks."""
         task = self._task
-        known = ", ".join(f"{i} {name}" for i, name in enumerate(task.labels))
+        known = " ".join(", ".join(f"{i} {name}" for i, name in enumerate(task.labels)).split())
         if task.label_map:
             known += "; label_map has " + ", ".join(task.label_map)
         way_out = "" if task.label_map else nearest(str(value), task.labels)
-        if value == -1 and not isinstance(value, bool):
+        if str(value) == "-1":
             way_out = ": this split's labels are hidden"
         elif isinstance(value, bool):
             way_out = "; label_map: {true: …, false: …} says which is which"
@@ -165,7 +166,12 @@ class Labels:
 
 def _class_ids(table: "pa.Table", task: TaskConfig, decode: Labels) -> np.ndarray:
     assert task.label is not None
-    return np.array(decode.ids(_column(table, task.label, decode.where, "task.label")), np.int64)
+    values = _column(table, task.label, decode.where, "task.label")
+    if any(isinstance(value, list | dict) for value in values):
+        way_out = "; multi_label: true takes lists" if isinstance(values[0], list) else ""
+        said = f"column {task.label} holds {table.column(task.label).type}, no labels{way_out}"
+        raise UserError(f"{decode.where}: {said}", key="task.label")
+    return np.array(decode.ids(values), np.int64)
 
 
 def _label_sets(table: "pa.Table", task: TaskConfig, decode: Labels, places: bool) -> np.ndarray:
@@ -243,12 +249,21 @@ def _scores(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
                 f"{where}: column {task.label} has {values[row]!r} in row {row}, no score; "
                 "task.labels lists the names of classes", key="task.labels",
             )  # fmt: skip
-        if not (math.isfinite(score) and low <= score <= high):
+        if not math.isfinite(score):
+            raise UserError(f"{where}: column {task.label} has {values[row]!r} in row {row}, no number to learn")
+        if not low <= score <= high:
             said = f"score {score:g} in row {row} lies outside {low:g} to {high:g}"
             raise UserError(f"{where}: {said}", key="task.score_range")
         if abs(score) > FP32:
             raise UserError(f"{where}: score {score:g} in row {row} is larger than fp32 has numbers")
-    return np.array(scores, np.float64).astype(np.float32)
+    exact = np.array(scores, np.float64)
+    rounded = exact.astype(np.float32)
+    if np.abs(rounded - exact).max() > ROUNDING * exact.std() > 0:
+        raise UserError(
+            f"{where}: the scores are {exact.min():g} and so close together that fp32 can't tell them apart; "
+            "take away what they share"
+        )
+    return rounded
 
 
 def _idx(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
@@ -265,7 +280,7 @@ def _idx(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
 
 def _number(value: Any, kind: Callable[[Any], Any]) -> Any:
     """Return a number, or a text that says one, as an int or a float; None where it is none."""
-    if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+    if isinstance(value, bool) or (kind is int and isinstance(value, float)) or "_" in str(value):
         return None
     try:
         return kind(value)

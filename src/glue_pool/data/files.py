@@ -20,7 +20,7 @@ from glue_pool.errors import UserError
 if TYPE_CHECKING:  # pyarrow is imported on use
     import pyarrow as pa
 
-PACKED = (".gz", ".bz2", ".zst")
+PACKED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd"}
 SHARD = re.compile(r"-(\d{3,})-of-(\d{3,})(-[0-9a-f]+)?\.")  # as datasets and the Hub name them
 
 
@@ -135,7 +135,8 @@ def _read(file: Path, quotes: bool) -> "pa.Table":
         table = read(file, quotes)
         table.validate(full=True)  # text that isn't UTF-8, offsets that point nowhere
     except UnicodeDecodeError as error:
-        raise UserError(f"{file} can't be read as {kind(file)[1:]}: it is no UTF-8 ({error.reason})") from None
+        said = f"it is no UTF-8 ({error.reason}); iconv -f latin1 -t utf-8 makes Latin-1 so"
+        raise UserError(f"{file} can't be read as {kind(file)[1:]}: {said}") from None
     except (pa.ArrowException, OSError, EOFError, csv.Error, ValueError, OverflowError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise UserError(f"{file} can't be read as {kind(file)[1:]}: {said}") from error
@@ -145,7 +146,7 @@ def _read(file: Path, quotes: bool) -> "pa.Table":
 def _lines(file: Path, newline: str | None = None) -> io.TextIOWrapper:
     import pyarrow as pa
 
-    stream: Any = pa.input_stream(str(file), compression="detect")
+    stream: Any = pa.input_stream(str(file), compression=PACKED.get(_packed(file).lower()))
     return io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline)
 
 
@@ -161,8 +162,17 @@ def _csv(file: Path, quotes: bool) -> "pa.Table":
         try:
             return _from_rows(rows, mark)
         except (csv.Error, ValueError) as error:
-            way_out = "; if its quotes are text, task.source.quotes=false reads them so" if quotes else ""
+            way_out = (
+                "; if its quotes are text, task.source.quotes=false reads them so"
+                if quotes and _has_quotes(file)
+                else ""
+            )
             raise ValueError(f"line {rows.line_num}: {error}{way_out}") from None
+
+
+def _has_quotes(file: Path) -> bool:
+    with _lines(file) as text:
+        return any('"' in line for line in text)
 
 
 def _from_rows(rows: "Iterator[list[str]]", mark: str) -> "pa.Table":

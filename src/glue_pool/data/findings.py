@@ -17,9 +17,8 @@ def of(rows: Mapping[str, Rows], task: TaskConfig) -> list[str]:
         also = sum(row in train for row in zip(*of_split.texts, strict=True)) if split != task.train_split else 0
         if also:
             found.append(f"{also} of {len(of_split)} rows of {split} are in {task.train_split}, too, word for word")
-    if task.problem_type != metrics.REGRESSION:
-        found += [line for split, of_split in rows.items() for line in _empty(split, of_split, task.labels)]
-    return found
+    of_labels = _one_score if task.problem_type == metrics.REGRESSION else _empty
+    return found + [line for split, of_split in rows.items() for line in of_labels(split, of_split, task.labels)]
 
 
 def _repeated(split: str, rows: Rows) -> list[str]:
@@ -36,3 +35,7 @@ def _empty(split: str, rows: Rows, labels: list[str]) -> list[str]:
     ids = np.flatnonzero(rows.labels.any(axis=0)) if rows.labels.ndim == 2 else np.unique(rows.labels)
     without = [name for i, name in enumerate(labels) if i not in ids]
     return [f"no row of {split} has the label {', '.join(without[:10])}"] if without else []
+
+
+def _one_score(split: str, rows: Rows, labels: list[str]) -> list[str]:
+    return [f"all rows of {split} have the score {rows.labels[0]:g}"] if np.ptp(rows.labels) == 0 else []

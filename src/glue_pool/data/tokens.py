@@ -23,6 +23,7 @@ from glue_pool.disk import check_room
 from glue_pool.errors import UserError
 
 FORMAT = 1
+AT_ONCE = 10_000  # rows that are tokenised together: their encodings take a hundred times what is kept of them
 WAY_OUT = "choose another with data.cache_dir=… or GLUE_POOL_CACHE"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -146,23 +147,31 @@ def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path)
 
 def encode(rows: Rows, tokenizer: Tokenizer, max_length: int) -> Tokens:
     """Tokenise a split, at most `max_length` tokens a row, without any cache."""
-    encoded = tokenizer.loaded(
-        *rows.texts,
-        truncation="longest_first",
-        max_length=max_length,
-        padding=False,
-        return_attention_mask=False,
-    )
-    ids, types = encoded["input_ids"], encoded.get("token_type_ids")
-    lengths = np.array([len(row) for row in ids], dtype=np.int64)
+    ids: list[np.ndarray] = []
+    types: list[np.ndarray] = []
+    lengths: list[int] = []
+    truncated = 0
+    for first in range(0, len(rows), AT_ONCE):
+        encoded = tokenizer.loaded(
+            *(column[first : first + AT_ONCE] for column in rows.texts),
+            truncation="longest_first",
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+        )
+        ids += [np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]
+        types += [np.asarray(row, dtype=np.uint8) for row in encoded.get("token_type_ids", ())]
+        lengths += map(len, encoded["input_ids"])
+        truncated += sum(bool(encoding.overflowing) for encoding in encoded.encodings)
+    of_rows = np.array(lengths, dtype=np.int64)
     return Tokens(
-        input_ids=np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),
-        token_type_ids=None if types is None else np.concatenate([np.asarray(row, dtype=np.uint8) for row in types]),
-        offsets=starts(lengths),
-        lengths=lengths,
+        input_ids=np.concatenate(ids),
+        token_type_ids=np.concatenate(types) if types else None,
+        offsets=starts(of_rows),
+        lengths=of_rows,
         labels=rows.labels,
         idx=rows.idx,
-        truncated=sum(bool(encoding.overflowing) for encoding in encoded.encodings),
+        truncated=truncated,
         empty=sum(not all(text.strip() for text in row) for row in zip(*rows.texts, strict=True)),
     )
 

@@ -24,6 +24,7 @@ class Estimate:
         self._setup: list[float] = []
         self._per_example: dict[Kind, list[float]] = defaultdict(list)
         self._per_evaluation: dict[Kind, list[float]] = defaultdict(list)
+        self._rows: dict[str, int] = {}  # of a task's whole train split
         for result in finished:
             self.add(result)
 
@@ -42,13 +43,15 @@ class Estimate:
         if result["status"] != "completed" or not timing:
             return
         self._setup.append(timing["setup_seconds"])
+        if result["subset"]["size"] is None and result["train_rows"]:
+            self._rows[result["task"]] = result["train_rows"]
         for group in _groups(result["task"], result["method"], encoder, kind):
             self._per_example[group].append(1 / timing["train_examples_per_second"])
             self._per_evaluation[group].append(timing["eval_seconds"] / timing["evaluations"])
 
     def seconds(self, cfg: Config) -> float | None:
         """Return what a run would take; None if no run of its encoder is finished, or its rows aren't known."""
-        if (rows := train_rows(cfg)) is None:
+        if (rows := train_rows(cfg) or self._rows.get(cfg.task.name)) is None:
             return None
         for group in _groups(cfg.task.name, cfg.method, results.encoder_name(cfg), results.kind(cfg)):
             if group in self._per_example:
