@@ -503,6 +503,20 @@ def test_splits_that_do_not_fit_are_one_line(here: Path, capsys: Printed) -> Non
     assert "dev.csv: label 'a' in row 0 is none of task mine's labels (0 0, 1 1)" in said
     write(here / "dev.jsonl", {"text": ["a text", None], "label": [0, 1]})
     assert "column text has no value in row 1" in refused(capsys, here, "mine", "train.parquet", "dev.jsonl")
+    write(here / "dev.jsonl", {"text": texts(2), "label": [-1, -1]})
+    said = refused(capsys, here, "mine", "train.parquet", "dev.jsonl")
+    assert "dev.jsonl: label -1 in row 0 is none of" in said
+    assert "this split's labels are hidden" in said
+
+
+def test_columns_of_one_name_are_an_error_where_they_are_used(here: Path, capsys: Printed) -> None:
+    rows = "".join(f"x,y,{text},{'ab'[i % 2]}\n" for i, text in enumerate(texts(20)))
+    (here / "rows.csv").write_text(f",,text,label\n{rows}")
+    assert new(capsys, "mine", "rows.csv")[0].columns == ["text"]
+    (here / "rows.csv").write_text(f"n,text,text,label\n{rows}")
+    assert "rows.csv: 2 columns are called text" in refused(
+        capsys, here, "other", "rows.csv", "--text", "text", "--label", "label"
+    )
 
 
 @pytest.mark.parametrize(
