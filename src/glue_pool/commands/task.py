@@ -116,6 +116,8 @@ def _said(guess: "Guess", task: "TaskConfig", seen: "Mapping[str, Seen]") -> Ite
     if absent := [name for name, rows in train.labels.items() if not rows]:
         yield "mind", f"no row of {train.entry} has {listed(absent)}"
     yield from (("mind", remark) for remark in guess.remarks)
+    if not task.source.quotes:
+        yield "mind", "quotes are read as part of the texts: as marks around them they do not pair"
 
 
 def _shares(seen: "Mapping[str, Seen]", what: str, said: str) -> str:

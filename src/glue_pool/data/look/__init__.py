@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from glue_pool.data import findings
 from glue_pool.data.columns import names_in_metadata, texts_of, to_rows
 from glue_pool.data.look.columns import Asked, check_asked, fields, idx_column, label_column, text_columns
@@ -83,28 +85,7 @@ def guess(name: str, entries: Sequence[str], asked: Asked) -> Guess:
         names = next(filter(None, (names_in_metadata(table.rows.schema, label) for table in tables[:2])), None)
         target = target_of(columns[label], names, asked.kind, train.entry)
     idx, why_idx = idx_column(tables, asked.idx, [*fields(texts), label])
-    remarks = list(target.remarks)
-    if not train.quotes:
-        remarks.append("quotes are read as part of the texts: as marks around them they do not pair")
-    reasons = {"texts": why_texts, "label": why_label, "kind": target.why, "idx": why_idx}
-    return Guess(_task(name, tables, texts, label, idx, target, asked), tables, reasons, remarks)
-
-
-def _task(
-    name: str,
-    tables: Sequence[Table],
-    texts: Sequence[str],
-    label: str | None,
-    idx: str | None,
-    target: Target,
-    asked: Asked,
-) -> dict[str, Any]:
-    source: dict[str, Any] = {
-        "files": {table.split: str(Path(table.entry).expanduser().absolute()) for table in tables}
-    }
-    if not tables[0].quotes:
-        source["quotes"] = False
-    task: dict[str, Any] = {"name": name, "source": source, "columns": list(texts)}
+    task: dict[str, Any] = {"name": name, "source": _source(tables), "columns": texts}
     if label != "label":
         task["label"] = label
     if idx != "idx" and (idx or any("idx" in table.rows.column_names for table in tables)):
@@ -112,10 +93,16 @@ def _task(
     metrics = USUAL_METRICS["two" if target.kind == "single" and len(target.keys["labels"]) == 2 else target.kind]
     task |= target.keys | {"metrics": metrics, "primary_metric": metrics[0], "dev_splits": ["dev"]}
     if len(tables) == 1:
-        task["dev_share"] = asked.dev_share if asked.dev_share is not None else 0.1
+        task["dev_share"] = 0.1 if asked.dev_share is None else asked.dev_share
     if len(tables) == 3:
         task["test_splits"] = ["test"]
-    return task
+    reasons = {"texts": why_texts, "label": why_label, "kind": target.why, "idx": why_idx}
+    return Guess(task, tables, reasons, target.remarks)
+
+
+def _source(tables: Sequence[Table]) -> dict[str, Any]:
+    files = {table.split: str(Path(table.entry).expanduser().absolute()) for table in tables}
+    return {"files": files} | ({} if tables[0].quotes else {"quotes": False})
 
 
 def count(tables: Sequence[Table], task: TaskConfig) -> dict[str, Seen]:
@@ -131,16 +118,19 @@ def count(tables: Sequence[Table], task: TaskConfig) -> dict[str, Seen]:
     seen = {}
     for table in tables:
         of_rows = list(zip(*texts[table.split], strict=True))
-        repeated = len(of_rows) - len(set(of_rows))
-        if table is not tables[0]:
-            repeated = findings.in_train(texts[table.split], texts["train"])
-        labels = {}
+        labels: dict[str, int] = {}
         if task.labels and table.split in rows:
             found = rows[table.split].labels
-            labels = {
-                name: int((found[:, i] if found.ndim == 2 else found == i).sum()) for i, name in enumerate(task.labels)
-            }
-        long = sum(sum(len(text.split()) for text in row) > LONG for row in of_rows)
-        empty = sum(not all(map(str.strip, row)) for row in of_rows)
-        seen[table.split] = Seen(table.entry, len(of_rows), labels, long, empty, repeated)
+            of_labels = found.sum(axis=0) if found.ndim == 2 else np.bincount(found, minlength=len(task.labels))
+            labels = dict(zip(task.labels, of_labels.tolist(), strict=True))
+        seen[table.split] = Seen(
+            table.entry,
+            len(of_rows),
+            labels,
+            long=sum(sum(len(text.split()) for text in row) > LONG for row in of_rows),
+            empty=sum(not all(map(str.strip, row)) for row in of_rows),
+            repeated=len(of_rows) - len(set(of_rows))
+            if table is tables[0]
+            else findings.in_train(texts[table.split], texts[tables[0].split]),
+        )
     return seen

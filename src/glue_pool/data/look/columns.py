@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from glue_pool.data.columns import FIELD
 from glue_pool.data.look.labels import FEW, Kind, separator_in
-from glue_pool.data.look.tables import Column, Table, columns_of, listed
+from glue_pool.data.look.tables import Column, Table, column_of, listed
 from glue_pool.errors import UserError, nearest
 
 LABELS = "label labels gold_label class target y".split()  # names of label columns; after them, less certain ones
@@ -121,8 +121,7 @@ def idx_column(tables: Sequence[Table], asked: str | None, taken: Collection[str
         return asked, "as asked"
     names = tables[0].rows.column_names
     for name in (name for common in IDX for name in names if name.lower() == common and name not in taken):
-        columns = [columns_of([table]).get(name) for table in tables]
-        numbers = [column.different if column and column.shape == "integer" else () for column in columns]
-        if [len(of_table) for of_table in numbers] == [len(table.rows) for table in tables]:
+        columns = [(column_of(name, table.rows), len(table.rows)) for table in tables]
+        if all(column.shape == "integer" and len(column.different) == rows for column, rows in columns):
             return name, "by its name"
     return None, ""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from glue_pool.data import files
 from glue_pool.errors import UserError
 
+SEPARATED = (".csv", ".tsv")
 NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -56,7 +57,7 @@ class Column:
 def read(split: str, entry: str, *, quotes: bool = True) -> Table:
     """Read a split; that quotes are text is found out of csv and tsv. Raises UserError where it has no rows."""
     shards = files.expand(entry, split)
-    read_both = quotes and separated(shards[0])
+    read_both = quotes and files.kind(shards[0]) in SEPARATED
     try:
         rows = files.read_tables(shards, quotes=quotes)
         if read_both and _hold_lines(rows) and (other := _quotes_as_text(shards)) and len(other) > len(rows):
@@ -68,11 +69,6 @@ def read(split: str, entry: str, *, quotes: bool = True) -> Table:
     if not len(rows):
         raise UserError(f"{entry}: the split is empty")
     return Table(split, entry, rows, quotes)
-
-
-def separated(file: Path) -> bool:
-    """Whether a file is csv or tsv."""
-    return files.kind(file) in (".csv", ".tsv")
 
 
 def _hold_lines(rows: pa.Table) -> bool:
@@ -90,7 +86,7 @@ def _quotes_as_text(shards: Sequence[Path]) -> pa.Table | None:
 
 def check_header(table: Table) -> None:
     """Refuse csv and tsv whose first line is a row."""
-    for name in table.rows.column_names if separated(Path(table.entry)) else ():
+    for name in table.rows.column_names if files.kind(Path(table.entry)) in SEPARATED else ():
         if len(name) > 60 or NUMBER.fullmatch(name):
             way_out = "put a line such as text,label before it"
             raise UserError(f"{table.entry}: its first line has no column names but {shortened(name)!r}; {way_out}")
@@ -100,13 +96,14 @@ def columns_of(tables: Sequence[Table]) -> dict[str, Column]:
     """Return the first table's columns, with what the other tables have of the same sort."""
     found = {}
     for name in dict.fromkeys(tables[0].rows.column_names):
-        first, *others = (_column(name, table.rows) for table in tables)
+        first, *others = (column_of(name, table.rows) for table in tables)
         values = first.values + [value for other in others if _alike(first, other) for value in other.values]
         found[name] = Column(name, values, _shape(values))
     return found
 
 
-def _column(name: str, rows: pa.Table) -> Column:
+def column_of(name: str, rows: pa.Table) -> Column:
+    """Return what a table has in a column, nothing where it lacks it; of several of a name the first."""
     place = rows.column_names.index(name) if name in rows.column_names else None
     values = [] if place is None else [value for value in rows.column(place).to_pylist() if value not in (None, "")]
     return Column(name, values, _shape(values))
