@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 import glue_pool
 from glue_pool import cli, commandline
 from glue_pool.data import sources
-from glue_pool.data.look import Findings, Seen
 from glue_pool.data.task_file import text as yaml_text
+from glue_pool.errors import UserError
 from glue_pool.schema import TaskConfig
 from test_docs import OWN_DATA, Block, blocks, finished, run_section
 
@@ -159,7 +159,7 @@ def test_one_file_gives_a_share_of_itself(here: Path, capsys: Printed) -> None:
     task, said = new(capsys, "stars", "all.tsv", "--dev-share", "0.2")
     assert (task.dev_splits, task.dev_share, list(task.source.files)) == (["dev"], 0.2, ["train"])
     assert task.labels == ["1", "2", "3", "4", "5", "6"]
-    assert names_by_value(task) == {str(i): str(i) for i in range(1, 7)}
+    assert task.label_map == {}  # text that is a name is that label
     assert (task.metrics, task.primary_metric) == (["accuracy", "f1_macro"], "accuracy")
     assert "--kind regression makes scores of them" in said
     assert "6 of 36 train rows (16.7 %) repeat another's texts" in said
@@ -327,9 +327,9 @@ def test_names_that_yaml_would_read_as_something_else_stay_names(here: Path, cap
 def test_any_label_is_written_so_that_it_is_read(here: Path, names: list[str]) -> None:
     task: dict[str, Any] = {"name": "mine", "columns": ["text"], "labels": names, "dev_splits": ["dev"]}
     task |= {"metrics": ["accuracy"], "primary_metric": "accuracy"}
-    found = Findings(task, [], {}, {"train": Seen("train", "rows.csv", 1, {}, 0, 0, 0)}, [])
+    task |= {"source": {"files": {"train": "rows.csv", "dev": "dev.csv"}}}
     (here / "my_conf/task").mkdir(parents=True, exist_ok=True)
-    (here / "my_conf/task/mine.yaml").write_text(yaml_text(found), encoding="utf-8")
+    (here / "my_conf/task/mine.yaml").write_text(yaml_text(task), encoding="utf-8")
     assert composed("mine").labels == names
 
 
@@ -398,8 +398,8 @@ ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}
     [
         (ROWS, ["mine", "nowhere.csv"], "nowhere.csv"),
         (ROWS, ["rte", "rows.csv"], "rte: a task that comes with glue-pool; take another name"),
-        (ROWS, ["a/b", "rows.csv"], "a/b: it names folders and files, and takes up to 100"),
-        (ROWS, ["a" * 200, "rows.csv"], "it names folders and files, and takes up to 100 letters"),
+        (ROWS, ["a/b", "rows.csv"], "task.name=a/b: it names folders, and takes up to 100"),
+        (ROWS, ["a" * 200, "rows.csv"], "it names folders, and takes up to 100 letters"),
         (ROWS, ["null", "rows.csv"], "null: this task can't be used: task=null"),
         (ROWS, ["mine"], "the following arguments are required: FILE"),
         (ROWS, ["mine", *["rows.csv"] * 4], "a task has a train, a dev and a test file; shards are a glob"),
@@ -418,16 +418,20 @@ ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}
             "--text {text: rows.csv has no such column; did you mean 'text'",
         ),
         (ROWS, ["mine", "rows.csv", "--text", "label", "--label", "label"], "--text label: this is the label"),
-        (ROWS, ["mine", "rows.csv", "--text", *"abc"], "--text a b c: one text or two"),
+        (
+            {"a": texts(20), "b": texts(20), "c": texts(20), "label": ["a", "b"] * 10},
+            ["mine", "rows.csv", "--text", *"abc"],
+            "task.columns: 3 of them; a task has one text or two",
+        ),
         (
             ROWS,
             ["mine", "rows.csv", "--label", "label", "--idx", "text"],
-            "--idx text: it is not a whole number of its own in every row",
+            "in row 0, not integers; task.idx=null numbers the rows",
         ),
         (
             ROWS,
             ["mine", "rows.csv", "--kind", "regression"],
-            "--kind regression: column label of rows.csv holds as a, b",
+            "--kind regression: column label of rows.csv holds a, b",
         ),
         (ROWS, ["mine", "rows.csv", "--kind", "many"], "argument --kind: invalid choice: 'many'"),
         ({"text": texts(20)}, ["mine", "rows.csv"], "none of its columns (text) looks like a label; --label COLUMN"),
@@ -452,11 +456,15 @@ ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}
             ["mine", "rows.csv"],
             "none of its columns (n, label) looks like text",
         ),
-        ({"text": [], "label": []}, ["mine", "rows.csv"], "rows.csv: there are no rows in it"),
-        ({"text": texts(20), "label": ["a"] * 20}, ["mine", "rows.csv"], "column label says 'a' in every row"),
+        ({"text": [], "label": []}, ["mine", "rows.csv"], "rows.csv: the split is empty"),
+        ({"text": texts(20), "label": ["a"] * 20}, ["mine", "rows.csv"], "column label says nothing but 'a'"),
         ({"text": texts(60), "label": texts(60, 1)}, ["mine", "rows.csv"], "looks like a label"),
-        ({"text": texts(20), "label": ["a", ""] * 10}, ["mine", "rows.csv"], "column label is empty in row 1"),
-        ({"text": texts(20), "label": [0.5] * 20}, ["mine", "rows.csv"], "column label says 0.5 in every row"),
+        (
+            {"text": texts(20), "label": ["a", "", "b", "b"] * 5},
+            ["mine", "rows.csv"],
+            "label '' in row 1 is none of task mine's",
+        ),
+        ({"text": texts(20), "label": [0.5] * 20}, ["mine", "rows.csv"], "column label says nothing but '0.5'"),
         (
             {"3": [1, 2] * 10, texts(1)[0]: texts(20)},
             ["mine", "rows.csv"],
@@ -492,9 +500,63 @@ def test_splits_that_do_not_fit_are_one_line(here: Path, capsys: Printed) -> Non
     assert "dev.csv: no column label; the columns are text, lable" in said
     write(here / "dev.csv", {"text": texts(2), "label": ["a", "b"]})
     said = refused(capsys, here, "mine", "train.parquet", "dev.csv")
-    assert "train.parquet: column label holds int64, and other values than the other file's" in said
+    assert "dev.csv: label 'a' in row 0 is none of task mine's labels (0 0, 1 1)" in said
     write(here / "dev.jsonl", {"text": ["a text", None], "label": [0, 1]})
     assert "column text has no value in row 1" in refused(capsys, here, "mine", "train.parquet", "dev.jsonl")
+    write(here / "dev.jsonl", {"text": texts(2), "label": [-1, -1]})
+    said = refused(capsys, here, "mine", "train.parquet", "dev.jsonl")
+    assert "dev.jsonl: label -1 in row 0 is none of" in said
+    assert "this split's labels are hidden" in said
+
+
+def test_columns_of_one_name_are_an_error_where_they_are_used(here: Path, capsys: Printed) -> None:
+    rows = "".join(f"x,y,{text},{'ab'[i % 2]}\n" for i, text in enumerate(texts(20)))
+    (here / "rows.csv").write_text(f",,text,label\n{rows}")
+    assert new(capsys, "mine", "rows.csv")[0].columns == ["text"]
+    (here / "rows.csv").write_text(f"n,text,text,label\n{rows}")
+    assert "rows.csv: 2 columns are called text" in refused(
+        capsys, here, "other", "rows.csv", "--text", "text", "--label", "label"
+    )
+
+
+@pytest.mark.parametrize(
+    "lists", [[[0, 1], [1, 0]], [[0, 1], [0, 1]], [[1.0, 0.0], [0.0, 1.0]]], ids=["ids", "one set", "floats"]
+)
+def test_lists_that_could_be_ids_or_places_are_refused_as_by_a_run(
+    here: Path, capsys: Printed, lists: list[list[float]]
+) -> None:
+    columns: dict[str, Sequence[Any]] = {"text": texts(20), "labels": lists * 10}
+    write(here / "rows.parquet", columns)
+    said = refused(capsys, here, "mine", "rows.parquet")
+    assert "could be class ids, or a 0 or 1 for each label" in said
+    write(here / "rows.jsonl", columns | {"labels": [["a"], ["a", "b"]] * 10})
+    new(capsys, "mine", "rows.jsonl")
+    file = here / "my_conf/task/mine.yaml"
+    file.write_text(file.read_text().replace("rows.jsonl", "rows.parquet"))
+    (cfg,) = commandline.jobs(["--config-dir", "my_conf", "task=mine"])
+    with pytest.raises(UserError) as by_a_run:
+        sources.read(cfg.data, cfg.task)
+    assert said == f"error: {by_a_run.value}\n"
+
+
+def test_a_dev_file_of_more_labels_makes_ids_of_lists_of_0_and_1(here: Path, capsys: Printed) -> None:
+    write(here / "train.jsonl", {"text": texts(20), "labels": [[0, 1], [1, 0]] * 10})
+    write(here / "dev.jsonl", {"text": texts(2, 1), "labels": [[2, 1], [0]]})
+    task, said = new(capsys, "mine", "train.jsonl", "dev.jsonl")
+    assert task.labels == ["0", "1", "2"]
+    assert "no row of train.jsonl has 2" in said
+
+
+@pytest.mark.parametrize("label", [{}, {"label": [-1] * 5}, {"label": ["?"] * 5}], ids=["none", "hidden", "others"])
+def test_a_test_file_needs_no_labels_that_fit(here: Path, capsys: Printed, label: dict[str, Sequence[Any]]) -> None:
+    for split, rows in (("train", 20), ("dev", 4)):
+        write(here / f"{split}.jsonl", {"text": texts(rows), "label": [0, 1] * (rows // 2)})
+    write(here / "test.jsonl", {"text": [*texts(3), "", " ".join(WORDS * 9)], **label})
+    _, said = new(capsys, "mine", "train.jsonl", "dev.jsonl", "test.jsonl")
+    assert "20 train, 4 dev, 5 test" in said
+    assert "1 of 5 test rows (20.0 %) have more than 128 words" in said
+    assert "1 of 5 test rows (20.0 %) have an empty text" in said
+    assert "3 of 5 test rows (60.0 %) are in train, too" in said
 
 
 def test_a_yaml_that_is_there_stays_unless_forced(here: Path, capsys: Printed) -> None:
@@ -584,6 +646,10 @@ KINDS: dict[str, tuple[str, dict[str, Sequence[Any]]]] = {
     "places": ("parquet", {"text": texts(60), "labels": [[0, 1, 1], [1, 0, 0], [0, 0, 0]] * 20}),
     "columns": ("arrow", {"text": texts(60), "toxic": [0, 1] * 30, "rude": [0, 0, 1] * 20}),
     "negative": ("parquet", {"text": texts(60), "label": [-1, 1] * 30}),
+    "numerals": ("csv", {"text": texts(60), "label": ["01", "1", "2"] * 20}),
+    "yes": ("csv", {"question": texts(60), "passage": texts(60, 1), "answer": ["Yes", "No", "Yes"] * 20}),
+    "floats": ("parquet", {"text": texts(60), "labels": [[1.0, 3.0], [3.0], []] * 20}),
+    "one_or_none": ("jsonl", {"text": texts(60), "labels": [[0], [1], [0]] * 20}),
 }
 
 

@@ -244,5 +244,7 @@ def test_odd_rows_are_counted(tmp_path: Path) -> None:
         "no row of dev has the label good",
     ]
     assert rows_of(tmp_path, "1,a,0.5\n", "1,a,7\n", labels=[]) == [
-        "1 of 1 rows of dev are in train, too, word for word"
+        "1 of 1 rows of dev are in train, too, word for word",
+        "all rows of train have the score 0.5",
+        "all rows of dev have the score 7",
     ]

@@ -16,15 +16,20 @@ SAID: dict[ProblemType, str] = {SINGLE: "one label a row", MULTI: "any number of
 
 def check(task: "TaskConfig") -> None:
     """Raise UserError where keys of a task don't go together."""
-    if not NAME.fullmatch(task.name):
-        said = "it names folders, and takes up to 100 letters, digits, `_`, `-` and `.`"
-        raise _wrong("name", f"={task.name[:40]}: {said}")
+    check_name(task.name)
     _check_columns(task)
     _check_labels(task)
     _check_scores(task)
     _check_metrics(task)
     _check_source(task)
     _check_splits(task)
+
+
+def check_name(name: str) -> None:
+    """Raise UserError where this can't be a task's name."""
+    if not NAME.fullmatch(name):
+        said = "it names folders, and takes up to 100 letters, digits, `_`, `-` and `.`"
+        raise _wrong("name", f"={name[:40]}: {said}")
 
 
 def _check_columns(task: "TaskConfig") -> None:

@@ -12,7 +12,8 @@ from glue_pool.errors import UserError
 from glue_pool.progress import print_table
 
 if TYPE_CHECKING:
-    from glue_pool.data.look import Findings, Seen
+    from glue_pool.data.look import Guess, Seen
+    from glue_pool.schema import TaskConfig
 
 SHOWN = 20  # labels
 
@@ -44,42 +45,41 @@ def _new(args: Namespace) -> None:
     from glue_pool.data import look, task_file
 
     file: Path = args.config_dir / "task" / f"{args.name}.yaml"
-    _check_name(args.name, file, force=args.force)
+    _check_free(args.name, file, force=args.force)
     if len(args.files) > 3:
         raise UserError(f"{args.files[3]}: a task has a train, a dev and a test file; shards are a glob in quotes")
     asked = look.Asked(args.text, args.label, args.kind, args.idx, args.dev_share)
-    found = look.look(args.name, args.files, asked)
-    text = task_file.text(found)
-    _check(args.name, text)
+    guess = look.guess(args.name, args.files, asked)
+    text = task_file.text(guess.task)
+    task = _composed(args.name, text)
+    seen = look.count(guess.tables, task)
     _put(file, text)
-    print_table([*_said(found), ("written", file), *_next(args)])
+    print_table([*_said(guess, task, seen), ("written", file), *_next(args)])
 
 
-def _check_name(name: str, file: Path, *, force: bool) -> None:
-    from glue_pool import choices
-    from glue_pool.schema import NAME
+def _check_free(name: str, file: Path, *, force: bool) -> None:
+    from glue_pool import choices, tasks
 
-    if not NAME.fullmatch(name) or len(name) > 100:
-        said = "it names folders and files, and takes up to 100 letters, digits, `_`, `-` and `.`"
-        raise UserError(f"{name[:40]}: {said}")
+    tasks.check_name(name)
     if (choices.CONF / "task" / f"{name}.yaml").exists():
         raise UserError(f"{name}: a task that comes with glue-pool; take another name")
     if file.exists() and not force:
         raise UserError(f"{file}: is there already; --force replaces it")
 
 
-def _check(name: str, text: str) -> None:
-    """Compose the task as `train` does, before it is put in place."""
+def _composed(name: str, text: str) -> "TaskConfig":
+    """Return the task as `train` composes it, before it is put in place."""
     from glue_pool import commandline
 
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "task").mkdir()
         (Path(folder) / "task" / f"{name}.yaml").write_text(text, encoding="utf-8")
         try:
-            commandline.jobs(["--config-dir", folder, f"task={name}"])
+            (config,) = commandline.jobs(["--config-dir", folder, f"task={name}"])
         except UserError as error:
             said = str(error).replace(f"{folder}/task/", "")
             raise UserError(f"{name}: this task can't be used: {said}") from None
+    return config.task
 
 
 def _put(file: Path, text: str) -> None:
@@ -92,44 +92,48 @@ def _put(file: Path, text: str) -> None:
         raise UserError(f"{file}: can't be written ({error.strerror}); --config-dir names another folder") from None
 
 
-def _said(found: "Findings") -> Iterator[tuple[str, str]]:
+def _said(guess: "Guess", task: "TaskConfig", seen: "Mapping[str, Seen]") -> Iterator[tuple[str, str]]:
     """Say what was found and guessed, and how to say otherwise."""
-    task, splits, why = found.task, found.splits, found.reasons
-    kind = (
-        "any number of labels a row" if task.get("multi_label") else "one label a row" if "labels" in task else "score"
-    )
-    yield "rows", ", ".join(f"{split.rows} {name}" for name, split in splits.items())
-    yield "columns", ", ".join(name or "(no name)" for name in found.columns)
-    yield "texts", f"{' and '.join(task['columns'])}: {why['texts']} (--text COLUMN says otherwise)"
-    yield "label", f"{task.get('label', 'label') or 'none'}: {why['label']} (--label COLUMN says otherwise)"
+    from glue_pool.data.look import listed
+
+    train, why = seen["train"], guess.reasons
+    kind = "any number of labels a row" if task.multi_label else "one label a row" if task.labels else "score"
+    yield "rows", ", ".join(f"{split.rows} {name}" for name, split in seen.items())
+    yield "columns", ", ".join(name or "(no name)" for name in guess.tables[0].rows.column_names)
+    yield "texts", f"{' and '.join(task.columns)}: {why['texts']} (--text COLUMN says otherwise)"
+    yield "label", f"{task.label or 'none'}: {why['label']} (--label COLUMN says otherwise)"
     yield "kind", f"{kind}: {why['kind']} (--kind says otherwise)"
-    if "labels" in task:
-        yield "labels", "\n".join(_labels(task["labels"], [split for split in splits.values() if split.labels]))
+    if task.labels:
+        yield "labels", "\n".join(_labels(task.labels, {name: split for name, split in seen.items() if split.labels}))
     if why["idx"]:
-        yield "idx", f"{task.get('idx', 'idx')}: {why['idx']} (--idx COLUMN says otherwise)"
-    yield "long texts", _shares(splits, "long", "have more than 128 words; train.max_length (128 tokens) cuts them")
-    yield "empty texts", _shares(splits, "empty", "have an empty text")
-    others = {name: split for name, split in splits.items() if name != "train"}
-    if others:
+        yield "idx", f"{task.idx}: {why['idx']} (--idx COLUMN says otherwise)"
+    yield "long texts", _shares(seen, "long", "have more than 128 words; train.max_length (128 tokens) cuts them")
+    yield "empty texts", _shares(seen, "empty", "have an empty text")
+    if others := {name: split for name, split in seen.items() if name != "train"}:
         yield "repeated", _shares(others, "repeated", "are in train, too")
     else:
-        yield "repeated", _shares(splits, "repeated", "repeat another's texts; dev_share may part them")
-    yield from (("mind", remark) for remark in found.remarks)
+        yield "repeated", _shares(seen, "repeated", "repeat another's texts; dev_share may part them")
+    if absent := [name for name, rows in train.labels.items() if not rows]:
+        yield "mind", f"no row of {train.entry} has {listed(absent)}"
+    yield from (("mind", remark) for remark in guess.remarks)
+    if not task.source.quotes:
+        yield "mind", "quotes are read as part of the texts: as marks around them they do not pair"
 
 
-def _shares(splits: "Mapping[str, Seen]", what: str, said: str) -> str:
-    counts = {name: (getattr(split, what), split.rows) for name, split in splits.items()}
+def _shares(seen: "Mapping[str, Seen]", what: str, said: str) -> str:
+    counts = {name: (getattr(split, what), split.rows) for name, split in seen.items()}
     some = [f"{n} of {rows} {name} rows ({100 * n / rows:.1f} %)" for name, (n, rows) in counts.items() if n]
     return f"{', '.join(some)} {said}" if some else "none"
 
 
-def _labels(names: Sequence[str], splits: "Sequence[Seen]") -> Iterator[str]:
+def _labels(names: Sequence[str], seen: "Mapping[str, Seen]") -> Iterator[str]:
     width = max(map(len, names[:SHOWN]))
     for name in names[:SHOWN]:
-        yield f"{name:{width}}" + "".join(f"  {split.labels[name]:6} {split.name}" for split in splits)
+        yield f"{name:{width}}" + "".join(f"  {of.labels[name]:6} {split}" for split, of in seen.items())
     if rest := names[SHOWN:]:
-        rarest = min(names, key=splits[0].labels.__getitem__)
-        yield f"and {len(rest)} more; the rarest is {rarest} ({splits[0].labels[rarest]} train)"
+        of_train = seen["train"].labels
+        rarest = min(names, key=of_train.__getitem__)
+        yield f"and {len(rest)} more; the rarest is {rarest} ({of_train[rarest]} train)"
 
 
 def _next(args: Namespace) -> Iterator[tuple[str, str]]:

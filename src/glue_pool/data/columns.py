@@ -38,7 +38,7 @@ def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, s
         place = where[split]
         if not len(table):
             raise UserError(f"{place}: the split is empty")
-        texts = tuple(_texts(table, entry, place) for entry in task.columns)
+        texts = tuple(texts_of(table, entry, place) for entry in task.columns)
         if task.problem_type == metrics.REGRESSION:
             if names:
                 raise _other_names(names, task, place)
@@ -72,7 +72,7 @@ def _column(table: "pa.Table", name: str, where: str, key: str) -> list[Any]:
     return values
 
 
-def _texts(table: "pa.Table", entry: str, where: str) -> list[str]:
+def texts_of(table: "pa.Table", entry: str, where: str) -> list[str]:
     """Return a text a row: a column's, or a template filled with several."""
     fields = FIELD.findall(entry)
     if not fields:
@@ -88,7 +88,7 @@ def _texts(table: "pa.Table", entry: str, where: str) -> list[str]:
         if not isinstance(values[0], str | int | float):
             raise UserError(f"{where}: column {name} holds {table.column(name).type}, not text", key="task.columns")
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    return [FIELD.sub(lambda field, row=row: _plain(row[field[1]]), entry) for row in rows]  # type: ignore[misc]
+    return [FIELD.sub(lambda field, row=row: plain(row[field[1]]), entry) for row in rows]  # type: ignore[misc]
 
 
 class Labels:
@@ -112,7 +112,7 @@ class Labels:
             if not 0 <= value < len(self._names):
                 return None
             value = self._names[value]
-        text = _plain(value)
+        text = plain(value)
         if not self._by_value and not self._ids and not isinstance(value, str) and text not in ("True", "False"):
             raise self._two_meanings(text)
         for said in (text, re.sub(r"^(-?\d+)\.0+$", r"\1", text)):
@@ -230,7 +230,7 @@ def are_places(rows: Sequence[Sequence[Any]], task: TaskConfig) -> bool:
 
 def _ones(values: Sequence[Any], name: str, where: str) -> list[int]:
     known = {"0": 0, "1": 1, "false": 0, "true": 1}
-    found = [known.get(_plain(value).lower()) for value in values]
+    found = [known.get(plain(value).lower()) for value in values]
     if None in found:
         row = found.index(None)
         said = f"column {name} has {values[row]!r} in row {row}; a label's column has 0 or 1"
@@ -288,7 +288,7 @@ def _number(value: Any, kind: Callable[[Any], Any]) -> Any:
         return None
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """Return a value as text; a whole number has no decimals."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 

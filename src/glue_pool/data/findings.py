@@ -1,6 +1,6 @@
 """What is odd about rows and yet no error: ids that come twice, dev rows that are trained on, classes without a row."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,13 +12,18 @@ from glue_pool.schema import TaskConfig
 def of(rows: Mapping[str, Rows], task: TaskConfig) -> list[str]:
     """Return what is to be said of a task's splits, a line each, counted."""
     found = [line for split, of_split in rows.items() for line in _repeated(split, of_split)]
-    train = set(zip(*rows[task.train_split].texts, strict=True))
+    train = rows[task.train_split].texts
     for split, of_split in rows.items():
-        also = sum(row in train for row in zip(*of_split.texts, strict=True)) if split != task.train_split else 0
-        if also:
+        if split != task.train_split and (also := in_train(of_split.texts, train)):
             found.append(f"{also} of {len(of_split)} rows of {split} are in {task.train_split}, too, word for word")
     of_labels = _one_score if task.problem_type == metrics.REGRESSION else _empty
     return found + [line for split, of_split in rows.items() for line in of_labels(split, of_split, task.labels)]
+
+
+def in_train(texts: Sequence[Sequence[str]], train: Sequence[Sequence[str]]) -> int:
+    """Count the rows whose texts are those of a train row, word for word; texts as those of `Rows`."""
+    there = set(zip(*train, strict=True))
+    return sum(row in there for row in zip(*texts, strict=True))
 
 
 def _repeated(split: str, rows: Rows) -> list[str]:

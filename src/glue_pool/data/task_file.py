@@ -8,8 +8,6 @@ from typing import Any
 
 import yaml
 
-from glue_pool.data.look import Findings
-
 COMMENTS = {
     "columns": "one text or two; a template joins columns, '{title}: {body}'",
     "labels": "by class id",
@@ -23,10 +21,9 @@ COMMENTS = {
 PLAIN = re.compile(r"[^\W\d_][\w./-]*( [\w./-]+)*")  # what may stand without quotes, unless YAML takes it for a value
 
 
-def text(found: Findings) -> str:
-    """Return the file's text."""
-    task = found.task
-    names = ", ".join(re.sub(r"[^\w .*-]", "_", Path(split.file).name) for split in found.splits.values())
+def text(task: Mapping[str, Any]) -> str:
+    """Return the file's text; task: the keys that differ from the defaults, source.files among them."""
+    names = ", ".join(re.sub(r"[^\w .*-]", "_", Path(file).name) for file in task["source"]["files"].values())
     lines = [f"# {_sentence(task)} ({names})"]
     for key, value in task.items():
         written = _lines(key, value)
