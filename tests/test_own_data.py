@@ -400,7 +400,7 @@ ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}
         (ROWS, ["rte", "rows.csv"], "rte: a task that comes with glue-pool; take another name"),
         (ROWS, ["a/b", "rows.csv"], "task.name=a/b: it names folders, and takes up to 100"),
         (ROWS, ["a" * 200, "rows.csv"], "it names folders, and takes up to 100 letters"),
-        (ROWS, ["null", "rows.csv"], "null: this task can't be used: task=null"),
+        (ROWS, ["null", "rows.csv"], "null: this task can't be used: null.yaml: task=null"),
         (ROWS, ["mine"], "the following arguments are required: FILE"),
         (ROWS, ["mine", *["rows.csv"] * 4], "a task has a train, a dev and a test file; shards are a glob"),
         (ROWS, ["mine", "rows.csv", "--dev-share", "2"], "task.dev_share=2.0: has to be above 0 and below 1"),
@@ -588,7 +588,8 @@ def test_every_block_of_the_page_is_run_composed_or_rows() -> None:
 @pytest.mark.parametrize("block", page_blocks("yaml"), ids=lambda block: block.section.replace(" ", "-"))
 def test_every_yaml_of_the_page_is_a_tasks(here: Path, block: Block) -> None:
     fragment = yaml.safe_load(block.text)
-    whole = {"name": "mine", "source": {"files": {"train": "a.csv", "dev": "b.csv"}}, "columns": ["text"]}
+    files = {"train": "a.csv"} | ({} if "dev_share" in fragment else {"dev": "b.csv"})
+    whole = {"name": "mine", "source": {"files": files}, "columns": ["text"]}
     whole |= {"metrics": ["accuracy"], "primary_metric": "accuracy", "dev_splits": ["dev"]}
     whole |= {} if {"labels", "standardise"} & set(fragment) else {"labels": ["a", "b"]}
     (here / "my_conf/task").mkdir(parents=True)

@@ -173,7 +173,7 @@ def _named() -> Iterator[None]:
         cause = _cause(error)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError):
             near = nearest(str(cause.key), list(cause.parent_node or ()))
-            if OmegaConf.get_type(cause.parent_node) is dict and not cause.full_key.startswith("hydra."):
+            if OmegaConf.get_type(cause.parent_node) is dict and not str(cause.full_key).startswith("hydra."):
                 near = f"; +{cause.full_key}=… adds it"
             raise UserError(f"{cause.full_key}: no such key{near}") from error
         raise UserError(_first_line(cause)) from error
