@@ -49,8 +49,8 @@ def _scores(table: Table, baseline: str | None, tasks: Sequence[str], verdicts: 
     n = f"{counts[0]} seed{'s' * (counts[0] != '1')}" if len(counts) == 1 else "seeds (n; c: collapsed, f: failed)"
     caption = (
         f"{_place(table)}: mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score "
-        f"{units(table.columns[task] for task in tasks)} over {n}. {_arrows(versus([table], baseline))}"
-        f"{_lower(table, tasks)}"
+        f"{units(table.columns[task] for task in tasks)} ({_metrics(table, tasks)}) over {n}. "
+        f"{_arrows(versus([table], baseline))}{_lower(table, tasks)}"
     )
     heads = [_head(table.columns[name]) for name in [*tasks, *([AVERAGE] if has_average else [])]]
     return _tabular(["method", *heads], lines, caption)
@@ -128,6 +128,15 @@ def _place(table: Table) -> str:
 
 def _head(column: Column) -> str:
     return escaped(column.title if column.in_points else f"{column.title} ({column.unit})")
+
+
+def _metrics(table: Table, tasks: Sequence[str]) -> str:
+    """Name the metric of each column, several columns of one together."""
+    of: dict[str, list[str]] = {}
+    for task in tasks:
+        if isinstance(column := table.columns[task], Task):
+            of.setdefault(column.metric.title, []).append(column.title)
+    return escaped("; ".join(f"{metric}: {', '.join(titles)}" for metric, titles in of.items()))
 
 
 def _lower(table: Table, tasks: Sequence[str], more: str = "") -> str:
