@@ -125,15 +125,12 @@ class Labels:
 
     def ids(self, values: Iterable[Any]) -> list[int]:
         """Return the class ids of values; raises UserError at the first that is none."""
-        values = list(values)
-        known: dict[tuple[type, Any], int | None] = {}
-        for value in values:
-            if (type(value), value) not in known:
-                known[type(value), value] = self(value)
-        found = [known[type(value), value] for value in values]
+        values = list(values)  # of one type, a column's
+        known = {value: self(value) for value in set(values)}
+        found = [known[value] for value in values]
         if None in found:
             raise self.unknown(found.index(None), values[found.index(None)])
-        return [i for i in found if i is not None]
+        return found  # type: ignore[return-value]
 
     def unknown(self, row: int, value: Any) -> UserError:
         """Return what is said of a label that the list lacks."""
@@ -270,7 +267,7 @@ def _idx(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
     if task.idx is None or (task.idx == "idx" and "idx" not in table.column_names):
         return np.arange(len(table), dtype=np.int64)
     values = _column(table, task.idx, where, "task.idx")
-    found = [_number(value, int) for value in values]
+    found = values if isinstance(values[0], int) else [_number(value, int) for value in values]
     for row, number in enumerate(found):
         if number is None or not -(2**63) <= number < 2**63:
             said = f"column {task.idx} has {values[row]!r} in row {row}, not integers; task.idx=null numbers the rows"

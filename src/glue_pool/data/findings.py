@@ -22,8 +22,8 @@ def of(rows: Mapping[str, Rows], task: TaskConfig) -> list[str]:
 
 def in_train(texts: Sequence[Sequence[str]], train: Sequence[Sequence[str]]) -> int:
     """Count the rows whose texts are those of a train row, word for word; texts as those of `Rows`."""
-    there = set(zip(*train, strict=True))
-    return sum(row in there for row in zip(*texts, strict=True))
+    both = set(zip(*texts, strict=True)).intersection(zip(*train, strict=True))
+    return sum(row in both for row in zip(*texts, strict=True))
 
 
 def _repeated(split: str, rows: Rows) -> list[str]:
