@@ -126,7 +126,7 @@ class Labels:
     def ids(self, values: Iterable[Any]) -> list[int]:
         """Return the class ids of values; raises UserError at the first that is none."""
         values = list(values)  # of one type, a column's
-        known = {value: self(value) for value in set(values)}
+        known = {value: self(value) for value in dict.fromkeys(values)}
         found = [known[value] for value in values]
         if None in found:
             raise self.unknown(found.index(None), values[found.index(None)])
