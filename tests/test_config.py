@@ -121,12 +121,12 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def test_a_sweep_may_name_groups_by_a_pattern() -> None:
-    some = commandline.jobs(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob(*)"])
+    some = commandline.jobs(["-m", "pooling=glob([m*,cls],exclude=mha)", "task=glob([r*,m*])"])
     pooled = {cfg.pooling["name"] for cfg in some}
     assert (
         {"cls", "mean", "max"} <= pooled <= {name for name in GROUPS["pooling"] if name[0] == "m"} - {"mha"} | {"cls"}
     )
-    assert {cfg.task.name for cfg in some} == set(GROUPS["task"])
+    assert {cfg.task.name for cfg in some} == {"rte", "mnli", "mrpc"}
     assert len(commandline.jobs(["-m", "pooling=glob(*)", "seed=range(0,10)"])) == 10 * len(GROUPS["pooling"])
 
 

@@ -320,7 +320,7 @@ def test_names_that_yaml_would_read_as_something_else_stay_names(here: Path, cap
     assert (task.labels, task.label) == (sorted(names), "${label}")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(NAMES, min_size=2, unique=True))
 @example(names=["y", "n"])
 @example(names=["\\${x}", "\\\\${x}", "$", "\\"])

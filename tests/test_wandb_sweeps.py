@@ -124,7 +124,9 @@ def wandb(backend: Backend, folder: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-@each_file
+@pytest.mark.parametrize(
+    "file", [pytest.param(file, id=file.stem, marks=pytest.mark.long if file.stem != "bayes" else ()) for file in FILES]
+)
 def test_an_agent_runs_the_job_as_the_sweeps_own_run(file: Path, backend: Backend, tmp_path: Path) -> None:
     """The second job has the first one's parameters: its result is there, and its W&B run gets it all the same."""
     config = load(file)
