@@ -115,11 +115,12 @@ def of_splits(runs: Iterable[Run], tasks: Mapping[str, Task]) -> list[str]:
         for split, about in run.result["splits"].items():
             if split in tasks[name].official_rows and not about["official"]:
                 seen[name, split].add(f"{about['rows']} rows")
-        if run.task.get("dev_share") is not None:
+        generated = run.settings.get("data.name") == "synthetic"
+        if run.task.get("dev_share") is not None and not generated:
             share, seed = run.task["dev_share"], run.task.get("dev_seed", 0)
             drawn = f"task.dev_share={share:g}, task.dev_seed={seed}"
             notes[f"{name}: {run.task['dev_splits'][0]} is a share of the train split ({drawn})"] = None
-        if run.settings.get("data.name") == "synthetic" and run.task["dev_splits"][0] not in tasks[name].official_rows:
+        if generated and run.task["dev_splits"][0] not in tasks[name].official_rows:
             notes[f"{name}: its rows are generated, so the scores say nothing of the task"] = None
         notes |= dict.fromkeys(f"{name}: {finding}" for finding in run.findings)
     for (name, split), rows in sorted(seen.items()):
