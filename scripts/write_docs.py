@@ -2,14 +2,15 @@
 
 python scripts/write_docs.py
 
-Meanings are the docstrings behind the fields of schema.py and result.py and the comments of conf/; nothing is imported
-to read them. tests/test_docs.py fails where a page is not what this writes.
+Meanings are the docstrings behind the fields of schema.py, tasks.py and result.py and the comments of conf/; nothing is
+imported to read them. tests/test_docs.py fails where a page is not what this writes.
 """
 
 import ast
 import dataclasses
+import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -197,15 +198,21 @@ def reference() -> str:
     return page + "\n`Metrics` is `dict[str, dict[str, float]]`: by split and metric.\n"
 
 
+def _sections(name: str, section: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a section of the config and those in it, with their names, as task.source."""
+    yield name, section
+    for field in dataclasses.fields(section):
+        if dataclasses.is_dataclass(field.type):
+            yield from _sections(f"{name}.{field.name}".lstrip("."), field.type)
+
+
 def _config_keys() -> str:
-    said = attributes(SOURCE / "glue_pool" / "schema.py")
+    said = attributes(SOURCE / "glue_pool" / "schema.py") | attributes(SOURCE / "glue_pool" / "tasks.py")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         composed: Any = OmegaConf.to_container(compose("config"), resolve=False)
-    sections = [("", Config)]
-    sections += [(f.name, f.type) for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type)]  # type: ignore[misc]
     page, unkeyed = "", set(keys.unkeyed())
-    for name, section in sections:
-        values = composed[name] if name else composed
+    for name, section in _sections("", Config):
+        values = functools.reduce(lambda of, part: of[part], name.split(".") if name else [], composed)
         rows = []
         for field in dataclasses.fields(section):
             if dataclasses.is_dataclass(field.type):

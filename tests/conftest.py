@@ -15,7 +15,8 @@ from hypothesis import settings
 from omegaconf import OmegaConf
 
 from glue_pool import schema
-from glue_pool.schema import Config, TaskConfig
+from glue_pool.schema import Config
+from glue_pool.tasks import TaskConfig
 from glue_pool.train import CONF
 
 Compose = Callable[..., Config]

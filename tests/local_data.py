@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 WORDS = "the a small red old dog cat bird house garden sees likes follows finds near under with and not".split()
 

@@ -17,7 +17,8 @@ from hydra import compose, initialize_config_dir
 from glue_pool import keys, metrics, results, schema
 from glue_pool.result import Result
 from glue_pool.results import RunFolder
-from glue_pool.schema import Config, TaskConfig
+from glue_pool.schema import Config
+from glue_pool.tasks import TaskConfig
 from glue_pool.train import CONF
 
 DEV_ROWS = {"cola": 1043, "sst2": 872, "mrpc": 408, "stsb": 1500, "qqp": 2000, "mnli": 2000, "qnli": 2000, "rte": 277,

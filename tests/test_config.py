@@ -1,9 +1,9 @@
 """Every shipped YAML composes into a checked config, in every combination a user may ask for."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from glue_pool import commandline, metrics, schema
 from glue_pool.choices import CONF
 from glue_pool.errors import UserError
 from glue_pool.schema import Config
+from glue_pool.tasks import SourceConfig
 
 GROUPS = {group.name: sorted(f.stem for f in group.glob("*.yaml")) for group in CONF.iterdir() if group.is_dir()}
 ALIASES = {"max_seq_mha": "maxpool", "cls_pooler": "bert"}  # names that are taken, and what runs are called
@@ -62,13 +63,12 @@ def test_adamw_stable_is_what_mosbach_et_al_found_stable(composed: Compose) -> N
 
 
 def test_every_key_is_described_in_the_schema() -> None:
-    source = Path(schema.__file__).read_text()
-    for section in dataclasses.fields(Config):
-        if dataclasses.is_dataclass(section.type):
-            assert isinstance(section.type, type)
-            for item in dataclasses.fields(section.type):
-                declared = source.index(f"    {item.name}: ", source.index(f"class {section.type.__name__}:"))
-                assert source[declared:].splitlines()[1].strip().startswith('"""'), f"{section.name}.{item.name}"
+    for section in (*(item.type for item in dataclasses.fields(Config)), SourceConfig):
+        if isinstance(section, type) and dataclasses.is_dataclass(section):
+            source = inspect.getsource(section)
+            for item in dataclasses.fields(section):
+                declared = source[source.index(f"    {item.name}: ") :].splitlines()
+                assert declared[1].strip().startswith('"""'), f"{section.__name__}.{item.name}"
 
 
 @pytest.mark.parametrize("task", GROUPS["task"])

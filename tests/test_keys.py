@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import Compose
-from glue_pool import components, keys, results, schema
+from glue_pool import components, fields, keys, results, schema
 from glue_pool.data import sources
 from glue_pool.errors import UserError
 from glue_pool.models import identity
@@ -88,7 +88,7 @@ def test_a_config_key_that_is_added_later_changes_no_runs_key(
     cfg = composed()
     later = dataclasses.make_dataclass(
         "Later",
-        [("label_smoothing", float, schema.key(0.1, neutral=0.0))],  # the default is no longer the neutral value
+        [("label_smoothing", float, fields.key(0.1, neutral=0.0))],  # the default is no longer the neutral value
         bases=(schema.TrainConfig,),
     )
     neutral, default = (later(**vars(cfg.train), **given) for given in ({"label_smoothing": 0.0}, {}))
@@ -198,8 +198,8 @@ def test_what_a_recipe_rests_on_is_in_its_key_wherever_it_has_that_from(
 def test_a_section_that_is_added_later_changes_no_runs_key(composed: Compose) -> None:
     @dataclasses.dataclass
     class Perturb:
-        folder: str = schema.key("", in_key=False)
-        share: float = schema.key(0.0, neutral=0.0)
+        folder: str = fields.key("", in_key=False)
+        share: float = fields.key(0.0, neutral=0.0)
 
     later = dataclasses.make_dataclass(
         "Later", [("perturb", Perturb, dataclasses.field(default_factory=Perturb))], bases=(Config,)

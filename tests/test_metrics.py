@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
 from glue_pool.metrics import METRICS, MULTI, REGRESSION, SINGLE, ProblemType, collapsed, compute
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 from metric_cases import CASES, draw_outputs
 
 CORRELATIONS = ("pearson", "spearmanr", "corr")

@@ -24,7 +24,7 @@ from glue_pool import cli, commandline
 from glue_pool.data import sources
 from glue_pool.data.task_file import text as yaml_text
 from glue_pool.errors import UserError
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 from test_docs import OWN_DATA, Block, blocks, finished, run_section
 
 Printed = pytest.CaptureFixture[str]

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from glue_pool import cli, commandline, schema, tasks
+from glue_pool import cli, commandline, tasks
 from glue_pool.data import findings
 from glue_pool.data.sources import read
 from glue_pool.errors import UserError
 from glue_pool.metrics import METRICS
-from glue_pool.schema import DataConfig, TaskConfig
+from glue_pool.schema import DataConfig
+from glue_pool.tasks import SourceConfig, TaskConfig
 
 GOOD = """\
 # mine
@@ -225,7 +226,7 @@ def rows_of(folder: Path, train: str, dev: str, **keys: Any) -> list[str]:
     """What is said of a task whose CSV files are these."""
     for name, text in (("train", train), ("dev", dev)):
         (folder / f"{name}.csv").write_text("idx,text,label\n" + text)
-    source = schema.SourceConfig(files={name: str(folder / f"{name}.csv") for name in ("train", "dev")})
+    source = SourceConfig(files={name: str(folder / f"{name}.csv") for name in ("train", "dev")})
     given: dict[str, Any] = {"labels": ["bad", "good", "fair"]} | keys
     of = TaskConfig(name="mine", source=source, columns=["text"], primary_metric="", dev_splits=["dev"], **given)
     return findings.of(read(DataConfig(name="hub", cache_dir=""), of), of)

@@ -1,7 +1,7 @@
 """What says which run it is: a hash of everything that can change its numbers, and of nothing else.
 
 A key of the config is hashed with its value, defaults included, so a default that changes never finds another number's
-result. A config key that came later (`schema.key(neutral=…)`, a component's `added`) is left out while it has the value
+result. A config key that came later (`fields.key(neutral=…)`, a component's `added`) is left out while it has the value
 that changes nothing, so that it changes no key of a run made before. What is hashed changes with `SCHEMA` only.
 """
 

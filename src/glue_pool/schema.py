@@ -9,147 +9,21 @@ import dataclasses
 import math
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from glue_pool import components, metrics, tasks
+from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
-from glue_pool.metrics import Metric, ProblemType
+from glue_pool.fields import key
+from glue_pool.tasks import TaskConfig
 
-NOT_GIVEN: Any = object()
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
 PLAIN, NO_EDIT = "glue_pool.training.recipe.Recipe", "glue_pool.models.edit.Edit"  # which do nothing
 NAME = re.compile(r"\w[\w.-]*")  # of a component: method names join several by +
-
-
-def key(
-    default: Any = MISSING,
-    *,
-    in_key: bool = True,
-    neutral: Any = NOT_GIVEN,
-    choices: Sequence[str] | None = None,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """A config key with its default and the values it may take; null is allowed where the type allows it.
-
-    in_key: whether the value can change a run's numbers, and so is in the run's key. neutral: of a key that came after
-    results were written without it, the value that changes nothing: it is in no run's key, and results without it have
-    it. The default is another thing, and may change.
-    """
-    limits = {
-        "choices": choices,
-        "at_least": at_least,
-        "above": above,
-        "at_most": at_most,
-        "below": below,
-    }
-    metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None} | {"in_key": in_key}
-    if neutral is not NOT_GIVEN:
-        metadata["neutral"] = neutral
-    if isinstance(default, list | dict):
-        return field(default_factory=default.copy, metadata=metadata)
-    return field(default=default, metadata=metadata)
-
-
-@dataclass
-class SourceConfig:
-    """A task's own source: a Hub data set, files, or files of a Hub data set."""
-
-    path: str | None = key(None, in_key=False)
-    """The Hub data set, or a folder laid out like one; null where files alone are the source."""
-    config: str | None = key(None, in_key=False)
-    """The Hub data set's configuration."""
-    revision: str | None = key(None, in_key=False)
-    """Branch, tag or commit of the Hub data set; null is the default branch."""
-    files: dict[str, Any] = key({}, in_key=False)
-    """By split a file, a glob of shards or a list (csv, tsv, jsonl, parquet, arrow), of `path` if that is given."""
-    quotes: bool = key(True, in_key=False)
-    """Of csv and tsv without a `path`: a text in quotes may hold separators and line breaks; false: quotes are text."""
-
-
-@dataclass
-class TaskConfig:
-    """One task: where its rows come from, what they look like and how they are scored."""
-
-    name: str = key(in_key=False)  # the data's identity has what depends on it
-    """The task's name: that of its folder and its results."""
-    title: str | None = key(None, in_key=False)
-    """What tables to print call it; null is its name."""
-    order: int | None = key(None, in_key=False)
-    """Its place among a table's columns; tasks without one come last, by name."""
-    source: SourceConfig = field(default_factory=SourceConfig)
-    """Where its rows are."""
-    columns: list[str] = key([])
-    """The texts, one for single sentences or two for pairs: columns, or templates such as `{word}: {sentence1}`."""
-    label: str | None = key("label", neutral="label")
-    """The label column; null in a multi-label task with a column of 0 and 1 for every label, by its name."""
-    idx: str | None = key("idx", neutral="idx")
-    """The column of whole numbers that rows go by in predictions; null, or no column `idx`, numbers them from 0."""
-    labels: list[str] = key([])
-    """Label names by class id, asserted against the data set; empty for a regression task."""
-    label_map: dict[Any, str] = key({}, neutral={})
-    """What the data say for each label, if that is not its name or its id, as in `{1: negative, 5: positive}`."""
-    multi_label: bool = key(False, neutral=False)
-    """Whether a row has any number of labels: a logit a label, threshold 0.5."""
-    separator: str = key(",", neutral=",")
-    """What stands between the labels of a row where a multi-label task's column is text."""
-    positive: str | None = key(None, neutral=None)
-    """The label that f1 and its like are of, in a task of two; null is the second."""
-    score_range: list[float] | None = key(None)
-    """Lowest and highest gold score of a regression task; null for classification, and where any score will do."""
-    standardise: bool = key(False, neutral=False)
-    """Whether a regression task trains on scores of mean 0 and deviation 1; predictions are in the data's unit."""
-    metrics: list[str] = key([])
-    """What is computed on every dev split (names of `glue_pool.metrics`)."""
-    primary_metric: str = key()
-    """The metric that becomes a run's score, on the first dev split."""
-    train_split: str = key("train")
-    """The split to train on."""
-    dev_splits: list[str] = key([])
-    """The splits to evaluate; the first carries the score."""
-    dev_share: float | None = key(None, above=0, below=1, neutral=None)
-    """This share of the train split's rows, stratified, is the dev split, and not trained on; null reads dev splits."""
-    dev_seed: int = key(0, at_least=0, neutral=0)
-    """Which rows `dev_share` takes, whatever the training seed."""
-    test_splits: list[str] = key([], in_key=False)
-    """The splits that are neither trained on nor evaluated; GLUE's server keeps the labels of its own."""
-    official_rows: dict[str, int] = key({}, in_key=False)
-    """Rows of every official split: a split of another size is reported as not official."""
-    submission: dict[str, str] = key({}, in_key=False)
-    """The file name that GLUE's server wants for each test split."""
-    default_average: bool = key(True, in_key=False)
-    """Whether the task counts in the average over tasks (WNLI does not: GLUE FAQ 12)."""
-    synthetic: str | None = key(None, in_key=False)
-    """Which generator `data=synthetic` has for it; null is one for any task."""
-
-    @property
-    def problem_type(self) -> ProblemType:
-        """The kind of task, by transformers' name of it."""
-        if not self.labels:
-            return metrics.REGRESSION
-        return metrics.MULTI if self.multi_label else metrics.SINGLE
-
-    @property
-    def outputs(self) -> int:
-        """Logits a row: one a label, or one for a regression task."""
-        return len(self.labels) or 1
-
-    @property
-    def positive_id(self) -> int:
-        """The class that f1 and its like are of."""
-        return 1 if self.positive is None else self.labels.index(self.positive)
-
-    @property
-    def metric(self) -> Metric:
-        """The metric that is the score."""
-        return metrics.METRICS[self.primary_metric]
 
 
 @dataclass
@@ -380,24 +254,10 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
         said = components.declared(str(content["_target_"]), section)
         setattr(config, section, {**content, **said.missing(content)})
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})
-    _settle(config.task)
+    tasks.settle(config.task)
     if whole:
         tasks.check(config.task)
     return config
-
-
-def _settle(task: TaskConfig) -> None:
-    """Give what can be said in several ways one form, which is the one in the key."""
-    said: dict[str, str] = {}
-    for value, name in task.label_map.items():
-        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-        if said.setdefault(text, name) != name:
-            raise UserError(f"task.label_map: {text} is {said[text]!r} and {name!r}", key="task.label_map")
-    task.label_map = said
-    if task.dev_share is not None and not task.dev_splits:
-        task.dev_splits = ["dev"]
-    if len(task.labels) == 2 and task.positive == task.labels[1]:
-        task.positive = None
 
 
 def from_plain(content: Mapping[str, Any]) -> Config:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from glue_pool.data import files
 from glue_pool.data.sources import content_id, read
 from glue_pool.errors import UserError
-from glue_pool.schema import DataConfig, SourceConfig, TaskConfig
+from glue_pool.schema import DataConfig
+from glue_pool.tasks import SourceConfig, TaskConfig
 
 HUB = DataConfig(name="hub", cache_dir="")
 TEXTS = ['a "quoted" word, and a comma', "two\nlines", "", "ünicode 漢字 \N{GRINNING FACE}", "plain", "0123"]

@@ -13,7 +13,8 @@ import pytest
 
 from glue_pool.data.sources import read
 from glue_pool.errors import UserError
-from glue_pool.schema import DataConfig, SourceConfig, TaskConfig
+from glue_pool.schema import DataConfig
+from glue_pool.tasks import SourceConfig, TaskConfig
 
 LoadTask = Callable[[str], TaskConfig]
 HUB = DataConfig(name="hub", cache_dir="")

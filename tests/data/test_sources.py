@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from glue_pool.data.rows import Rows
 from glue_pool.data.sources import content_id, read
 from glue_pool.errors import UserError
-from glue_pool.schema import DataConfig, SourceConfig, TaskConfig
+from glue_pool.schema import DataConfig
+from glue_pool.tasks import SourceConfig, TaskConfig
 
 TASKS = ("cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli")
 LoadTask = Callable[[str], TaskConfig]
@@ -163,7 +164,7 @@ def test_an_unreachable_hub_is_one_error_that_names_the_ways_out(
 ) -> None:
     code = (
         "from glue_pool.data.sources import read; from glue_pool.errors import UserError\n"
-        "from glue_pool.schema import DataConfig, SourceConfig, TaskConfig\n"
+        "from glue_pool.schema import DataConfig; from glue_pool.tasks import SourceConfig, TaskConfig\n"
         "data = DataConfig(name='hub', cache_dir='')\n"
         "source = SourceConfig(path='nyu-mll/glue', config='rte')\n"
         "try: read(data, TaskConfig(name='rte', source=source, primary_metric='accuracy'))\n"

@@ -10,7 +10,8 @@ from glue_pool.data.rows import Rows
 from glue_pool.data.sources import read
 from glue_pool.data.subset import draw, hold_out
 from glue_pool.errors import UserError
-from glue_pool.schema import DataConfig, TaskConfig
+from glue_pool.schema import DataConfig
+from glue_pool.tasks import TaskConfig
 
 class_counts = st.lists(st.integers(1, 60), min_size=1, max_size=6)
 seeds = st.integers(0, 2**31)

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from glue_pool.data.rows import Rows
 from glue_pool.data.synthetic import generate
 from glue_pool.errors import UserError
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 COLUMNS = {"cola": 1, "sst2": 1, "mrpc": 2, "qqp": 2, "stsb": 2, "mnli": 2, "qnli": 2, "rte": 2, "wnli": 2}
 LoadTask = Callable[[str], TaskConfig]

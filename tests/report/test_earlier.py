@@ -127,7 +127,7 @@ def test_a_model_that_0_1_saved_gives_the_logits_that_0_1_wrote_down(tmp_path: P
     import pyarrow.parquet as pq
 
     from glue_pool.choices import CONF
-    from glue_pool.schema import TaskConfig
+    from glue_pool.tasks import TaskConfig
 
     folder = next((V0_1 / "outputs" / "rte" / "mean").glob("*/*/seed=1-*"))
     task = TaskConfig(**yaml.safe_load((CONF / "task" / "rte.yaml").read_text()))

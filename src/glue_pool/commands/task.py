@@ -13,7 +13,7 @@ from glue_pool.progress import print_table
 
 if TYPE_CHECKING:
     from glue_pool.data.look import Guess, Seen
-    from glue_pool.schema import TaskConfig
+    from glue_pool.tasks import TaskConfig
 
 SHOWN = 20  # labels
 

@@ -11,7 +11,7 @@ import numpy as np
 from glue_pool import metrics
 from glue_pool.data.rows import Rows
 from glue_pool.errors import UserError, nearest
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,7 +6,7 @@ import numpy as np
 
 from glue_pool import metrics
 from glue_pool.data.rows import Rows
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 
 def of(rows: Mapping[str, Rows], task: TaskConfig) -> list[str]:

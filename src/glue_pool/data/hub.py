@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from glue_pool.data import files
 from glue_pool.errors import UserError
-from glue_pool.schema import SourceConfig
+from glue_pool.tasks import SourceConfig
 
 if TYPE_CHECKING:
     from glue_pool.data.columns import Named

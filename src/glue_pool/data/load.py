@@ -16,7 +16,8 @@ from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Split, Tokenizer, Tokens, tokenise
 from glue_pool.progress import say
 from glue_pool.result import SplitFacts
-from glue_pool.schema import Config, TaskConfig
+from glue_pool.schema import Config
+from glue_pool.tasks import TaskConfig
 
 
 @dataclass(frozen=True)

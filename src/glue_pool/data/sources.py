@@ -7,7 +7,8 @@ from glue_pool.data import columns, files, hub
 from glue_pool.data.rows import Rows
 from glue_pool.data.subset import hold_out
 from glue_pool.errors import UserError, nearest
-from glue_pool.schema import DataConfig, TaskConfig
+from glue_pool.schema import DataConfig
+from glue_pool.tasks import TaskConfig
 
 
 def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:

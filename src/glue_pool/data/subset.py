@@ -6,7 +6,7 @@ import numpy as np
 
 from glue_pool.data.rows import Rows
 from glue_pool.errors import UserError
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 BINS = 5  # strata of scores
 SMALL = 20  # bins of fewer than one row in so many are joined with the next

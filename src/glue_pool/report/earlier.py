@@ -1,7 +1,7 @@
 """Configs and results that an earlier version wrote, as this one would have written them.
 
 So runs of one method stay one row of the report, whichever version made them. What came later and is not there has the
-value that changes nothing (`schema.key(neutral=…)`, a component's `added`).
+value that changes nothing (`fields.key(neutral=…)`, a component's `added`).
 """
 
 import dataclasses

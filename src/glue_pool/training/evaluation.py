@@ -14,7 +14,8 @@ from glue_pool.data.tokens import Split
 from glue_pool.hardware import Hardware
 from glue_pool.metrics import MULTI, REGRESSION, ProblemType
 from glue_pool.models.classifier import Classifier, predict
-from glue_pool.schema import TaskConfig, TrainConfig
+from glue_pool.schema import TrainConfig
+from glue_pool.tasks import TaskConfig
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from glue_pool import components
 from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.errors import UserError
 from glue_pool.models.classifier import Classifier, Output
-from glue_pool.schema import Config, OptimizerConfig, TaskConfig
+from glue_pool.schema import Config, OptimizerConfig
+from glue_pool.tasks import TaskConfig
 
 if TYPE_CHECKING:
     from glue_pool.data.tokens import Split

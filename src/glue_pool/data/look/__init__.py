@@ -17,7 +17,7 @@ from glue_pool.data.look.columns import Asked, check_asked, fields, idx_column, 
 from glue_pool.data.look.labels import Target, target_of
 from glue_pool.data.look.tables import Table, check_header, columns_of, listed, read
 from glue_pool.errors import UserError
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 __all__ = ["Asked", "Guess", "Seen", "count", "guess", "listed"]
 
@@ -33,7 +33,7 @@ USUAL_METRICS = {
 
 @dataclass(frozen=True)
 class Guess:
-    """The keys of a task (`glue_pool.schema.TaskConfig`) that differ from the defaults, and what led to them.
+    """The keys of a task (`glue_pool.tasks.TaskConfig`) that differ from the defaults, and what led to them.
 
     reasons: why these texts, this label, this kind. remarks: what the user may want to know or to change.
     """

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from glue_pool.data.columns import are_places, parts, plain
 from glue_pool.data.look.tables import NUMBER, Column, shortened
 from glue_pool.errors import UserError
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 Kind = Literal["single", "multi", "regression"]
 

@@ -21,7 +21,7 @@ from glue_pool.data.synthetic.questions import qnli, qqp
 from glue_pool.data.synthetic.sentences import cola, sst2, wnli
 from glue_pool.data.synthetic.words import REALM
 from glue_pool.errors import UserError, nearest
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 
 Write = Callable[[Random, Any], tuple[str, ...]]  # the texts of one row with the given label
 

@@ -9,7 +9,7 @@ from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.data.tokens import Split
 from glue_pool.errors import UserError
 from glue_pool.models.classifier import Classifier, Output
-from glue_pool.schema import TaskConfig
+from glue_pool.tasks import TaskConfig
 from glue_pool.training.recipe import Loss, Recipe, Shape
 
 
