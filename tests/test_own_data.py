@@ -398,8 +398,8 @@ ROWS: dict[str, Sequence[Any]] = {"text": texts(20), "label": ["a", "b"] * 10}
     [
         (ROWS, ["mine", "nowhere.csv"], "nowhere.csv"),
         (ROWS, ["rte", "rows.csv"], "rte: a task that comes with glue-pool; take another name"),
-        (ROWS, ["a/b", "rows.csv"], "task.name=a/b: it names folders, and takes up to 100"),
-        (ROWS, ["a" * 200, "rows.csv"], "it names folders, and takes up to 100 letters"),
+        (ROWS, ["a/b", "rows.csv"], "task.name=a/b: it names folders, and takes up to 80"),
+        (ROWS, ["a" * 200, "rows.csv"], "it names folders, and takes up to 80 letters"),
         (ROWS, ["null", "rows.csv"], "null: this task can't be used: null.yaml: task=null"),
         (ROWS, ["mine"], "the following arguments are required: FILE"),
         (ROWS, ["mine", *["rows.csv"] * 4], "a task has a train, a dev and a test file; shards are a glob"),

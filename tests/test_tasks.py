@@ -198,9 +198,15 @@ def test_a_score_range_is_two_rising_numbers(given: list[float]) -> None:
         tasks.check(dataclasses.replace(of, score_range=given))
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a/b", "..", " ", "a b"])
+@pytest.mark.parametrize("name", ["x" * 300, "\N{HIRAGANA LETTER A}" * 90, "a/b", "..", " ", "a b"])
 def test_a_name_that_can_be_no_folder_is_refused(refused: Refused, name: str) -> None:
     assert "task.name=" in refused(GOOD.replace("name: reviews", f"name: '{name}'"))
+
+
+def test_a_name_of_a_component_is_a_folders_too() -> None:
+    for section in schema.COMPONENTS:
+        with pytest.raises(UserError, match=f"{section}.name=xxx.*: it names folders, and takes up to 80 letters"):
+            commandline.jobs(["data=synthetic", f"{section}.name={'x' * 300}"])
 
 
 def test_a_sweep_over_tasks_names_the_one_that_is_wrong(tmp_path: Path, refused: Refused) -> None:

@@ -1,12 +1,16 @@
-"""How a config key is declared: its default, the values it may take, and whether it is in a run's key."""
+"""How a config key is declared, and what a name may be that folders go by."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
 from omegaconf import MISSING
 
+from glue_pool.errors import UserError
+
 NOT_GIVEN: Any = object()
+MOST = 80  # bytes of a name: a method joins up to three, and a folder's has 255
 
 
 def key(
@@ -39,3 +43,10 @@ def key(
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def check_name(key: str, name: str) -> None:
+    """Raise UserError where folders and tables can't go by the name that a key gives."""
+    if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > MOST:
+        said = f"it names folders, and takes up to {MOST} letters, digits, `_`, `-` and `.`"
+        raise UserError(f"{key}={name[:40]}: {said}", key=key)

@@ -8,7 +8,6 @@ arguments of the class that `pooling._target_` names, so that a new pooler needs
 import dataclasses
 import math
 import operator
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,12 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
-from glue_pool.fields import key
+from glue_pool.fields import check_name, key
 from glue_pool.tasks import TaskConfig
 
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
 PLAIN, NO_EDIT = "glue_pool.training.recipe.Recipe", "glue_pool.models.edit.Edit"  # which do nothing
-NAME = re.compile(r"\w[\w.-]*")  # of a component: method names join several by +
 
 
 @dataclass
@@ -248,9 +246,7 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
             if not content.get(required):
                 there = f"a {section} file has {', '.join(keys[:-1])} and {keys[-1]}"
                 raise UserError(f"{section}.{required} is missing or empty: {there}", key=section)
-        if not NAME.fullmatch(name := str(content["name"])):
-            wanted = "it names folders and methods, and takes letters, digits, `_`, `-` and `.`"
-            raise UserError(f"{section}.name={name}: {wanted}", key=f"{section}.name")
+        check_name(f"{section}.name", str(content["name"]))
         said = components.declared(str(content["_target_"]), section)
         setattr(config, section, {**content, **said.missing(content)})
     _check_value("pooling.tanh", config.pooling["tanh"], {"choices": ["none", "pretrained", "new"]})

@@ -1,15 +1,13 @@
 """A task: its config keys, and what of them doesn't go together, said in one line before a row is read."""
 
 import math
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from glue_pool.errors import UserError, nearest
-from glue_pool.fields import key
+from glue_pool.fields import check_name, key
 from glue_pool.metrics import METRICS, MULTI, REGRESSION, SINGLE, Metric, ProblemType
 
-NAME = re.compile(r"\w[\w.-]{0,99}")  # it is a folder's
 SAID: dict[ProblemType, str] = {SINGLE: "one label a row", MULTI: "any number of labels a row", REGRESSION: "scores"}
 
 
@@ -123,20 +121,13 @@ def settle(task: TaskConfig) -> None:
 
 def check(task: TaskConfig) -> None:
     """Raise UserError where keys of a task don't go together."""
-    check_name(task.name)
+    check_name("task.name", task.name)
     _check_columns(task)
     _check_labels(task)
     _check_scores(task)
     _check_metrics(task)
     _check_source(task)
     _check_splits(task)
-
-
-def check_name(name: str) -> None:
-    """Raise UserError where this can't be a task's name."""
-    if not NAME.fullmatch(name):
-        said = "it names folders, and takes up to 100 letters, digits, `_`, `-` and `.`"
-        raise _wrong("name", f"={name[:40]}: {said}")
 
 
 def _check_columns(task: TaskConfig) -> None:

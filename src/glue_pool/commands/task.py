@@ -58,9 +58,10 @@ def _new(args: Namespace) -> None:
 
 
 def _check_free(name: str, file: Path, *, force: bool) -> None:
-    from glue_pool import choices, tasks
+    from glue_pool import choices
+    from glue_pool.fields import check_name
 
-    tasks.check_name(name)
+    check_name("task.name", name)
     if (choices.CONF / "task" / f"{name}.yaml").exists():
         raise UserError(f"{name}: a task that comes with glue-pool; take another name")
     if file.exists() and not force:
