@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from glue_pool import cli, commandline, tasks
+from glue_pool import cli, commandline, schema, tasks
 from glue_pool.data import findings
 from glue_pool.data.sources import read
 from glue_pool.errors import UserError
