@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+import glue_pool
 from glue_pool import cli, commandline, schema, tasks
+from glue_pool.commands import prepare
 from glue_pool.data import findings
 from glue_pool.data.sources import read
 from glue_pool.errors import UserError
@@ -165,6 +167,17 @@ def test_a_split_may_be_added_on_the_command_line(refused: Refused) -> None:
     given = "task.source.files.more=dev.csv"
     assert f"+{given.split('=')[0]}=… adds it" in refused(GOOD, given)
     assert "no split there" in refused(GOOD, f"+{given}", "task.dev_splits=[more,there]")
+
+
+@pytest.mark.parametrize("door", ["prepare", "notebook"])
+def test_every_door_names_file_and_line(refused: Refused, door: str) -> None:
+    said = refused(GOOD.replace("labels: [bad, good]", "labels: [bad, fair]"))
+    with pytest.raises(UserError) as caught:
+        if door == "prepare":
+            prepare.main(["--config-dir", "my_conf", "task=reviews", "encoder=minilm_l6"])
+        else:
+            glue_pool.run(["task=reviews", "encoder=minilm_l6", "tracking=none"], config_dir="my_conf")
+    assert str(caught.value) == said
 
 
 @pytest.mark.parametrize("sign", ["", "+", "++"])

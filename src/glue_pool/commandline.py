@@ -76,7 +76,7 @@ def jobs(argv: Sequence[str]) -> list[Config]:
 
 def configs(line: Line) -> list[Config]:
     """Return the config of every run of a checked line."""
-    with _located(line.args):
+    with located(line.args):
         return _configs(line)
 
 
@@ -114,7 +114,7 @@ def hand_over(line: Line, task: TaskFunction) -> None:
 
     if line.shows:
         return _show(line, task)
-    with _located(line.args):
+    with located(line.args):
         _hand_over(line, task, only_task)
         if ended:
             raise ended.pop()  # it holds its frames, which are not to hold it
@@ -180,7 +180,7 @@ def _named() -> Iterator[None]:
 
 
 @contextmanager
-def _located(args: argparse.Namespace) -> Iterator[None]:
+def located(args: argparse.Namespace) -> Iterator[None]:
     """Name file and line of the value that is to blame, where it stands in a YAML of one's own folder."""
     try:
         yield
@@ -222,7 +222,7 @@ def check(argv: Sequence[str], several: str = "put -m before them") -> Line:
     args = _arguments(argv)
     if (line := Line(args)).shows and not args.cfg:
         return line
-    with _located(args):
+    with located(args):
         return _check(args, several)
 
 

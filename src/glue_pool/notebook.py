@@ -29,4 +29,5 @@ def run(overrides: Sequence[str], config_dir: str | Path | None = None) -> Resul
     (cfg,) = commandline.configs(line)
     if cfg.dry_run:
         raise UserError("dry_run=true: there is no result of it to return; glue-pool train says what would run")
-    return pipeline.run(cfg)
+    with commandline.located(line.args):
+        return pipeline.run(cfg)

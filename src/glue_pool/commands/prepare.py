@@ -15,7 +15,9 @@ def main(argv: Sequence[str]) -> None:
     if {"-h", "--help"} & set(argv):
         print(__doc__)
         return
-    from glue_pool.commandline import jobs
+    from glue_pool import commandline
     from glue_pool.prepare import prepare
 
-    prepare(jobs(["--multirun", *argv]))
+    line = commandline.check(["--multirun", *argv])
+    with commandline.located(line.args):
+        prepare(commandline.configs(line))
