@@ -169,14 +169,17 @@ def test_a_split_may_be_added_on_the_command_line(refused: Refused) -> None:
     assert "no split there" in refused(GOOD, f"+{given}", "task.dev_splits=[more,there]")
 
 
-@pytest.mark.parametrize("door", ["prepare", "notebook"])
+DOORS: dict[str, Callable[[], object]] = {
+    "prepare": lambda: prepare.main(["--config-dir", "my_conf", "task=reviews", "encoder=minilm_l6"]),
+    "notebook": lambda: glue_pool.run(["task=reviews", "encoder=minilm_l6", "tracking=none"], config_dir="my_conf"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_every_door_names_file_and_line(refused: Refused, door: str) -> None:
     said = refused(GOOD.replace("labels: [bad, good]", "labels: [bad, fair]"))
     with pytest.raises(UserError) as caught:
-        if door == "prepare":
-            prepare.main(["--config-dir", "my_conf", "task=reviews", "encoder=minilm_l6"])
-        else:
-            glue_pool.run(["task=reviews", "encoder=minilm_l6", "tracking=none"], config_dir="my_conf")
+        DOORS[door]()
     assert str(caught.value) == said
 
 
