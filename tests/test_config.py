@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conftest import Compose
-from glue_pool import commandline, metrics, schema
+from glue_pool import commandline, metrics, results, schema
 from glue_pool.choices import CONF
 from glue_pool.errors import UserError
 from glue_pool.schema import Config
@@ -136,3 +136,10 @@ def test_named_subsets_have_the_size_of_their_name(composed: Compose) -> None:
         assert name == ("full" if size is None else f"n{size}")
     assert {100, 250, 500, 1000, 2500, 10000} <= {composed(f"subset={name}").subset.size for name in GROUPS["subset"]}
     assert composed("subset=n500", "subset.seed=3").subset.seed == 3
+
+
+@pytest.mark.parametrize("label", ["${seed}", "\\${seed}", "$", "{a}", "${oc.env:HOME}"])
+def test_a_config_goes_through_plain_data_as_it_is(composed: Compose, label: str) -> None:
+    cfg = composed("task=rte")
+    cfg = dataclasses.replace(cfg, task=dataclasses.replace(cfg.task, labels=[label, "other"]))
+    assert schema.from_plain(results.plain(cfg)) == cfg

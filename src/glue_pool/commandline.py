@@ -192,7 +192,9 @@ def located(args: argparse.Namespace) -> Iterator[None]:
 
 def _place(args: argparse.Namespace, error: UserError) -> str | None:
     given = [override.lstrip("+") for override in args.overrides]
-    is_given = "." in (error.key or "") and any(override.startswith(f"{error.key}=") for override in given)
+    is_given = "." in (error.key or "") and any(
+        override.startswith((f"{error.key}=", f"{error.key}.")) for override in given
+    )
     if not args.config_dir or not error.key or is_given:
         return None
     group, *names = re.sub(r"\[.*", "", error.key).split(".")

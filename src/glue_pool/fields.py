@@ -50,3 +50,8 @@ def check_name(key: str, name: str) -> None:
     if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > MOST:
         said = f"it names folders, and takes up to {MOST} letters, digits, `_`, `-` and `.`"
         raise UserError(f"{key}={name[:40]}: {said}", key=key)
+
+
+def literal(text: str) -> str:
+    """Return text that OmegaConf reads as this very text: `${…}` in it is no reference."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)

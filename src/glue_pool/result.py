@@ -159,7 +159,7 @@ def _wrong(value: Any, kind: Any, where: str) -> str | None:
     else:
         plain = dict if is_typeddict(kind) or get_origin(kind) is Mapping else get_origin(kind) or kind
         fits = isinstance(value, int | float if plain is float else plain) and isinstance(value, bool) == (kind is bool)
-    if not fits or (isinstance(value, int | float) and not -EXACT < value < EXACT):
+    if not fits or (isinstance(value, int) and not -EXACT < value < EXACT):
         return f"{where} is {value!r}"
     parts: Iterable[tuple[str, Any, Any]] = ()
     if is_typeddict(kind):

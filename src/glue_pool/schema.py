@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
-from glue_pool.fields import check_name, key
+from glue_pool.fields import check_name, key, literal
 from glue_pool.tasks import TaskConfig
 
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
@@ -258,7 +258,16 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
 
 def from_plain(content: Mapping[str, Any]) -> Config:
     """Return the config that `glue_pool.results.plain` made plain data of."""
-    return check(OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.create(dict(content))))  # type: ignore[arg-type]
+    said = OmegaConf.create(_literal(dict(content)))
+    return check(OmegaConf.merge(OmegaConf.structured(Config), said))  # type: ignore[arg-type]
+
+
+def _literal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _literal(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_literal(inner) for inner in value]
+    return literal(value) if isinstance(value, str) else value
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

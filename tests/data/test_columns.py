@@ -116,6 +116,7 @@ MEANT: list[tuple[str, list[Any], dict[str, Any], list[Any]]] = [
     ("lists of one id", [[0], [2], [0]], SETS, [[1, 0, 0], [0, 0, 1], [1, 0, 0]]),
     ("lists of bools", [[bool(n) for n in row] for row in OF_SETS], SETS, OF_SETS),
     ("lists of 0.0 and 1.0", [[float(n) for n in row] for row in OF_SETS], SETS, OF_SETS),
+    ("a name twice", ["x, z, x", "", "y"], SETS, OF_SETS),
     ("text with separators", ["x, z", "", "y"], SETS, OF_SETS),
     ("text with other separators", ["z|x", " ", "y|"], SETS | {"separator": "|"}, OF_SETS),
 ]
@@ -173,6 +174,11 @@ def test_a_data_sets_own_names_are_asserted_or_mapped(tmp_path: Path) -> None:
     assert "task mine has scores" in refused(tmp_path, {"label": [0, 1, 0]}, ["good", "bad"], labels=[])
     names: dict[str, Any] = {"labels": ["different", "same"], "label_map": {"0": "different", "1": "same"}}
     assert rows(tmp_path, {"label": [0, 1, 0]}, ["0", "1"], **names).labels.tolist() == [0, 1, 0]
+    for said in ({0: "bad", 1: "good"}, {1: "bad", 0: "good"}):  # by the ids that stand for the names
+        by_id: dict[str, Any] = {"label_map": {str(i): name for i, name in said.items()}}
+        meant = [{"bad": 0, "good": 1}[said[i]] for i in (0, 1, 0)]
+        for own in (["neg", "pos"], ["bad", "good"]):
+            assert rows(tmp_path, {"label": [0, 1, 0]}, own, **by_id).labels.tolist() == meant
     turned: dict[str, Any] = {"labels": ["same", "different"], "label_map": {"no": "different", "yes": "same"}}
     assert rows(tmp_path, {"label": [0, 1, 0]}, ["no", "yes"], **turned).labels.tolist() == [1, 0, 1]
 
@@ -190,6 +196,15 @@ def test_a_data_sets_own_names_are_asserted_or_mapped(tmp_path: Path) -> None:
         ([["x"], ["y", "w"], []], SETS, f"label 'w' in row 1 {NONE} (0 x, 1 y, 2 z)"),
         ([0, 1, 2], SETS, "column label holds int64; a multi-label task takes lists, or text"),
         ([None, 0, 1], {}, "column label has no value in row 0"),
+        ([0.5, 2.0, 1.0], {"labels": ["0.5", "1.0", "2.0"]}, "the number 0.5 is the label '0.5', or no class id"),
+        (
+            [0.0, 1.0, 0.0],
+            {"labels": ["1.0", "0.0"]},
+            "the number 0 is no label by that name, or the class id of '1.0'",
+        ),
+        (["0", "1", "0"], {"labels": ["1.0", "0.0"]}, f"label '0' in row 0 {NONE} (0 1.0, 1 0.0)"),
+        ([[0, 1, 1], [1, 0], [0, 0, 0]], SETS, "row 0 says 1 twice; a 0 or a 1 for every label stands in every row"),
+        (["0,1,1", "1,0,0", "2"], SETS, "row 0 says '1' twice; a 0 or a 1 for every label stands in every row"),
         ([["bad"], ["good"], []], {}, "column label holds list<element: string>, no labels; multi_label: true takes"),
         ([{"a": 1}, {"a": 2}, {"a": 1}], {}, "column label holds struct<a: int64>, no labels"),
     ],

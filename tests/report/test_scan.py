@@ -178,3 +178,13 @@ def test_settings_leave_out_what_cant_change_numbers(folder: Path) -> None:
     )
     left = {"seed", "output_root", "force", "tracking.mode", "train.threads", "data.dir", "task.name", "encoder.name"}
     assert not left & set(run.settings)
+
+
+def test_a_metric_may_be_larger_than_whole_numbers_are_exact(tmp_path: Path) -> None:
+    """The squared error of prices in yen, for one."""
+    folder = Drawn(("task=stsb",)).write(tmp_path)
+    content = json.loads((folder / "result.json").read_text())
+    content["metrics"]["validation"]["mean_squared_error"] = 1.14e16
+    (folder / "result.json").write_text(json.dumps(content))
+    runs, left_out = scan([tmp_path])
+    assert (len(runs), left_out) == (1, [])

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -249,6 +250,32 @@ def test_of_two_data_sets_most_runs_count_and_of_as_many_the_newest(tmp_path: Pa
         if run.result["task"] == "risk"
     }
     assert most == {"b"}
+
+
+def test_what_does_not_change_a_score_leaves_no_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The positive class of accuracy, and further dev splits, do not; a failed run on other rows is left out."""
+    fingerprints = {"train": "a" * 64, "dev": "b" * 64}
+    for seed, (positive, of) in enumerate([(None, fingerprints), (TWO[0], fingerprints | {"more": "c" * 64})]):
+        with_metric(monkeypatch, "accuracy", labels=TWO, positive=positive)
+        Drawn(("task=risk",), seed, manifest={"data": {"source": "files", "fingerprints": of}}).write(tmp_path)
+    found = study(*scan([tmp_path]))
+    assert ([run.result["seed"] for run in found.runs], found.left_out) == ([0, 1], [])
+    other = {"data": {"source": "files", "fingerprints": {"train": "d" * 64, "dev": "b" * 64}}}
+    failed = Drawn(("task=risk",), 2, manifest=other).write(tmp_path)
+    content = json.loads((failed / "result.json").read_text())
+    (failed / "result.json").write_text(json.dumps(content | {"status": "failed", "error": "it stopped"}))
+    assert [item.path for item in study(*scan([tmp_path])).left_out] == [failed]
+    run_folders.config.cache_clear()
+
+
+def test_generated_rows_count_where_there_are_no_others(tmp_path: Path) -> None:
+    for source, seeds in (("files", range(2)), ("synthetic", range(4))):
+        data = {"data": {"source": source, "fingerprints": {"train": source[0] * 64}}}
+        for seed in seeds:
+            Drawn(("task=risk",), seed, manifest=data, data=source).write(tmp_path / source)
+    of = {run.folder.relative_to(tmp_path).parts[0] for run in study(*scan([tmp_path])).runs}
+    assert of == {"files"}
+    assert len(study(*scan([tmp_path / "synthetic"])).runs) == 4
 
 
 def test_logits_of_more_labels_than_most_runs_have_are_in_no_comparison(mixed: Study, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FP32 = float(np.finfo(np.float32).max)
 ROUNDING = 0.01  # of the scores' deviation: fp32 may cost no more
+NUMERAL = re.compile(r"-?\d+(\.\d+)?")
 FIELD = re.compile(r"\{([^{}]+)\}")  # of a template of columns
 
 
@@ -100,7 +101,7 @@ class Labels:
         self._by_value = {value: self._by_name[name] for value, name in task.label_map.items()}
         if names and not task.label_map and list(names) != task.labels:
             raise _other_names(names, task, where)
-        numerals = [name for name in task.labels if re.fullmatch(r"-?\d+", name)]
+        numerals = [name for name in task.labels if NUMERAL.fullmatch(name)]
         self._ids = [str(i) for i in range(len(task.labels))] == task.labels or not numerals
         said = self._by_value or self._by_name
         truth = {TRUTH.get(text.lower()): i for text, i in said.items()}
@@ -111,6 +112,8 @@ class Labels:
         if self._names and isinstance(value, int) and not isinstance(value, bool):
             if not 0 <= value < len(self._names):
                 return None
+            if str(value) in self._by_value and self._names[value] not in self._by_value:
+                return self._by_value[str(value)]
             value = self._names[value]
         text = plain(value)
         if not self._by_value and not self._ids and not isinstance(value, str) and text not in ("True", "False"):
@@ -153,7 +156,7 @@ class Labels:
         is_id = text.isdecimal() and int(text) < len(task.labels)
         as_id = f"the class id of {task.labels[int(text)]!r}" if is_id else "no class id"
         by_name = f"the label {text!r}" if text in self._by_name else "no label by that name"
-        of = ", ".join(f"{name}: '{name}'" for name in task.labels if re.fullmatch(r"-?\d+", name))
+        of = ", ".join(f"{name}: '{name}'" for name in task.labels if NUMERAL.fullmatch(name))
         return UserError(
             f"{self.where}: the number {text} is {by_name}, or {as_id}; "
             f"task.label_map says which: label_map: {{{of}}} takes numbers for names",
@@ -185,6 +188,9 @@ def _label_sets(table: "pa.Table", task: TaskConfig, decode: Labels, places: boo
         for one in value:
             if (label := decode(one)) is None:
                 raise decode.unknown(row, one)
+            if labels[row, label] and str(one) not in task.labels:
+                said = f"row {row} says {one!r} twice; a 0 or a 1 for every label stands in every row, or in none"
+                raise UserError(f"{where}: {said}", key="task.label")
             labels[row, label] = 1
     return labels
 

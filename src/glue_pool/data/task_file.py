@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from glue_pool.fields import literal
+
 COMMENTS = {
     "columns": "one text or two; a template joins columns, '{title}: {body}'",
     "labels": "by class id",
@@ -67,7 +69,7 @@ def _flow(value: Any) -> str:
 
 def _quoted(value: str) -> str:
     """Write text so that YAML and OmegaConf read this very text: `no`, `1` and `${…}` are no values of theirs."""
-    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    escaped = literal(value)
     plain = PLAIN.fullmatch(escaped) and yaml.safe_load(escaped) == escaped and escaped.lower() not in ("y", "n")
     if plain or re.fullmatch(r"/[\w./-]+", escaped):
         return escaped

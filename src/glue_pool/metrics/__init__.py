@@ -39,6 +39,8 @@ class Metric:
     fits: frozenset[ProblemType] = frozenset({SINGLE})
     two_classes: bool = False
     """Whether a single-label task needs exactly two labels for it."""
+    of_positive: bool = False
+    """Whether of two classes it is that of the positive one."""
     unit: str = POINTS
     """`points`: a fraction, shown times 100; else the name of a unit of its own, and no part of any average."""
     higher_is_better: bool = True
@@ -126,10 +128,17 @@ _SETS, _SCORES = frozenset({SINGLE, MULTI}), frozenset({REGRESSION})
 _ENTRIES = (
     Metric("accuracy", plain.accuracy, weighted.accuracy, fits=_SETS),
     Metric("balanced_accuracy", plain.balanced_accuracy, weighted.balanced_accuracy),
-    Metric("f1", plain.f1, weighted.f1, two_classes=True, known_as="F1"),
+    Metric("f1", plain.f1, weighted.f1, two_classes=True, of_positive=True, known_as="F1"),
     Metric("f1_macro", plain.f1_macro, weighted.f1_macro, fits=_SETS, known_as="macro F1"),
     Metric("f1_micro", plain.f1_micro, weighted.f1_micro, fits=_SETS, known_as="micro F1"),
-    Metric("acc_and_f1", plain.acc_and_f1, weighted.acc_and_f1, two_classes=True, known_as="mean of accuracy and F1"),
+    Metric(
+        "acc_and_f1",
+        plain.acc_and_f1,
+        weighted.acc_and_f1,
+        two_classes=True,
+        of_positive=True,
+        known_as="mean of accuracy and F1",
+    ),
     Metric(
         "acc_and_f1_macro", plain.acc_and_f1_macro, weighted.acc_and_f1_macro, known_as="mean of accuracy and macro F1"
     ),
@@ -139,8 +148,23 @@ _ENTRIES = (
         weighted.matthews_correlation,
         known_as="Matthews correlation",
     ),
-    Metric("roc_auc", plain.roc_auc, weighted.roc_auc, "probabilities", _SETS, known_as="area under the ROC curve"),
-    Metric("average_precision", plain.average_precision, weighted.average_precision, "probabilities", _SETS),
+    Metric(
+        "roc_auc",
+        plain.roc_auc,
+        weighted.roc_auc,
+        "probabilities",
+        _SETS,
+        of_positive=True,
+        known_as="area under the ROC curve",
+    ),
+    Metric(
+        "average_precision",
+        plain.average_precision,
+        weighted.average_precision,
+        "probabilities",
+        _SETS,
+        of_positive=True,
+    ),
     Metric("log_loss", plain.log_loss, weighted.log_loss, "probabilities", _SETS, unit="nats", higher_is_better=False),
     Metric("pearson", plain.pearson, weighted.pearson, "scores", _SCORES, known_as="Pearson correlation"),
     Metric("spearmanr", plain.spearmanr, weighted.spearmanr, "scores", _SCORES, known_as="Spearman correlation"),

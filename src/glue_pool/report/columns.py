@@ -13,7 +13,7 @@ from glue_pool.report.scan import Run
 
 OF_POINTS = 2  # digits behind the point
 SIGNIFICANT = 4  # digits of a score in a unit of its own
-MOST_DIGITS = 8  # behind the point
+MOST_DIGITS = 16  # behind the point
 
 
 @dataclass(frozen=True, kw_only=True)

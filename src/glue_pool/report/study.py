@@ -67,7 +67,7 @@ def _on_the_same(runs: Sequence[Run], left_out: list[LeftOut]) -> list[Run]:
     kept = list(runs)
     for of, what in ((_rows_of, "it has other rows than"), (_metric_of, "its score is another metric than that of")):
         chosen = {task: _most(of, [run for run in kept if run.result["task"] == task]) for task in _tasks_of(kept)}
-        others = {id(run) for run in kept if run.completed and of(run) != chosen[run.result["task"]]}
+        others = {id(run) for run in kept if of(run) not in (None, chosen[run.result["task"]])}
         left_out += [
             LeftOut(run.folder, f"{what} most runs of {run.result['task']}, or the newest of as many")
             for run in kept
@@ -82,20 +82,26 @@ def _tasks_of(runs: Iterable[Run]) -> set[str]:
 
 
 def _rows_of(run: Run) -> Any:
-    return run.settings.get("data.fingerprint")
+    """Return what identifies the train split and the dev split that the score is from; None of an early failure."""
+    return tuple(str(run.settings["data.fingerprint"]).split()[:2]) if "data.fingerprint" in run.settings else None
 
 
 def _metric_of(run: Run) -> Any:
-    return run.metric.name, run.positive
+    return run.metric.name, run.positive if run.metric.of_positive else None
 
 
 def _most(of: Callable[[Run], Any], runs: Sequence[Run]) -> Any:
-    """Return the value that most completed runs have, of as many that of the newest one; None where none is."""
-    counts = Counter(of(run) for run in runs if run.completed)
+    """Return the value that most completed runs have, of as many that of the newest one; None where none is.
+
+    Runs on generated rows count where there are no others.
+    """
+    done = [run for run in runs if run.completed]
+    done = [run for run in done if run.settings.get("data.name") != "synthetic"] or done
+    counts = Counter(map(of, done))
     most = [value for value, n in counts.items() if n == max(counts.values())]
     if len(most) < 2:
         return most[0] if most else None
-    return of(max((run for run in runs if run.completed and of(run) in most), key=lambda run: run.written))
+    return of(max((run for run in done if of(run) in most), key=lambda run: run.written))
 
 
 def _panel(encoder: str, kind: str, runs: list[Run], tasks: list[str], left_out: list[LeftOut]) -> Panel:
