@@ -113,6 +113,7 @@ class _Sweep:
         self._backend, self._screen = backend, screen
         self._going_on = 0
         self._died: set[str] = set()
+        self._dead: dict[str, str] = {}  # what died twice and is not yet written down, by the last message
         self._held: list[Planned] = []
         self._failed: dict[str, str] = {}
 
@@ -170,7 +171,8 @@ class _Sweep:
                     with suppress(TrainingFailed):  # a full disk
                         run.folder.record_failure(run.cfg, results.failed(about, WorkerDied(message)))
                 self._close(run, message)
-        except Held as held:
+        except Held as held:  # by the process that is dying, for one
+            self._dead[run.folder.key] = message
             self._take(run, Ending("held", str(held)))
 
     def _look_at_held(self) -> None:
@@ -185,6 +187,8 @@ class _Sweep:
                 continue
             if done:
                 self._close(run)
+            elif message := self._dead.pop(run.folder.key, None):
+                self._record_death(run, message)
             else:
                 self._submit(run)
         if self._held and not self._going_on:
