@@ -32,8 +32,8 @@ def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, s
     where: what messages call each split, a file's name. Raises UserError, which says what is wrong with it and names
     the first row that has it, counted from 0.
     """
-    lists = [_lists(table, task, where[split]) for split, (table, _) in tables.items()] if task.multi_label else []
-    places = task.label is not None and are_places([row for rows in lists for row in rows], task)
+    lists = {split: _lists(table, task, where[split]) for split, (table, _) in tables.items()}
+    places = are_places([row for rows in lists.values() for row in rows], task)
     found = {}
     for split, (table, names) in tables.items():
         place = where[split]
@@ -46,7 +46,12 @@ def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, s
             labels = _scores(table, task, place)
         else:
             decode = Labels(task, names, place)
-            labels = _label_sets(table, task, decode, places) if task.multi_label else _class_ids(table, task, decode)
+            if not task.multi_label:
+                labels = _class_ids(table, task, decode)
+            elif task.label is None:
+                labels = _flags(table, task, place)
+            else:
+                labels = np.array(lists[split], np.int64) if places else _label_sets(lists[split], task, decode)
         found[split] = Rows(texts, labels, _idx(table, task, place))
     return found
 
@@ -85,11 +90,14 @@ def texts_of(table: "pa.Table", entry: str, where: str) -> list[str]:
             raise UserError(f"{where}: column {entry} holds {kind}, not text{way_out}", key="task.columns")
         return values
     columns = {name: _column(table, name, where, "task.columns") for name in dict.fromkeys(fields)}
+
+    def filled(row: Mapping[str, Any]) -> str:
+        return FIELD.sub(lambda field: plain(row[field[1]]), entry)
+
     for name, values in columns.items():
         if not isinstance(values[0], str | int | float):
             raise UserError(f"{where}: column {name} holds {table.column(name).type}, not text", key="task.columns")
-    rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    return [FIELD.sub(lambda field, row=row: plain(row[field[1]]), entry) for row in rows]  # type: ignore[misc]
+    return [filled(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
 
 
 class Labels:
@@ -130,10 +138,12 @@ class Labels:
         """Return the class ids of values; raises UserError at the first that is none."""
         values = list(values)  # of one type, a column's
         known = {value: self(value) for value in dict.fromkeys(values)}
-        found = [known[value] for value in values]
-        if None in found:
-            raise self.unknown(found.index(None), values[found.index(None)])
-        return found  # type: ignore[return-value]
+        found: list[int] = []
+        for row, value in enumerate(values):
+            if (label := known[value]) is None:
+                raise self.unknown(row, value)
+            found.append(label)
+        return found
 
     def unknown(self, row: int, value: Any) -> UserError:
         """Return what is said of a label that the list lacks."""
@@ -174,30 +184,29 @@ def _class_ids(table: "pa.Table", task: TaskConfig, decode: Labels) -> np.ndarra
     return np.array(decode.ids(values), np.int64)
 
 
-def _label_sets(table: "pa.Table", task: TaskConfig, decode: Labels, places: bool) -> np.ndarray:
-    """Return `(rows, labels)` of 0 and 1: from a column a label, from lists, or from text with separators."""
-    where, size = decode.where, len(task.labels)
-    if task.label is None:
-        columns = [_ones(_column(table, name, where, "task.labels"), name, where) for name in task.labels]
-        return np.array(columns, np.int64).T
-    values = _lists(table, task, where)
-    if places:
-        return np.array(values, np.int64)
-    labels = np.zeros((len(values), size), np.int64)
+def _flags(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
+    """Return `(rows, labels)` of 0 and 1, each label being a column."""
+    columns = [_ones(_column(table, name, where, "task.labels"), name, where) for name in task.labels]
+    return np.array(columns, np.int64).T
+
+
+def _label_sets(values: Sequence[Sequence[Any]], task: TaskConfig, decode: Labels) -> np.ndarray:
+    """Return `(rows, labels)` of 0 and 1, from lists of labels."""
+    labels = np.zeros((len(values), len(task.labels)), np.int64)
     for row, value in enumerate(values):
         for one in value:
             if (label := decode(one)) is None:
                 raise decode.unknown(row, one)
             if labels[row, label] and str(one) not in task.labels:
                 said = f"row {row} says {one!r} twice; a 0 or a 1 for every label stands in every row, or in none"
-                raise UserError(f"{where}: {said}", key="task.label")
+                raise UserError(f"{decode.where}: {said}", key="task.label")
             labels[row, label] = 1
     return labels
 
 
 def _lists(table: "pa.Table", task: TaskConfig, where: str) -> list[list[Any]]:
-    """Return a list of what is said to be a label for every row."""
-    if task.label is None:
+    """Return a list of what is said to be a label for every row; of another kind of column there are none."""
+    if task.label is None or not task.multi_label:
         return []
     values = _column(table, task.label, where, "task.label")
     if all(isinstance(value, str) for value in values):
