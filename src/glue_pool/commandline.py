@@ -373,13 +373,9 @@ def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
             group, _, choice = culprit.partition("=")
             there = ", ".join(error.options)
             raise UserError(f"{culprit}: no such {group}{nearest(choice, error.options)} (there are {there})") from None
-        said, key = _first_line(cause), culprit.partition("=")[0]
-        if isinstance(in_file := error.__context__, OmegaConfBaseException) and in_file.full_key:
-            key = in_file.full_key
-            known = list(in_file.parent_node or ())
-            is_key = isinstance(in_file, ConfigKeyError | ConfigAttributeError)
-            said = f"{key}: {f'no such key{nearest(str(in_file.key), known)}' if is_key else _plainly(in_file)}"
-        raise UserError(f"{culprit}: {said}", key=key) from None
+        if refused := schema.refused(error):
+            raise UserError(f"{culprit}: {refused}", key=refused.key) from None
+        raise UserError(f"{culprit}: {_first_line(cause)}", key=culprit.partition("=")[0]) from None
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -391,12 +387,6 @@ def _cause(error: BaseException) -> BaseException:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-
-
-def _plainly(error: OmegaConfBaseException) -> str:
-    """Return what OmegaConf says, in a user's words where they are few."""
-    said = _first_line(error)
-    return "takes a list, as [a, b]" if "is not a ListConfig, list or tuple" in said else said
 
 
 def _flat(node: Any, prefix: str = "") -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
@@ -254,6 +254,19 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
     if whole:
         tasks.check(config.task)
     return config
+
+
+def refused(error: Exception) -> UserError | None:
+    """Return what OmegaConf refused while Hydra composed a config, with its key; None where it names none."""
+    cause = error.__context__
+    if not isinstance(cause, OmegaConfBaseException) or not cause.full_key:
+        return None
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        said = f"no such key{nearest(str(cause.key), list(cause.parent_node or ()))}"
+    else:
+        said = str(cause).strip().splitlines()[0]
+        said = "takes a list, as [a, b]" if "is not a ListConfig, list or tuple" in said else said
+    return UserError(f"{cause.full_key}: {said}", key=cause.full_key)
 
 
 def from_plain(content: Mapping[str, Any]) -> Config:

@@ -99,9 +99,8 @@ def _naming(label: str) -> Iterator[None]:
     except (ConfigKeyError, ConfigAttributeError) as error:
         raise UserError(f"{before}{error.full_key}: no such key") from None
     except (HydraException, OmegaConfBaseException) as error:
-        if isinstance(in_file := error.__context__, OmegaConfBaseException) and in_file.full_key:
-            said = f"{in_file.full_key}: {str(in_file).splitlines()[0]}"
-            raise UserError(f"{before}{said}", key=in_file.full_key) from None
+        if refused := schema.refused(error):
+            raise UserError(f"{before}{refused}", key=refused.key) from None
         raise UserError(f"{before}{str(error).strip().splitlines()[0]}") from None
 
 
