@@ -23,7 +23,7 @@ from glue_pool.disk import check_room
 from glue_pool.errors import UserError
 
 FORMAT = 1
-AT_ONCE = 10_000  # rows that are tokenised together: their encodings take a hundred times what is kept of them
+AT_ONCE = 10_000  # rows that are tokenised together: their encodings take some fifty times what is kept of them
 WAY_OUT = "choose another with data.cache_dir=… or GLUE_POOL_CACHE"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -159,8 +159,9 @@ def encode(rows: Rows, tokenizer: Tokenizer, max_length: int) -> Tokens:
             padding=False,
             return_attention_mask=False,
         )
-        ids += [np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]
-        types += [np.asarray(row, dtype=np.uint8) for row in encoded.get("token_type_ids", ())]
+        ids.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]))
+        if "token_type_ids" in encoded:
+            types.append(np.concatenate([np.asarray(row, dtype=np.uint8) for row in encoded["token_type_ids"]]))
         lengths += map(len, encoded["input_ids"])
         truncated += sum(bool(encoding.overflowing) for encoding in encoded.encodings)
     of_rows = np.array(lengths, dtype=np.int64)
