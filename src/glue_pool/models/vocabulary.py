@@ -10,39 +10,50 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from glue_pool.models.encoder import Encoder
+
+
+class Part(nn.Embedding):
+    """Some rows of a table of embeddings, which goes by the whole table's ids; another id is an error."""
+
+    lookup: Tensor
+
+    def __init__(self, whole: nn.Embedding, ids: Tensor) -> None:
+        lookup = torch.full((whole.num_embeddings,), -1, device=ids.device)
+        lookup[ids] = torch.arange(len(ids), device=ids.device)
+        row = -1 if whole.padding_idx is None else int(lookup[whole.padding_idx])
+        super().__init__(
+            len(ids), whole.embedding_dim, None if row < 0 else row, _weight=whole.weight.detach()[ids], _freeze=False
+        )
+        self.register_buffer("lookup", lookup, persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the vectors of token ids, `(..., d)`."""
+        return super().forward(self.lookup[input])
 
 
 @contextmanager
 def only(encoder: Encoder, used: np.ndarray) -> Iterator[None]:
     """Train with the embeddings of the given token ids alone; afterwards the whole table is there again.
 
-    used: sorted unique ids that batches may hold, those of padding included. Rows outside keep their start.
+    used: sorted unique ids that batches may hold, those of padding included. Rows outside keep their start. A table
+    that does more than look up (Gemma's scales its rows) stays whole.
     """
-    whole = encoder.backbone.get_input_embeddings()  # type: ignore[operator]
-    if not isinstance(whole, nn.Embedding) or not whole.weight.requires_grad:
+    whole = encoder.embeddings
+    if type(whole) is not nn.Embedding or not whole.weight.requires_grad:
         yield
         return
     ids = torch.from_numpy(used).long().to(whole.weight.device)
-    lookup = torch.full((whole.num_embeddings,), -1, device=ids.device)  # an id outside is an error, no other's row
-    lookup[ids] = torch.arange(len(ids), device=ids.device)
-    padding = whole.padding_idx
-    part = nn.Embedding.from_pretrained(
-        whole.weight.detach()[ids],
-        freeze=False,
-        padding_idx=None if padding is None else int(lookup[padding]),
-    )
+    part = Part(whole, ids)
     encoder.backbone.set_input_embeddings(part)  # type: ignore[operator]
-    encoder.lookup = lookup
     try:
         yield
     finally:
         with torch.no_grad():
             whole.weight[ids] = part.weight
         encoder.backbone.set_input_embeddings(whole)  # type: ignore[operator]
-        encoder.lookup = None
 
 
 def used_ids(*token_ids: np.ndarray, also: Sequence[int]) -> np.ndarray:
