@@ -39,7 +39,7 @@ def manifest(cfg: Config, key: str, blueprint: Blueprint, data: TaskData, hardwa
         "git": _git(),
         "hardware": {**_machine(), "threads": torch.get_num_threads(), "device": hardware.device.type},
         "precision": hardware.precision,
-        "batching": "packed" if blueprint.packed else "padded",
+        "batching": blueprint.batching,
         "encoder": {
             "name": cfg.encoder.name,
             "weights": blueprint.weights,

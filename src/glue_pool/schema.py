@@ -131,7 +131,7 @@ class TrainConfig:
     precision: str = key("auto", choices=["fp32", "bf16", "auto"])
     """Matrix products in fp32 or bf16 (weights and optimizer stay fp32); auto is bf16 where the hardware has it."""
     batching: str = key("auto", choices=["packed", "padded", "auto"])
-    """No padding in the encoder, or padded batches; auto packs for encoders that allow it."""
+    """No padding in the encoder, or padded batches; auto packs, or runs rows by length, where a family needs it."""
     padding_side: str = key("right", choices=["right", "left"])
     """Where padded batches are padded."""
     shuffle: bool = key(True)

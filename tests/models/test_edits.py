@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel
 
 from glue_pool.data.layout import Layout, layout
 from glue_pool.errors import UserError
-from glue_pool.models import encoder as encoders
+from glue_pool.models import families, pretrained
 from glue_pool.models.edit import Edit
 from glue_pool.models.edits.duplicate import Duplicate
 from glue_pool.models.edits.temperature import Temperature
@@ -37,8 +37,8 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
             model.save_pretrained(folders[family])
         cfg = EncoderConfig(name=str(folders[family]))
         edit = edit or Edit()
-        config = encoders.read_config(cfg, folders[family], edit)
-        return encoders.load(cfg, folders[family], config, encoders.packs(config, batching), edit)[0].eval()
+        config = pretrained.read_config(cfg, folders[family], edit)
+        return pretrained.load(cfg, folders[family], config, families.batching(config, batching), edit)[0].eval()
 
     return encoder
 

@@ -23,8 +23,7 @@ from conftest import Compose
 from glue_pool.data.batches import Batch
 from glue_pool.data.layout import Layout, layout
 from glue_pool.errors import UserError
-from glue_pool.models import encoder as encoders
-from glue_pool.models import factory, identity, packing
+from glue_pool.models import factory, families, identity, packing, pretrained
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.encoder import Encoder
 from glue_pool.pipeline import run
@@ -116,8 +115,8 @@ def using(composed: Compose) -> Compose:
 
 def load(folder: Path, batching: str = "auto", **options: Any) -> tuple[Encoder, nn.Linear | None]:
     cfg = EncoderConfig(name=str(folder), **options)
-    config = encoders.read_config(cfg, folder)
-    encoder, dense = encoders.load(cfg, folder, config, encoders.packs(config, batching))
+    config = pretrained.read_config(cfg, folder)
+    encoder, dense = pretrained.load(cfg, folder, config, families.batching(config, batching))
     return encoder.eval(), dense
 
 
@@ -158,7 +157,7 @@ def test_packed_equals_padded_on_either_side(using: Compose, save: Save, family:
     for batching in ("packed", "padded"):
         keys = ["encoder.dropout=0", "model.dropout=0", f"pooling={pooling}", f"train.batching={batching}"]
         model = build(using(save(family), *keys))
-        assert model.encoder.packed == (batching == "packed")
+        assert model.encoder.batching == batching
         results += [logits_and_gradients(model, layout(LENGTHS, side)) for side in ("right", "left")]
     (logits, gradients), *others = results
     assert logits.std() > 0.05
@@ -246,7 +245,7 @@ def test_texts_without_token_types_are_all_of_type_0(save: Save) -> None:
 
 @pytest.mark.parametrize("family", PADDED)
 def test_an_encoder_with_attention_of_its_own_runs_padded(using: Compose, save: Save, family: str) -> None:
-    assert not factory.plan(using(save(family))).packed
+    assert factory.plan(using(save(family))).batching == "padded"
     with pytest.raises(UserError, match=rf"train\.batching=packed: a {family} encoder .* use auto") as refused:
         factory.plan(using(save(family), "train.batching=packed"))
     assert "\n" not in str(refused.value)
@@ -398,8 +397,8 @@ def test_texts_as_long_as_the_encoder_allows_run_and_longer_ones_are_refused(
 
 def test_a_model_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     AutoConfig.for_model("t5", vocab_size=64, d_model=16).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="a t5 model is no text encoder"):
-        encoders.read_config(EncoderConfig(name=str(tmp_path)), tmp_path)
+    with pytest.raises(UserError, match="t5 is an encoder-decoder, and no encoder alone"):
+        pretrained.read_config(EncoderConfig(name=str(tmp_path)), tmp_path)
 
 
 def test_a_roberta_type_run_gives_the_same_logits_packed_or_padded(composed: Compose, tmp_path: Path) -> None:

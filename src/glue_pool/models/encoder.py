@@ -1,10 +1,9 @@
-"""The encoder: its config and its edits, loading without pickle or remote code, and its hidden states."""
+"""The encoder as it runs: a batch in the form that its family takes, and the hidden states of chosen layers."""
 
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,60 +13,10 @@ from glue_pool.data.layout import Layout
 from glue_pool.errors import UserError
 from glue_pool.models import dropout
 from glue_pool.models.edit import Edit
-from glue_pool.models.identity import verify
+from glue_pool.models.families import TYPES_WITHOUT_TABLE, Batching
 from glue_pool.models.packing import PACKED, Running
-from glue_pool.schema import EncoderConfig
 
-# model types whose attention takes the packed form
-PACKABLE = {
-    "bert",
-    "roberta",
-    "xlm-roberta",
-    "camembert",
-    "electra",
-    "distilbert",
-    "albert",
-    "ernie",
-    "nomic_bert",
-    "modernbert",
-}
 PLAIN = Edit()
-
-
-def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
-    """Return the encoder's transformers config, with `num_hidden_layers`, `dropout` and the edit applied."""
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"encoder.name={cfg.name}: no usable config.json there: {reason}") from None
-    if config.is_encoder_decoder or not all(hasattr(config, name) for name in ("num_hidden_layers", "hidden_size")):
-        raise UserError(f"encoder.name={cfg.name}: a {config.model_type} model is no text encoder")
-    depth = num_layers(config)
-    if cfg.num_hidden_layers is not None:
-        if cfg.num_hidden_layers > depth:
-            raise UserError(f"encoder.num_hidden_layers={cfg.num_hidden_layers}: this encoder has {depth} layers")
-        config.num_hidden_layers = cfg.num_hidden_layers
-        if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[: cfg.num_hidden_layers]
-    if cfg.dropout is not None:
-        for name in list(vars(config)):
-            if name.endswith(("dropout", "dropout_prob")) and isinstance(getattr(config, name), int | float):
-                setattr(config, name, cfg.dropout)
-    edit.config(config)
-    return config
-
-
-def num_layers(config: Any) -> int:
-    """Return L, the number of layers of a transformers config."""
-    return int(config.num_hidden_layers)
-
-
-def width(config: Any) -> int:
-    """Return d, the size of a hidden state of a transformers config."""
-    return int(config.hidden_size)
 
 
 @dataclass(frozen=True)
@@ -108,29 +57,32 @@ class Hidden:
 class Encoder(nn.Module):
     """A transformers encoder that returns the hidden states of chosen layers.
 
-    packed: run batches without padding (see `models.packing`), or padded. edit: is applied to the modules.
+    batching: the batches that run, without padding (see `models.packing`), padded, or of rows of one length at a time.
+    edit: is applied to the modules.
     blocks: the layers as they run, the lowest first; one that runs twice stands there twice.
     """
 
     _layers: nn.ModuleList | None
 
-    def __init__(self, config: Any, packed: bool, backbone: nn.Module | None = None, edit: Edit = PLAIN) -> None:
+    def __init__(self, config: Any, batching: Batching, backbone: nn.Module | None = None, edit: Edit = PLAIN) -> None:
         super().__init__()
         from transformers import AutoModel
 
         self.config = copy.deepcopy(config)  # loading writes into the config it is given
-        self.packed = packed
+        self.batching = batching
         self.edit = edit
         self.frozen = False
-        self.backbone = backbone if backbone is not None else AutoModel.from_config(copy.deepcopy(config))
+        self.backbone = (
+            backbone if backbone is not None else AutoModel.from_config(copy.deepcopy(config), dtype=torch.float32)
+        )
         dropout.cheapen(self.backbone)
-        if packed:
+        if batching == "packed":
             self.backbone.set_attn_implementation(PACKED)  # type: ignore[operator]
         accepted = inspect.signature(self.backbone.forward).parameters
         self._takes_positions = "position_ids" in accepted
-        self._takes_types = "token_type_ids" in accepted and getattr(config, "type_vocab_size", 0) > 1
+        types = 2 if config.model_type in TYPES_WITHOUT_TABLE else getattr(config, "type_vocab_size", None) or 0
+        self._takes_types = "token_type_ids" in accepted and types > 1
         self._first_position = _first_position(self.backbone)
-        self.lookup: Tensor | None = None  # token id -> row of the embeddings, while they are a part (see vocabulary)
         vars(self)["_layers"] = _layers(self.backbone)  # not a second name of the same parameters
         self.blocks = _blocks(self._layers, config)
         self.drawn_anew: list[nn.Module] = []  # layers without pre-trained weights
@@ -180,18 +132,29 @@ class Encoder(nn.Module):
     @property
     def d(self) -> int:
         """Size of a hidden state."""
-        return width(self.config)
+        return int(self.config.hidden_size)
 
     @property
     def num_layers(self) -> int:
         """Number of layers that run."""
-        return len(self.blocks) or num_layers(self.config)
+        return len(self.blocks) or int(self.config.num_hidden_layers)
 
     @property
     def max_tokens(self) -> int | None:
         """How many tokens a text may have; None if the encoder sets no limit."""
         positions = getattr(self.config, "max_position_embeddings", None)
-        return positions - self._first_position if positions else None
+        return positions - self._first_position if positions and positions > 0 else None
+
+    @property
+    def embeddings(self) -> nn.Module:
+        """The table of token ids: its `weight` is `(ids, size)`."""
+        table: nn.Module = self.backbone.get_input_embeddings()  # type: ignore[operator]
+        return table
+
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids there are."""
+        return len(self.embeddings.weight)  # type: ignore[arg-type]
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout, layers: Sequence[int]
@@ -205,38 +168,62 @@ class Encoder(nn.Module):
             inputs["position_ids"] = layout.positions + self._first_position
         if self._takes_types and token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        if self.lookup is not None:
-            inputs["input_ids"] = self.lookup[inputs["input_ids"]]
         last_only = tuple(layers) == (self.num_layers,)
         self._running.start(layout)
-        extra: dict[str, Any] = {}
-        if self.packed:
+        if self.batching == "equal":
+            states = self._by_length(inputs, layout, layers, last_only)
+            return Hidden(states, layout, packed=True)
+        if self.batching == "packed":
             inputs = {name: x[None] for name, x in inputs.items()}
         else:
             inputs = {name: layout.pad(x) for name, x in inputs.items()}
-            padding = ~layout.mask
-            inputs["input_ids"] = inputs["input_ids"].masked_fill(padding, self._padding_row())
-            extra = {"attention_mask": layout.mask.long()}
-        output = self.backbone(**inputs, **extra, output_hidden_states=not last_only, return_dict=True)
+            inputs["input_ids"] = inputs["input_ids"].masked_fill(~layout.mask, self.padding_id)
+            inputs["attention_mask"] = layout.mask.long()
+        states = self._states(inputs, layers, last_only)
+        if self.batching == "packed":
+            states = {layer: self._running.survivors(state[0], layer) for layer, state in states.items()}
+        assert self._running.layout is not None
+        return Hidden(states, self._running.layout, self.batching == "packed")
+
+    def _states(self, inputs: dict[str, Tensor], layers: Sequence[int], last_only: bool) -> dict[int, Tensor]:
+        """Run the backbone and return the layers' states, `(batch, longest, d)`."""
+        output = self.backbone(**inputs, output_hidden_states=not last_only, return_dict=True)
         states = {} if last_only else {layer: output.hidden_states[layer] for layer in layers}
         if layers[-1] == self.num_layers:
             states[self.num_layers] = output.last_hidden_state
-        if self.packed:
-            states = {layer: self._running.survivors(state[0], layer) for layer, state in states.items()}
-        assert self._running.layout is not None
-        return Hidden(states, self._running.layout, self.packed)
+        return states
+
+    def _by_length(
+        self, inputs: dict[str, Tensor], layout: Layout, layers: Sequence[int], last_only: bool
+    ) -> dict[int, Tensor]:
+        """Run the backbone on the rows of each length, and return the layers' states, `(tokens, d)`."""
+        lengths = layout.mask.sum(1)
+        groups = []
+        for length in lengths.unique().tolist():
+            starts = layout.starts[lengths == length]
+            groups.append(starts[:, None] + torch.arange(length, device=starts.device))  # `(rows, length)`
+        parts = [
+            self._states(
+                {name: x[where] for name, x in inputs.items()} | {"attention_mask": torch.ones_like(where)},
+                layers,
+                last_only,
+            )
+            for where in groups
+        ]
+        order = torch.cat([where.flatten() for where in groups]).argsort()
+        return {
+            layer: torch.cat([part[layer].flatten(0, 1) for part in parts]).index_select(0, order) for layer in parts[0]
+        }
 
     @property
     def padding_id(self) -> int:
         """The token id that fills padded batches."""
-        return int(self.config.pad_token_id or 0)
-
-    def _padding_row(self) -> int:
-        return self.padding_id if self.lookup is None else int(self.lookup[self.padding_id])
+        said = getattr(self.config, "pad_token_id", None)
+        return said if isinstance(said, int) and 0 <= said < self.vocab_size else 0
 
     def _let_edit_see_layers(self) -> None:
         name = f"the edit {type(self.edit).__name__}"
-        if not self.packed:
+        if self.batching != "packed":
             raise UserError(f"{name}: it works between layers, on packed batches only (train.batching, or the encoder)")
         if not self.blocks:
             raise UserError(f"{name}: the layers of this {self.kind} encoder can't be told apart")
@@ -279,7 +266,7 @@ def _layers(backbone: nn.Module) -> nn.ModuleList | None:
     of = getattr(recorded, "target_class", recorded)
     for name, module in backbone.named_modules():
         if isinstance(module, nn.ModuleList) and len(module):
-            named = of is None and name in ("encoder.layer", "layer", "layers")
+            named = of is None and name in ("encoder.layer", "encoder.layers", "layer", "layers")
             if named or (isinstance(of, type) and all(isinstance(layer, of) for layer in module)):
                 return module
     return None
@@ -289,7 +276,7 @@ def _blocks(layers: nn.ModuleList | None, config: Any) -> list[nn.Module]:
     """Return the layers as they run; none where they aren't known."""
     if layers is None or getattr(config, "num_hidden_groups", 1) > 1:
         return []
-    return list(layers) * num_layers(config) if hasattr(config, "num_hidden_groups") else list(layers)
+    return list(layers) * config.num_hidden_layers if hasattr(config, "num_hidden_groups") else list(layers)
 
 
 def _first_position(backbone: nn.Module) -> int:
@@ -298,63 +285,3 @@ def _first_position(backbone: nn.Module) -> int:
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             return int(module.padding_idx) + 1
     return 0
-
-
-def packs(config: Any, batching: str) -> bool:
-    """Whether an encoder of this config runs packed under `train.batching`."""
-    packable = config.model_type in PACKABLE
-    if batching == "packed" and not packable:
-        raise UserError(f"train.batching=packed: a {config.model_type} encoder takes padded batches only; use auto")
-    return packable and batching != "padded"
-
-
-def load(
-    cfg: EncoderConfig, folder: Path, config: Any, packed: bool, edit: Edit = PLAIN
-) -> tuple[Encoder, nn.Linear | None]:
-    """Load the pre-trained encoder and edit it, and load the affine map of its pooler if that is pre-trained too.
-
-    The pooler leaves the encoder: whether it is used is for `pooling.tanh` to say.
-    """
-    from transformers import AutoModel
-    from transformers.utils import logging
-
-    verify(cfg, folder)
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # its report of unused weights (the pre-training heads) says nothing here
-    try:
-        backbone, info = AutoModel.from_pretrained(
-            folder,
-            config=copy.deepcopy(config),
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,  # they are told below
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"encoder.name={cfg.name}: its weights can't be loaded: {reason}") from None
-    missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
-    if missing:
-        raise UserError(f"encoder.name={cfg.name}: weights without {missing[0]} ({len(missing)} missing)")
-    for name, stored, wanted in info["mismatched_keys"]:
-        sizes = f"{tuple(stored)} in the weights, {tuple(wanted)} by config.json"
-        raise UserError(f"encoder.name={cfg.name}: {name} is {sizes}; these files are not of one model")
-    for parameter in backbone.parameters():  # some families' loading leaves views of one tensor, which can't be saved
-        if parameter.untyped_storage().nbytes() > parameter.nbytes:
-            parameter.data = parameter.data.clone()
-    dense = take_pooler(backbone)
-    if any(name.startswith("pooler.") for name in info["missing_keys"]):
-        dense = None
-    return Encoder(config, packed, backbone, edit), dense
-
-
-def take_pooler(backbone: nn.Module) -> nn.Linear | None:
-    """Take the affine map of BERT's pooler out of a backbone; None where there is none."""
-    pooler = getattr(backbone, "pooler", None)
-    if pooler is None:
-        return None
-    backbone.pooler = None  # type: ignore[assignment]
-    dense = getattr(pooler, "dense", pooler)
-    return dense if isinstance(dense, nn.Linear) else None

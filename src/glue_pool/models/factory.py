@@ -10,11 +10,11 @@ from torch import nn
 
 from glue_pool import components
 from glue_pool.errors import UserError
-from glue_pool.models import encoder as encoders
-from glue_pool.models import identity
+from glue_pool.models import families, identity, pretrained
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
+from glue_pool.models.families import Batching
 from glue_pool.models.poolers import Pooler
 from glue_pool.schema import Config
 from glue_pool.seeds import drawing_from
@@ -32,8 +32,8 @@ class Blueprint:
     """What says which encoder this is: its weights, and what is changed in them before training."""
     encoder_config: Any
     """Its transformers config, edits applied."""
-    packed: bool
-    """Whether batches are packed."""
+    batching: Batching
+    """The batches that it runs on."""
     edit: Edit
     """What is changed in the encoder; it has been tried on its shape."""
     d: int
@@ -47,10 +47,10 @@ def plan(cfg: Config) -> Blueprint:
     folder = identity.locate(cfg.encoder)
     identity.verify(cfg.encoder, folder)
     edit = build_edit(cfg.edit)
-    config = encoders.read_config(cfg.encoder, folder, edit)
-    packed = encoders.packs(config, cfg.train.batching)
+    config = pretrained.read_config(cfg.encoder, folder, edit)
+    batching = families.batching(config, cfg.train.batching)
+    encoder = pretrained.plan(config, batching, edit, f"encoder.name={cfg.encoder.name}")
     with torch.device("meta"):
-        encoder = Encoder(config, packed, edit=edit)
         pooler = build_pooler(cfg.pooling, encoder.d, encoder.num_layers)
     if encoder.max_tokens and cfg.train.max_length > encoder.max_tokens:
         raise UserError(
@@ -66,7 +66,7 @@ def plan(cfg: Config) -> Blueprint:
         encoder.own_layers("optimizer.layer_decay")
     if cfg.encoder.freeze and edit.shortens:
         raise UserError(f"encoder.freeze: edit={cfg.edit['name']} leaves tokens out; a probe keeps those of all")
-    if cfg.pooling["tanh"] == "pretrained" and encoders.take_pooler(encoder.backbone) is None:
+    if cfg.pooling["tanh"] == "pretrained" and pretrained.take_pooler(encoder.backbone) is None:
         raise _no_pretrained_pooler(encoder)
     if cfg.pooling["tanh"] == "pretrained" and pooler.out_dim != encoder.d:
         raise UserError(
@@ -74,13 +74,18 @@ def plan(cfg: Config) -> Blueprint:
             f"{cfg.pooling['name']} gives {pooler.out_dim}; use none or new"
         )
     weights = identity.weights(cfg.encoder)
-    return Blueprint(folder, weights, identity.identity(cfg), config, packed, edit, encoder.d, encoder.num_layers)
+    return Blueprint(folder, weights, identity.identity(cfg), config, batching, edit, encoder.d, encoder.num_layers)
 
 
 def build(cfg: Config, blueprint: Blueprint) -> Classifier:
     """Load the encoder and put a pooler and a classifier on it, drawn from the training seed's own streams."""
-    encoder, dense = encoders.load(
-        cfg.encoder, blueprint.folder, blueprint.encoder_config, blueprint.packed, blueprint.edit
+    encoder, dense = pretrained.load(
+        cfg.encoder,
+        blueprint.folder,
+        blueprint.encoder_config,
+        blueprint.batching,
+        blueprint.edit,
+        cfg.train.padding_side,
     )
     if cfg.encoder.reinit_layers:
         with drawing_from(cfg.seed, "reinit"):

@@ -23,6 +23,7 @@ PACKAGED = {
     ),
 }
 
+FLOATS = {"F64", "F32", "F16", "BF16"}
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
@@ -126,15 +127,16 @@ def _sha256(file: Path, _mtime: int, _size: int) -> str:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
+    """Return the files that transformers reads: the whole one, where one stands beside an index of shards."""
+    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if index.is_file() and not whole.is_file():
         try:
             names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             raise UserError(f"{index} is damaged; fetch it again") from None
         files = [folder / name for name in names]
     else:
-        files = [folder / "model.safetensors"]
+        files = [whole]
     if missing := [file.name for file in files if not file.is_file()]:
         raise UserError(
             f"encoder.name={folder}: no {missing[0]} there, and pickled weights are never loaded; "
@@ -144,15 +146,20 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def verify(cfg: EncoderConfig, folder: Path) -> None:
-    """Refuse a folder without whole safetensors files, or a packaged encoder whose weights are not the known ones."""
+    """Refuse a folder without whole safetensors files of plain weights, or a packaged encoder that is not the known."""
     from safetensors import SafetensorError, safe_open
 
+    name = f"encoder.name={cfg.name}"
+    if (adapter := folder / "adapter_config.json").is_file():
+        raise UserError(f"{name}: {adapter.name} is there: merge the adapter into its model, and save that")
     files = _weight_files(folder)
     for file in files:
         try:
-            with safe_open(file, framework="np"):
-                pass
+            with safe_open(file, framework="np") as tensors:
+                kinds = {key: tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is damaged ({error}); fetch it again") from None
+        if odd := [key for key, kind in kinds.items() if key.endswith("weight") and kind not in FLOATS]:
+            raise UserError(f"{name}: {odd[0]} is {kinds[odd[0]]}: quantised weights are not read; save it in fp32")
     if cfg.name in PACKAGED and sha256(files[0]) != PACKAGED[cfg.name][2]:
         raise UserError(f"encoder.name={cfg.name}: {files[0]} does not have the known checksum; reinstall its package")

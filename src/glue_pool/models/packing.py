@@ -77,6 +77,8 @@ def packed_attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if query.dtype != value.dtype:  # rotary positions are applied in fp32 by some families
         query, key = query.to(value.dtype), key.to(value.dtype)
+    if (shared := query.shape[1] // key.shape[1]) > 1:  # some families' heads share keys and values
+        key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
     attend = _attend_on_cpu if query.device.type == "cpu" else _attend
     return attend(query[0], key[0], value[0], layout, scale, dropout, sliding_window)[None], None
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware
-from glue_pool.models import encoder as encoders
+from glue_pool.models import families, pretrained
 from glue_pool.models.classifier import Classifier, Scale, predict
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
@@ -92,15 +92,14 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
-    from transformers import AutoConfig
 
     folder = Path(folder)
     try:
         about = json.loads((folder / ABOUT).read_text())
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = pretrained.config_in(folder, f"{folder}: not a saved model")
         edit = build_edit(about["edit"], classes) if "edit" in about else Edit()  # 0.1 had none
-        encoder = Encoder(config, encoders.packs(config, "auto"), edit=edit)
-        encoders.take_pooler(encoder.backbone)
+        encoder = Encoder(config, families.batching(config, "auto"), edit=edit)
+        pretrained.take_pooler(encoder.backbone)
         pooler = build_pooler(about["pooling"], encoder.d, encoder.num_layers, classes)
         has_tanh = about["pooling"]["tanh"] != "none"
         tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None

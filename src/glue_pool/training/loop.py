@@ -121,7 +121,8 @@ def fit(
 
 def state_bytes(model: Classifier, train: Split, dev: Mapping[str, Split]) -> int:
     """Return about how much the state of a training takes: its parameters and AdamW's two moments of each."""
-    embeddings = model.encoder.backbone.get_input_embeddings().weight  # type: ignore[operator]
+    embeddings = model.encoder.embeddings.weight
+    assert isinstance(embeddings, Tensor)
     unused = (len(embeddings) - len(_used_ids(model, train, dev, Recipe()))) * embeddings.shape[1]
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return int(3 * 4 * (parameters - unused * embeddings.requires_grad))

@@ -57,7 +57,7 @@ class _Maker:
             blueprint.identity,
             components.source_id(type(blueprint.edit)),  # its code may change
             blueprint.folder.name,  # of a Hub encoder: the commit
-            blueprint.packed,
+            blueprint.batching,
             hardware.precision,
             hardware.device.type,
             (cfg.train.eval_batch_size, cfg.train.padding_side),  # they may change the last bits

@@ -1,0 +1,219 @@
+"""A pre-trained encoder on disk: its config, what is changed in it, its weights; without pickle or remote code."""
+
+import copy
+import json
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glue_pool.errors import UserError
+from glue_pool.models import families
+from glue_pool.models.edit import Edit
+from glue_pool.models.encoder import PLAIN, Encoder
+from glue_pool.models.families import Batching
+from glue_pool.models.identity import verify
+from glue_pool.models.trial import odd, trial
+from glue_pool.schema import EncoderConfig
+
+# What transformers once kept in an encoder and no longer does, or keeps where the config doesn't ask for it.
+LEFT_OVER = (
+    "position_ids",
+    "embeddings.token_type_ids",
+    "inv_freq",
+    "embeddings_project.weight",
+    "embeddings_project.bias",
+    "task_type_embeddings.weight",
+)
+
+
+def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
+    """Return the encoder's transformers config, with `num_hidden_layers`, `dropout` and the edit applied.
+
+    Raises UserError if it can't be read, or is of no model that reads texts in both directions.
+    """
+    name = f"encoder.name={cfg.name}"
+    config = config_in(folder, name)
+    if why := families.refusal(config):
+        raise UserError(f"{name}: {why}")
+    families.settle(config)
+    if cfg.num_hidden_layers is not None:
+        depth = int(config.num_hidden_layers)
+        if cfg.num_hidden_layers > depth:
+            raise UserError(f"encoder.num_hidden_layers={cfg.num_hidden_layers}: this encoder has {depth} layers")
+        config.num_hidden_layers = cfg.num_hidden_layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: cfg.num_hidden_layers]
+    if cfg.dropout is not None:
+        for key in list(vars(config)):
+            if key.endswith(("dropout", "dropout_prob")) and isinstance(getattr(config, key), int | float):
+                setattr(config, key, cfg.dropout)
+    edit.config(config)
+    return config
+
+
+def config_in(folder: Path, name: str) -> Any:
+    """Return the transformers config in a folder, which messages call `name`: of a model with weights in fp32.
+
+    Raises UserError if there is none, if it needs code of its own, or names other files than those that are hashed.
+    """
+    from transformers import AutoConfig
+
+    _be_quiet()
+    try:
+        config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the file may hold anything
+        if code := _own_code(folder):
+            raise UserError(f"{name}: its model is code of its own ({code}), which is never run") from None
+        raise UserError(f"{name}: no usable config.json there: {_line(error)}") from None
+    for key, what in {"quantization_config": "quantised weights", "transformers_weights": "weights elsewhere"}.items():
+        if getattr(config, key, None) is not None:
+            raise UserError(f"{name}: its config.json says {key}, and {what} are not read; save it without, in fp32")
+    config.dtype = torch.float32  # one says in what it was saved
+    return config
+
+
+def plan(config: Any, batching: Batching, edit: Edit, name: str) -> Encoder:
+    """Return an encoder without weights, on torch's device `meta`; UserError if its config can't be one."""
+    try:
+        with torch.device("meta"):
+            encoder = Encoder(config, batching, edit=edit)
+        table = getattr(encoder.backbone.get_input_embeddings(), "weight", None)  # type: ignore[operator]
+    except UserError:
+        raise
+    except NotImplementedError:
+        table = None
+    except Exception as error:  # whatever a family makes of a value that it can't use
+        raise UserError(f"{name}: its config.json describes no {config.model_type} model: {_line(error)}") from None
+    if table is None or table.dim() != 2:
+        raise UserError(f"{name}: {config.model_type} has no table of token ids")
+    if encoder.blocks and len(encoder.blocks) < config.num_hidden_layers:
+        raise UserError(
+            f"{name}: its config.json says {config.num_hidden_layers} layers, of which {len(encoder.blocks)} run"
+        )
+    return encoder
+
+
+def load(
+    cfg: EncoderConfig,
+    folder: Path,
+    config: Any,
+    batching: Batching,
+    edit: Edit = PLAIN,
+    padding_side: str = "right",
+) -> tuple[Encoder, nn.Linear | None]:
+    """Load the pre-trained encoder, edit it and try it, and load the affine map of its pooler if there is one.
+
+    The pooler leaves the encoder: whether it is used is for `pooling.tanh` to say. Raises UserError where weights are
+    missing, of another shape, or not of the encoder (an adapter's), and where the trial fails.
+    """
+    from transformers import AutoModel
+
+    name = f"encoder.name={cfg.name}"
+    verify(cfg, folder)
+    _be_quiet()
+    try:
+        backbone, info = AutoModel.from_pretrained(
+            folder,
+            config=copy.deepcopy(config),
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are told below
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise UserError(f"{name}: its weights can't be loaded: {_line(error)}") from None
+    missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
+    if missing:
+        raise UserError(f"{name}: weights without {missing[0]} ({len(missing)} missing)")
+    for key, stored, wanted in info["mismatched_keys"]:
+        sizes = f"{tuple(stored)} in the weights, {tuple(wanted)} by config.json"
+        raise UserError(f"{name}: {key} is {sizes}; these files are not of one model")
+    left_out = config.num_hidden_layers if cfg.num_hidden_layers is not None else None
+    if odd := _inside(backbone, info["unexpected_keys"], left_out):
+        raise UserError(
+            f"{name}: {odd[0]} ({len(odd)} such) is no weight of a {config.model_type} encoder of this config.json; "
+            "an adapter has to be merged into its model, and that saved"
+        )
+    for parameter in backbone.parameters():  # some families' loading leaves views of one tensor, which can't be saved
+        if parameter.untyped_storage().nbytes() > parameter.nbytes:
+            parameter.data = parameter.data.clone()
+    dense = take_pooler(backbone)
+    if any(key.startswith("pooler.") for key in info["missing_keys"]):
+        dense = None
+    encoder = Encoder(config, batching, backbone, edit)
+    _try(encoder, name, padding_side)
+    return encoder, dense
+
+
+def take_pooler(backbone: nn.Module) -> nn.Linear | None:
+    """Take the affine map of BERT's pooler out of a backbone; None where there is none."""
+    pooler = getattr(backbone, "pooler", None)
+    if pooler is None:
+        return None
+    backbone.pooler = _Nothing()
+    dense = getattr(pooler, "dense", pooler)
+    return dense if isinstance(dense, nn.Linear) else None
+
+
+class _Nothing(nn.Module):
+    """What stands where a backbone's pooler was: some call theirs without asking whether it is there."""
+
+    def forward(self, states: Tensor, *_: object) -> Tensor:
+        """Return what it is given; nobody looks."""
+        return states
+
+
+def _try(encoder: Encoder, name: str, padding_side: str) -> None:
+    """Refuse an encoder that fails on a few rows; one whose family is known to be right has only to give numbers."""
+    encoder.eval()
+    known = encoder.batching == "packed"
+    try:
+        with torch.random.fork_rng(devices=[]):
+            failed = odd(encoder) if known else trial(encoder, padding_side).failed
+    except Exception as error:  # whatever a family's forward makes of a value that it can't use
+        raise UserError(f"{name}: this {encoder.kind} encoder takes no texts: {_line(error)}") from None
+    if failed:
+        raise UserError(f"{name}: this {encoder.kind} encoder can't be used: {failed}")
+
+
+def _inside(backbone: nn.Module, unexpected: Iterable[str], layers: int | None) -> list[str]:
+    """Return those weights that a backbone has no use for though they are of it, by their names: heads are not.
+
+    layers: how many are kept, where others were left out on purpose.
+    """
+    parts = {key.split(".")[0] for key in backbone.state_dict()} - {"pooler"}
+    prefix = f"{getattr(backbone, 'base_model_prefix', '')}."
+    inside = sorted(key for key in unexpected if key.removeprefix(prefix).split(".")[0] in parts)
+    number = re.compile(r"\.(\d+)\.")
+    inside = [key for key in inside if not key.endswith(LEFT_OVER)]
+    return [key for key in inside if layers is None or not (of := number.search(key)) or int(of[1]) < layers]
+
+
+def _own_code(folder: Path) -> Any:
+    """Return the class that a config.json's `auto_map` names, if it does."""
+    try:
+        said = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map", {})
+        return said.get("AutoModel") or said.get("AutoConfig")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _be_quiet() -> None:
+    """Let transformers keep its remarks to itself: what matters in them is said in an error, or in the trial."""
+    from transformers.utils import logging as of_transformers
+
+    of_transformers.disable_progress_bar()
+    of_transformers.set_verbosity(logging.ERROR)
+
+
+def _line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [type(error).__name__])[0]
+    return said[:300]
