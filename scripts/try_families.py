@@ -94,8 +94,10 @@ class Outcome:
         """What the page says of it and its like."""
         if self.batching:
             return HOW[self.batching]
-        subject = rf"^(this )?{re.escape(self.family)}(_vision_model)?:? (encoder )?"
-        return f"**{re.sub(subject, '', self.refused or 'not tried: no small one can be made')}**"
+        said = re.sub(
+            r"^(this )?[\w-]+ (encoder )?(?=(is|has|takes|wants|can't|wraps|pools|hashes) )", "", self.refused or ""
+        )
+        return f"**{said or 'not tried: no small one can be made'}**"
 
 
 def names() -> list[str]:
@@ -141,7 +143,7 @@ def tried(family: str) -> Outcome:
             save(small(family), folder)
             config = pretrained.read_config(cfg, folder)
             batching = families.batching(config, "auto")
-            pretrained.plan(config, batching, PLAIN, family)
+            pretrained.plan(config, batching, PLAIN, f"encoder.name={family}")
             encoder, _ = pretrained.load(cfg, folder, config, batching)
         except UserError as error:
             return Outcome(family, refused=str(error).removeprefix(f"encoder.name={family}: "))
@@ -220,7 +222,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
     run = [heading for heading in HOW.values() if heading in alike]
     refused = sorted(alike.keys() - set(run), key=lambda heading: (-len(alike[heading]), heading))
     found += [f"- {heading}: {', '.join(alike[heading])}" for heading in run]
-    found += ["", "To be minded of some:", "", *minds(outcomes), "", "## Refused", ""]
+    found += ["", "Of these:", "", *minds(outcomes), "", "## Refused", ""]
     found += [f"- {heading}: {', '.join(alike[heading])}" for heading in refused]
     return "\n".join(found) + "\n"
 

@@ -265,6 +265,18 @@ def test_a_whole_file_beside_an_index_of_shards_is_what_is_read_and_what_is_hash
     assert run(cfg)["run_key"] != first["run_key"]
 
 
+def test_a_weight_that_two_shards_hold_is_refused(made: Made, using: Using, tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    AutoModel.from_pretrained(made("bert")).save_pretrained(folder, max_shard_size="1MB")
+    first, last = (sorted(folder.glob("model-*.safetensors"))[i] for i in (0, -1))
+    save_file(load_file(last) | {f"{QUERY}.weight": torch.zeros(16, 16)}, last, metadata={"format": "pt"})
+    save_file(load_file(first) | {f"{QUERY}.weight": torch.ones(16, 16)}, first, metadata={"format": "pt"})
+    with pytest.raises(
+        UserError, match=rf"query\.weight is in {first.name} and in model-.*; keep the shards of one time"
+    ):
+        run(using(folder))
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_an_encoder_that_was_saved_in_half_precision_is_loaded_and_saved_in_fp32(
     made: Made, using: Using, tmp_path: Path, dtype: str

@@ -153,6 +153,7 @@ def verify(cfg: EncoderConfig, folder: Path) -> None:
     if (adapter := folder / "adapter_config.json").is_file():
         raise UserError(f"{name}: {adapter.name} is there: merge the adapter into its model, and save that")
     files = _weight_files(folder)
+    where: dict[str, Path] = {}
     for file in files:
         try:
             with safe_open(file, framework="np") as tensors:
@@ -161,5 +162,9 @@ def verify(cfg: EncoderConfig, folder: Path) -> None:
             raise UserError(f"{file} is damaged ({error}); fetch it again") from None
         if odd := [key for key, kind in kinds.items() if key.endswith("weight") and kind not in FLOATS]:
             raise UserError(f"{name}: {odd[0]} is {kinds[odd[0]]}: quantised weights are not read; save it in fp32")
+        if twice := kinds.keys() & where.keys():
+            key = min(twice)
+            raise UserError(f"{name}: {key} is in {where[key].name} and in {file.name}; keep the shards of one time")
+        where |= dict.fromkeys(kinds, file)
     if cfg.name in PACKAGED and sha256(files[0]) != PACKAGED[cfg.name][2]:
         raise UserError(f"encoder.name={cfg.name}: {files[0]} does not have the known checksum; reinstall its package")

@@ -1,7 +1,7 @@
 """A trial: a few rows through an encoder, which has to give them the same hidden states in whatever batch they are.
 
 It ends a run before its data are read where an encoder's weights are not finite, where it reads in one direction, or
-where a row's numbers hang on the rows beside it.
+where a row's numbers depend on the rows beside it.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Trial:
     """What a trial showed.
 
     difference: between a row by itself and among others, the largest of all tokens, in relation to the vector's length.
-    forward, backward: whether the last token's vector hangs on the first token, and the first's on the last.
+    forward, backward: whether the last token's vector depends on the first token, and the first's on the last.
     repeats: whether the same row twice gives the same bits.
     """
 
@@ -45,7 +45,7 @@ class Trial:
         if not (self.forward and self.backward):
             return "its tokens don't see all others"
         if self.difference > MOST:
-            return f"a row's hidden states hang on the rows beside it (by {self.difference:.0e} of their size)"
+            return f"a row's hidden states depend on the rows beside it (by {self.difference:.0e} of their size)"
         return None
 
 
