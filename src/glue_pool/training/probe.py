@@ -73,7 +73,7 @@ class _Maker:
         offsets = starts(split.lengths)
         cls_shape, layer_shape = (rows, encoder.num_layers, d), (tokens, d)
 
-        if pooler.reads == "tokens":
+        if pooler.reads != "cls":
             kept = range(encoder.num_layers - self.cfg.encoder.cache_layers + 1, encoder.num_layers + 1)
             layers = sorted({*pooler.layers, *(layer for layer in kept if layer >= 1)})
         else:
@@ -118,7 +118,7 @@ class _Maker:
                     cls = torch.stack([hidden.cls(layer) for layer in every], 1)
                     arrays["cls"][batch.rows] = self._stored(cls)
                 lengths = split.lengths[batch.rows]
-                where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
+                where = np.repeat(offsets[batch.rows], lengths) + batch.layout.ranks.cpu().numpy()
                 for layer in every:
                     if (part := arrays.get(f"layer-{layer}")) is not None:
                         part[where] = self._stored(hidden.tokens(layer))
