@@ -62,7 +62,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.data.load import load
         from glue_pool.hardware import Hardware, use_threads
         from glue_pool.manifest import manifest
-        from glue_pool.models import factory, saved
+        from glue_pool.models import factory, fitting, saved
         from glue_pool.progress import Progress
         from glue_pool.signals import Signals
         from glue_pool.training import probe, recipe
@@ -73,6 +73,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
     blueprint = factory.plan(cfg)
     chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
     data = load(cfg, blueprint.folder)
+    fitting.check(cfg, blueprint, data, chosen.reads_cls)
     model = factory.build(cfg, blueprint)
     if cfg.encoder.freeze:
         data = probe.with_features(model, data, cfg, blueprint, hardware)

@@ -40,6 +40,8 @@ class Blueprint:
     """The size of its hidden states."""
     layers: int
     """The layers that run."""
+    reads: str
+    """What the pooler reads of them, as its class says: cls, tokens or both."""
 
 
 def plan(cfg: Config) -> Blueprint:
@@ -74,7 +76,8 @@ def plan(cfg: Config) -> Blueprint:
             f"{cfg.pooling['name']} gives {pooler.out_dim}; use none or new"
         )
     weights = identity.weights(cfg.encoder)
-    return Blueprint(folder, weights, identity.identity(cfg), config, packed, edit, encoder.d, encoder.num_layers)
+    key = identity.identity(cfg)
+    return Blueprint(folder, weights, key, config, packed, edit, encoder.d, encoder.num_layers, pooler.reads)
 
 
 def build(cfg: Config, blueprint: Blueprint) -> Classifier:
