@@ -30,7 +30,7 @@ def check(cfg: Config, blueprint: Blueprint, data: "TaskData", recipe_reads_cls:
 
 def check_ids(tokens: Tokens, config: Any, tokenizer: Tokenizer, of: str) -> None:
     """Refuse token ids and types beyond the tables of an encoder of this transformers config; of: whose they are."""
-    rows, types = getattr(config, "vocab_size", None), getattr(config, "type_vocab_size", 0)
+    rows, types = getattr(config, "vocab_size", None), getattr(config, "type_vocab_size", None) or 0
     if rows is not None and (beyond := _first_beyond(tokens.input_ids, tokens, rows)) is not None:
         row, token = beyond
         raise UserError(
