@@ -148,7 +148,7 @@ class Tokenizer:
         """Return how many special tokens a row of so many texts gets."""
         return int(self.loaded.num_special_tokens_to_add(pair=texts == 2))
 
-    def order(self, text: str, texts: int) -> tuple[int | None, bool]:
+    def frame(self, text: str, texts: int) -> tuple[int | None, bool]:
         """Return where a row of so many texts has its [CLS], and whether its texts are joined, as in `Tokens`.
 
         [CLS] is the tokenizer's own; where it adds none, the first token stands for it if that is a special one, else
@@ -233,7 +233,7 @@ def encode(rows: Rows, tokenizer: Tokenizer, max_length: int, of: str = "the tex
             "leave such rows out"
         )
     longest = " ".join(column[of_rows.argmax()] for column in rows.texts) if len(rows) else ""
-    cls, joined = tokenizer.order(longest, len(rows.texts))
+    cls, joined = tokenizer.frame(longest, len(rows.texts))
     return Tokens(
         input_ids=np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32),
         token_type_ids=_types(np.concatenate(types), tokenizer) if types else None,
