@@ -23,7 +23,7 @@ from glue_pool.models import families, pretrained
 from glue_pool.models.encoder import PLAIN, Encoder
 from glue_pool.models.families import Batching
 from glue_pool.models.trial import differs, rows, states, trial
-from glue_pool.schema import EncoderConfig
+from glue_pool.schema import Config, EncoderConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "families.md"
 MOST = 1e-5  # by which a row's states may change with its batch, in relation to their size
@@ -145,6 +145,7 @@ def tried(family: str) -> Outcome:
             batching = families.batching(config, "auto")
             pretrained.plan(config, batching, PLAIN, f"encoder.name={family}")
             encoder, _ = pretrained.load(cfg, folder, config, batching)
+            pretrained.try_out(encoder, Config(encoder=cfg))
         except UserError as error:
             return Outcome(family, refused=str(error).removeprefix(f"encoder.name={family}: "))
         except Exception as error:  # no small one of this family can be made in the usual way

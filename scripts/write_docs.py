@@ -39,7 +39,7 @@ column's names with the sentences; [extending.md](extending.md) adds one of your
 [reference.md](reference.md#keys-of-poolers-edits-and-recipes).
 
 Notation: H^l is the output of layer l, l = 1..L (the embedding output is no layer), c_l its [CLS] vector, m the
-attention mask, d the hidden size. MHA is multi-head attention.
+attention mask, d the hidden size; [encoders.md](encoders.md) says where [CLS] is. MHA is multi-head attention.
 
 What of MaxPoolBERT is public: the variants, k = 3, 4 heads and an average gain of about 1.25 points. Learning rate,
 epochs, whether there is a residual, and the table by task could not be read: those defaults are ours, not the paper's.

@@ -291,7 +291,7 @@ INDEX = "model.safetensors.index.json"
         ([WEIGHTS], {INDEX: "{"}, "model.safetensors.index.json is damaged; fetch it again"),
         ([], {WEIGHTS: (PACKAGED / WEIGHTS).read_bytes()[:999_999]}, "model.safetensors is damaged (Error while"),
         (["config.json"], {}, "no usable config.json there: "),
-        ([], {"config.json": '{"model_type": "t5"}'}, "a t5 model is no text encoder"),
+        ([], {"config.json": '{"model_type": "t5"}'}, "t5 is an encoder-decoder, and no encoder alone"),
         ([], {"config.json": json.dumps(CONFIG | {"intermediate_size": 999})}, "these files are not of one model"),
         (["tokenizer.json", "vocab.txt", "tokenizer_config.json"], {}, "no tokenizer there (tokenizer.json)"),
         ([], {"tokenizer.json": "{"}, "can't be loaded: "),
@@ -308,7 +308,7 @@ def test_an_encoder_folders_code_is_not_run(job: Job) -> None:
     config = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Config", "AutoModel": "mine.Model"}}
     code = f"open({str(job.folder / 'ran')!r}, 'w')\n"
     folder = encoder_folder(job.folder / "my_encoder", **{"config.json": json.dumps(config), "mine.py": code})
-    assert "no usable config.json there: " in job.refused(f"encoder.name={folder}")
+    assert "its model is code of its own (mine.Model), which is never run" in job.refused(f"encoder.name={folder}")
     assert not (job.folder / "ran").exists()
 
 

@@ -62,7 +62,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.data.load import load
         from glue_pool.hardware import Hardware, use_threads
         from glue_pool.manifest import manifest
-        from glue_pool.models import factory, families, saved
+        from glue_pool.models import factory, families, fitting, saved
         from glue_pool.progress import Progress
         from glue_pool.signals import Signals
         from glue_pool.training import probe, recipe
@@ -75,6 +75,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
     families.check_precision(blueprint.encoder_config, hardware.precision)
     model = factory.build(cfg, blueprint)
     data = load(cfg, blueprint.folder)
+    fitting.check(cfg, blueprint, data, chosen.reads_cls)
     if cfg.encoder.freeze:
         data = probe.with_features(model, data, cfg, blueprint, hardware)
     model_bytes = saved.size(model) if cfg.save_model else 0

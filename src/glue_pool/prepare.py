@@ -21,19 +21,20 @@ def prepare(configs: Iterable[Config]) -> None:
 
     Raises UserError at the first that can't be used.
     """
-    from glue_pool.data.load import load
-    from glue_pool.models import factory
+    from glue_pool.data.load import TaskData, load
+    from glue_pool.models import factory, fitting
     from glue_pool.training import recipe
 
-    done = set()
+    ready: dict[tuple[object, ...], TaskData] = {}
     for cfg in configs:
         blueprint = factory.plan(cfg)
-        recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
+        chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
         what = (cfg.task.name, str(cfg.data), blueprint.folder, blueprint.identity, cfg.train.max_length)
-        if what in done:
+        known = what in ready
+        data = ready[what] = ready[what] if known else load(cfg, blueprint.folder)
+        fitting.check(cfg, blueprint, data, chosen.reads_cls)
+        if known:
             continue
-        done.add(what)
-        data = load(cfg, blueprint.folder)
         factory.build(cfg, blueprint)
         for split, facts in data.about["tokens"].items():
             print(
@@ -41,7 +42,7 @@ def prepare(configs: Iterable[Config]) -> None:
                 f"{facts['truncated']} rows cut to {cfg.train.max_length}",
                 flush=True,
             )
-    print(f"{len(done)} data sets and encoders are ready; tokens are in {cfg.data.cache_dir}")
+    print(f"{len(ready)} data sets and encoders are ready; tokens are in {cfg.data.cache_dir}")
 
 
 if __name__ == "__main__":

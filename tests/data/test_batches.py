@@ -34,6 +34,8 @@ def splits(draw: st.DrawFn) -> Tokens:
     whole = Tokens(
         input_ids=ids,
         token_type_ids=types,
+        cls=draw(st.sampled_from([None, 0, -1, *(range(1, lengths.min())), *range(-lengths.min(), -1)])),
+        joined=False,
         offsets=offsets,
         lengths=lengths,
         labels=labels,
@@ -76,6 +78,14 @@ def check(batch: Batch, split: Tokens, side: str) -> None:
         where = real.nonzero().flatten().tolist()
         first = 0 if side == "right" else longest - len(text)
         assert where == list(range(first, first + len(text)))
+    cls = [text[split.cls or 0] for text in texts]
+    assert batch.input_ids[batch.layout.cls].tolist() == cls
+    led = [row[real].tolist() for row, real in zip(batch.layout.lead(padded), mask, strict=True)]
+    for text, first_token, row in zip(texts, cls, led, strict=True):
+        assert row == [first_token, *(token for token in text if token != first_token)]
+    assert batch.layout.ranks.tolist() == [
+        row.index(t) for text, row in zip(texts, led, strict=True) for t in text.tolist()
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -199,6 +209,8 @@ def test_a_split_of_one_row_is_a_batch() -> None:
     split = Tokens(
         input_ids=np.array([7], np.int32),
         token_type_ids=None,
+        cls=0,
+        joined=False,
         offsets=np.array([0]),
         lengths=np.array([1]),
         labels=np.array([1]),

@@ -267,6 +267,31 @@ class WithoutCls(Shorter):
         return hidden, torch.arange(1, len(hidden))
 
 
+class WithoutEnds(Edit):
+    """Before layer 3 every text loses its first and its last token, but not [CLS]."""
+
+    shortens = True
+
+    def before_layer(self, layer: int, hidden: Tensor, layout: Layout) -> tuple[Tensor, Tensor | None]:
+        if layer < 3:
+            return hidden, None
+        lengths = torch.bincount(torch.searchsorted(layout.starts, torch.arange(len(hidden)), right=True) - 1)
+        inner = (layout.positions > 0) & (layout.positions < lengths.repeat_interleave(lengths) - 1)
+        return hidden, (inner | torch.isin(torch.arange(len(hidden)), layout.cls)).nonzero().flatten()
+
+
+@pytest.mark.parametrize(("place", "stay"), [(1, 2), (-2, 2), (-1, 1)])
+@torch.no_grad()
+def test_cls_is_found_where_tokens_around_it_left(make: Make, place: int, stay: int) -> None:
+    lengths = [4, 7, 9]
+    ids, types = tokens(lengths)
+    left, plain = (make("bert", edit)(ids, types, layout(lengths, cls=place), (2, 3)) for edit in (WithoutEnds(), None))
+    assert left.mask.sum(1).tolist() == [n - stay for n in lengths]
+    assert torch.equal(left.cls(2), plain.cls(2))
+    assert torch.equal(left.pad(left.states[3])[:, 0], left.cls(3))
+    assert not torch.equal(left.cls(3), plain.cls(3))
+
+
 class Forgetful(Shorter):
     """Does not say what it does."""
 
@@ -305,7 +330,7 @@ def test_what_would_go_wrong_is_refused(make: Make) -> None:
         make("modernbert", Shorter(0.5))
     with pytest.raises(UserError, match="the edit Forgetful leaves tokens out; its class has to say shortens = True"):
         run(make("bert", Forgetful(0.5)))
-    with pytest.raises(UserError, match="the edit WithoutCls: a sequence lost its first token"):
+    with pytest.raises(UserError, match=r"the edit WithoutCls: a sequence lost its \[CLS\]"):
         run(make("bert", WithoutCls(1.0)))
     for rows in (torch.tensor([2, 1, 0]), torch.ones(sum(LENGTHS), dtype=torch.bool)):
         with pytest.raises(UserError, match="the edit Given: the tokens that go on have to be ascending row numbers"):

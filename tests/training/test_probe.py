@@ -111,13 +111,13 @@ def test_a_second_run_does_not_need_the_encoder(using: Using, monkeypatch: pytes
     monkeypatch.setattr(Encoder, "forward", runs)
     for pooling in ("mha", "mean", "cls", "layer_lstm", "attention"):
         prepare(using(f"pooling={pooling}", "seed=7"))
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="the encoder ran"):
         prepare(using("pooling=mha", "encoder.num_hidden_layers=1"))
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="the encoder ran"):
         prepare(using("pooling=mha", "train.max_length=16"))
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="the encoder ran"):
         prepare(using("pooling=mha", "subset.size=10"))
-    with pytest.raises(AssertionError):
+    with pytest.raises(UserError, match="the encoder ran"):
         prepare(using("pooling=mha", "encoder.reinit_layers=1"))
     assert isinstance(first.train, Features)
 

@@ -94,7 +94,7 @@ def collate(split: Split, rows: np.ndarray, padding_side: str = "right") -> Batc
             parts = [_part(split, rows[i : i + PART], lengths[i : i + PART]) for i in cuts]
         return HiddenBatch(tuple(parts), split.pooled, labels, rows, int(lengths.sum()))
     assert isinstance(split, Tokens)
-    arranged = layout(lengths.tolist(), padding_side)
+    arranged = layout(lengths.tolist(), padding_side, split.cls or 0)
     where = np.repeat(split.offsets[rows], lengths) + arranged.positions.numpy()
     types = split.token_type_ids
     return Batch(

@@ -23,8 +23,8 @@ from glue_pool.errors import UserError
 class Features(Split):
     """A split whose hidden states are known; `offsets` say where each row begins in them.
 
-    states: one array a layer, float32 or bfloat16's bits as uint16, memory-mapped: `(tokens, d)`, the rows end to end,
-    or `(rows, d)` if `a_vector_a_row`.
+    states: one array a layer, float32 or bfloat16's bits as uint16, memory-mapped: `(tokens, d)`, the rows end to end
+    and each with [CLS] first, or `(rows, d)` if `a_vector_a_row`.
     pooled: whether the one array is what the pooler returns, `(rows, out_dim)`.
     """
 

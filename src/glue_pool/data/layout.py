@@ -67,18 +67,24 @@ class Block:
 class Layout:
     """Where the sequences of a packed batch lie, one after another; a batch has its shortest first.
 
-    starts: `(batch,)` position of each sequence's first token ([CLS]) in the packed row.
+    starts: `(batch,)` position of each sequence's first token in the packed row; cls: `(batch,)` that of its [CLS].
     positions: `(tokens,)` position of every token within its sequence.
+    ranks: `(tokens,)` its position where [CLS] comes first and the others follow as they are.
     index: `(batch, longest)` position in the packed row of every token of the padded form, 0 for padding.
     inverse: `(tokens,)` position in the padded form (its rows end to end) of every token of the packed row.
     mask: `(batch, longest)` bool, true on real tokens.
+    cls_first: `(batch * longest,)` position in the padded form of every token of the padded form with [CLS] first; None
+    if that is how it is.
     """
 
     starts: Tensor
+    cls: Tensor
     positions: Tensor
+    ranks: Tensor
     index: Tensor
     inverse: Tensor
     mask: Tensor
+    cls_first: Tensor | None
     blocks: tuple[Block, ...]
 
     def pad(self, packed: Tensor) -> Tensor:
@@ -90,31 +96,44 @@ class Layout:
         """`(batch, longest, ...)` to `(tokens, ...)`; by index, since a boolean mask would wait for a GPU."""
         return padded.flatten(0, 1).index_select(0, self.inverse)
 
+    def lead(self, padded: Tensor) -> Tensor:
+        """Let [CLS] be the first real token of each sequence in the padded form; the others follow as they are."""
+        if self.cls_first is None:
+            return padded
+        led: Tensor = padded.flatten(0, 1).index_select(0, self.cls_first).unflatten(0, self.mask.shape)
+        return led
+
     def keep(self, rows: Tensor) -> "Layout":
-        """Return the layout of the tokens at these ascending rows alone; every sequence has to keep its first one.
+        """Return the layout of the tokens at these ascending rows alone; every sequence has to keep its [CLS].
         ValueError otherwise.
 
         `positions` stay what they were. The padded form is padded on the right.
         """
         kept, begins = rows.cpu().numpy(), self.starts.cpu().numpy()
+        cls = begins if self.cls is self.starts else self.cls.cpu().numpy()
         if kept.ndim != 1 or kept.dtype.kind not in "iu" or not (np.diff(kept) > 0).all():
             raise ValueError("the tokens that go on have to be ascending row numbers, no mask")
-        if not np.isin(begins, kept).all():
-            raise ValueError("a sequence lost its first token")
+        if not np.isin(cls, kept).all():
+            raise ValueError("a sequence lost its [CLS]")
         sequence = np.searchsorted(begins, kept, side="right") - 1
-        shorter = layout(np.bincount(sequence, minlength=len(begins)))
+        sizes = np.bincount(sequence, minlength=len(begins))
+        shorter = layout(sizes, cls=np.searchsorted(kept, cls) - (np.cumsum(sizes) - sizes))
         return replace(shorter.to(rows.device), positions=self.positions.index_select(0, rows))
 
     def to(self, device: torch.device) -> "Layout":
         """Return the layout with its tensors on a device; the blocks stay, since only the CPU's attention uses them."""
         if self.starts.device == device:
             return self
+        starts, positions = send(self.starts, device), send(self.positions, device)
         return Layout(
-            send(self.starts, device),
-            send(self.positions, device),
+            starts,
+            starts if self.cls is self.starts else send(self.cls, device),
+            positions,
+            positions if self.ranks is self.positions else send(self.ranks, device),
             send(self.index, device),
             send(self.inverse, device),
             send(self.mask, device),
+            None if self.cls_first is None else send(self.cls_first, device),
             self.blocks,
         )
 
@@ -124,18 +143,34 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
-def layout(lengths: Sequence[int] | np.ndarray, padding_side: str = "right") -> Layout:
-    """Lay out sequences of the given lengths, all of at least one token; attention costs least where they ascend."""
+def layout(lengths: Sequence[int] | np.ndarray, padding_side: str = "right", cls: int | np.ndarray = 0) -> Layout:
+    """Lay out sequences of the given lengths, all of at least one token; attention costs least where they ascend.
+
+    cls: the position of [CLS] in its sequence, of each or of all; a negative one counts from the end, as Python's do.
+    """
     sizes = np.asarray(lengths, dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     positions = np.arange(sizes.sum()) - np.repeat(starts, sizes)
     index, mask = _padded(starts, sizes, padding_side)
+    inverse = np.flatnonzero(mask)
+    of_sequences, of_tokens = torch.from_numpy(starts), torch.from_numpy(positions)
+    where, ranks, cls_first = of_sequences, of_tokens, None
+    place = np.where(np.less(cls, 0), sizes + cls, cls)
+    if place.any():
+        of_its_cls = np.repeat(place, sizes)
+        in_order = np.where(positions == of_its_cls, 0, positions + (positions < of_its_cls))
+        moved = np.arange(mask.size)
+        moved[inverse - positions + in_order] = inverse
+        where, ranks, cls_first = map(torch.from_numpy, (starts + place, in_order, moved))
     return Layout(
-        torch.from_numpy(starts),
-        torch.from_numpy(positions),
+        of_sequences,
+        where,
+        of_tokens,
+        ranks,
         torch.from_numpy(index),
-        torch.from_numpy(np.flatnonzero(mask)),
+        torch.from_numpy(inverse),
         torch.from_numpy(mask),
+        cls_first,
         tuple(_block(starts, sizes, first, last) for first, last in _split(sizes)),
     )
 

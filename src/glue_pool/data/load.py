@@ -89,7 +89,11 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
     subset.check(len(rows[cfg.task.train_split]), cfg.subset.size)  # before the long work
     found = findings.of(rows, cfg.task)
     _say(found, cfg.task)
-    tokens = {name: tokenise(split, tokenizer, cfg.train.max_length, cache) for name, split in rows.items()}
+    of = f"{cfg.task.name}: rows of"
+    tokens = {n: tokenise(split, tokenizer, cfg.train.max_length, cache, f"{of} {n}") for n, split in rows.items()}
+    if any(split.joined for split in tokens.values()):
+        found.append(f"the tokenizer of {cfg.encoder.name} puts nothing between the two texts of a row")
+        _say(found[-1:], cfg.task)
     return _Whole(
         tokens,
         describe_splits(cfg, rows),
@@ -103,7 +107,13 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
                 else {"dev_share": _held_out(cfg.task, rows)}
             ),
             "tokens": {
-                name: {"rows": len(t), "tokens": int(t.lengths.sum()), "truncated": t.truncated, "empty": t.empty}
+                name: {
+                    "rows": len(t),
+                    "tokens": int(t.lengths.sum()),
+                    "truncated": t.truncated,
+                    "empty": t.empty,
+                    "cls": t.cls,
+                }
                 for name, t in tokens.items()
             },
         },

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,8 @@ from glue_pool.data.rows import Rows
 from glue_pool.disk import check_room
 from glue_pool.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+FACTS = ("cls", "joined", "truncated", "empty")  # what an entry holds beside arrays
 AT_ONCE = 10_000  # rows that are tokenised together: their encodings take some fifty times what is kept of them
 WAY_OUT = "choose another with data.cache_dir=… or GLUE_POOL_CACHE"
 TOKENIZER_FILES = (
@@ -72,11 +74,15 @@ class Tokens(Split):
     """A tokenised split.
 
     input_ids: `(tokens,)` int32; token_type_ids: `(tokens,)` uint8, or None where the tokenizer makes none.
+    cls: where each row has its [CLS], as an index (0 the first token, -1 the last); None if nothing can stand for it.
+    joined: whether a second text follows the first with no special token between them.
     truncated, empty: how many rows lost tokens to `max_length`, and how many have a text without a word.
     """
 
     input_ids: np.ndarray
     token_type_ids: np.ndarray | None
+    cls: int | None
+    joined: bool
     truncated: int
     empty: int
 
@@ -93,6 +99,8 @@ class Tokens(Split):
     def fingerprint(self) -> str:
         """Return the SHA-256 of what an encoder sees of these rows."""
         digest = hashlib.sha256(np.ascontiguousarray(self.lengths, dtype="<i8").data)
+        if self.cls:  # hidden states are kept with [CLS] first
+            digest.update(str(self.cls).encode())
         for array in (self.input_ids, self.token_type_ids):
             if array is not None:
                 digest.update(self._own(array).data)
@@ -112,14 +120,48 @@ class Tokenizer:
 
         try:
             loaded = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"the tokenizer in {self.folder} can't be loaded: {reason}") from None
+        except Exception as error:  # a damaged or foreign file ends in whatever its reader stumbled over
+            raise UserError(f"the tokenizer in {self.folder} can't be loaded: {_reason(error)}") from None
         if not loaded.is_fast:
-            raise UserError(f"the tokenizer in {self.folder} has no fast form (tokenizer.json)")
+            raise UserError(
+                f"the tokenizer in {self.folder} is a {type(loaded).__name__}, which has no fast form "
+                "(tokenizer.json), and only that is used; choose an encoder with one"
+            )
         if len(loaded) <= len(loaded.all_special_tokens):  # what transformers makes of a folder without a tokenizer
             raise UserError(f"{self.folder}: no tokenizer there (tokenizer.json); copy it from where the weights came")
         return loaded
+
+    def encode(self, columns: Sequence[list[str]], max_length: int) -> Any:
+        """Return what transformers makes of some rows, without padding."""
+        try:
+            return self.loaded(
+                *columns,
+                truncation="longest_first",
+                max_length=max_length,
+                padding=False,
+                return_attention_mask=False,
+            )
+        except Exception as error:  # the tokenizers library raises nothing narrower
+            raise UserError(f"the tokenizer in {self.folder} fails on these texts: {_reason(error)}") from None
+
+    def added(self, texts: int) -> int:
+        """Return how many special tokens a row of so many texts gets."""
+        return int(self.loaded.num_special_tokens_to_add(pair=texts == 2))
+
+    def frame(self, text: str, texts: int) -> tuple[int | None, bool]:
+        """Return where a row of so many texts has its [CLS], and whether its texts are joined, as in `Tokens`.
+
+        [CLS] is the tokenizer's own; where it adds none, the first token stands for it if that is a special one, else
+        the last. text: one that it finds tokens in.
+        """
+        (encoding,) = self.encode([[text]] * texts, max_length=2**31 - 1).encodings
+        special = np.array(encoding.special_tokens_mask, dtype=bool)
+        of_texts = np.flatnonzero(~special)
+        lead, tail = (int(of_texts[0]), int(of_texts[-1]) + 1) if len(of_texts) else (len(special), len(special))
+        own = np.flatnonzero(special & (np.array(encoding.ids) == self.loaded.cls_token_id)).tolist()
+        spots = [i for i in own if i < lead] + [i - len(special) for i in own if i >= tail]
+        spots += [0] * (lead > 0) + [-1] * (tail < len(special))
+        return spots[0] if spots else None, texts == 2 and len(of_texts) > 0 and bool(special[lead:tail].sum() == 0)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -128,46 +170,75 @@ class Tokenizer:
         for name in TOKENIZER_FILES:
             if (self.folder / name).is_file():
                 digest.update(name.encode() + (self.folder / name).read_bytes())
-        config = self.folder / "config.json"  # its model type picks the class where the tokenizer's config doesn't
+        config = self.folder / "config.json"  # it picks the class where the tokenizer's config doesn't
         if config.is_file():
-            digest.update(str(json.loads(config.read_text()).get("model_type")).encode())
+            content = json.loads(config.read_text())
+            digest.update(str([content.get(name) for name in ("model_type", "tokenizer_class")]).encode())
         return digest.hexdigest()
 
 
-def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path) -> Tokens:
-    """Return the split's tokens, at most `max_length` a row, from the cache if they are there."""
+def _reason(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return said[0] if said and not isinstance(error, KeyError | TypeError | AttributeError) else repr(error)
+
+
+def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path, of: str = "the texts") -> Tokens:
+    """Return the split's tokens, at most `max_length` a row, from the cache if they are there.
+
+    of: the split's name. Raises UserError where no text has a token, and what `encode` does.
+    """
     made_from = f"{FORMAT}:{rows.fingerprint()}:{tokenizer.fingerprint}:{max_length}"
     entry = cache_dir / hashlib.sha256(made_from.encode()).hexdigest()[:32]
     tokens = _read(entry, rows)
     if tokens is not None:
         return tokens
     check_room(cache_dir, 0, f"data.cache_dir={cache_dir}", WAY_OUT)
-    return _write(entry, encode(rows, tokenizer, max_length))
+    tokens = encode(rows, tokenizer, max_length, of)
+    if (tokens.lengths <= tokenizer.added(len(rows.texts))).all() and _has_words(rows):
+        raise UserError(
+            f"{of}: the tokenizer in {tokenizer.folder} makes no token of any text (the first is {_shown(rows, 0)}); "
+            "its files, or the class that tokenizer_config.json names, are not of one tokenizer"
+        )
+    return _write(entry, tokens)
 
 
-def encode(rows: Rows, tokenizer: Tokenizer, max_length: int) -> Tokens:
-    """Tokenise a split, at most `max_length` tokens a row, without any cache."""
+def encode(rows: Rows, tokenizer: Tokenizer, max_length: int, of: str = "the texts") -> Tokens:
+    """Tokenise a split, at most `max_length` tokens a row, without any cache.
+
+    of: the split's name. Raises UserError, which names the row by its idx, where one has no token at all.
+    """
+    added = tokenizer.added(len(rows.texts))
+    if added >= max_length:
+        raise UserError(
+            f"train.max_length={max_length}: the tokenizer in {tokenizer.folder} adds {added} special tokens to a row, "
+            "which leaves no room for its text"
+        )
     ids: list[np.ndarray] = []
     types: list[np.ndarray] = []
     lengths: list[int] = []
     truncated = 0
     for first in range(0, len(rows), AT_ONCE):
-        encoded = tokenizer.loaded(
-            *(column[first : first + AT_ONCE] for column in rows.texts),
-            truncation="longest_first",
-            max_length=max_length,
-            padding=False,
-            return_attention_mask=False,
-        )
+        encoded = tokenizer.encode([column[first : first + AT_ONCE] for column in rows.texts], max_length)
         ids.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded["input_ids"]]))
         if "token_type_ids" in encoded:
-            types.append(np.concatenate([np.asarray(row, dtype=np.uint8) for row in encoded["token_type_ids"]]))
+            types.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded["token_type_ids"]]))
         lengths += map(len, encoded["input_ids"])
         truncated += sum(bool(encoding.overflowing) for encoding in encoded.encodings)
     of_rows = np.array(lengths, dtype=np.int64)
+    without = np.flatnonzero(of_rows == 0)
+    if len(without):
+        raise UserError(
+            f"{of}: the tokenizer in {tokenizer.folder} makes no token of {len(without)} of {len(rows)} rows "
+            f"(the first has idx {rows.idx[without[0]]}: {_shown(rows, without[0])}) and adds no special ones; "
+            "leave such rows out"
+        )
+    longest = " ".join(column[of_rows.argmax()] for column in rows.texts) if len(rows) else ""
+    cls, joined = tokenizer.frame(longest, len(rows.texts))
     return Tokens(
-        input_ids=np.concatenate(ids),
-        token_type_ids=np.concatenate(types) if types else None,
+        input_ids=np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32),
+        token_type_ids=_types(np.concatenate(types), tokenizer) if types else None,
+        cls=cls,
+        joined=joined,
         offsets=starts(of_rows),
         lengths=of_rows,
         labels=rows.labels,
@@ -177,9 +248,24 @@ def encode(rows: Rows, tokenizer: Tokenizer, max_length: int) -> Tokens:
     )
 
 
+def _has_words(rows: Rows) -> bool:
+    return any(any(map(str.isalnum, text)) for column in rows.texts for text in column)
+
+
+def _shown(rows: Rows, row: Any) -> str:
+    return " and ".join(repr(column[row][:40]) for column in rows.texts)
+
+
+def _types(types: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
+    if types.max(initial=0) > np.iinfo(np.uint8).max:
+        raise UserError(f"the tokenizer in {tokenizer.folder} gives token type {types.max()}; types end at 255 here")
+    return types.astype(np.uint8)
+
+
 def starts(lengths: np.ndarray) -> np.ndarray:
     """Return where rows of these lengths begin, end to end."""
-    return np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    begins: np.ndarray = np.cumsum(lengths) - lengths
+    return begins
 
 
 def _read(entry: Path, of: Rows | Tokens) -> Tokens | None:
@@ -197,8 +283,7 @@ def _read(entry: Path, of: Rows | Tokens) -> Tokens | None:
             lengths=lengths,
             labels=of.labels,
             idx=of.idx,
-            truncated=facts["truncated"],
-            empty=facts["empty"],
+            **{name: facts[name] for name in FACTS},
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
@@ -211,7 +296,7 @@ def _write(entry: Path, tokens: Tokens) -> Tokens:
         for name in ("input_ids", "token_type_ids", "lengths")
         if getattr(tokens, name) is not None
     }
-    facts = {"arrays": list(arrays), "truncated": tokens.truncated, "empty": tokens.empty}
+    facts = {"arrays": list(arrays)} | {name: getattr(tokens, name) for name in FACTS}
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".writing-") as temporary:

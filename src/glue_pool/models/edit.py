@@ -37,6 +37,7 @@ class Edit:
         """Return what goes into a layer, 1-based, and which tokens go on from here.
 
         hidden: `(tokens, d)`, packed as `layout` says. The second value is the ascending rows `(kept,)` of the tokens
-        that go on, None for all; every sequence keeps its first one. An edit that has this takes packed batches only.
+        that go on, None for all; every sequence keeps its [CLS] (`layout.cls`). An edit that has this takes packed
+        batches only.
         """
         return hidden, None

@@ -40,9 +40,8 @@ class Hidden:
         """Return a layer's [CLS] vectors, `(batch, d)`."""
         state = self.states[layer]
         if self.packed:
-            return state.index_select(0, self.layout.starts)
-        sequence = torch.arange(len(self.mask), device=self.mask.device)
-        return state[sequence, self.mask.int().argmax(1)]
+            return state.index_select(0, self.layout.cls)
+        return state.flatten(0, 1).index_select(0, self.layout.inverse.index_select(0, self.layout.cls))
 
     def tokens(self, layer: int) -> Tensor:
         """Return a layer's states without padding, `(tokens, d)`, the batch's rows end to end."""
@@ -50,8 +49,8 @@ class Hidden:
         return state if self.packed else self.layout.unpad(state)
 
     def pad(self, state: Tensor) -> Tensor:
-        """Return states that are laid out as `states` are in the padded form, `(batch, longest, d)`."""
-        return self.layout.pad(state) if self.packed else state
+        """Return states that are laid out as `states` are in the padded form, `(batch, longest, d)`, [CLS] first."""
+        return self.layout.lead(self.layout.pad(state) if self.packed else state)
 
 
 class Encoder(nn.Module):

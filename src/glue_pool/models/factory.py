@@ -40,6 +40,8 @@ class Blueprint:
     """The size of its hidden states."""
     layers: int
     """The layers that run."""
+    reads: str
+    """What the pooler reads of them, as its class says: cls, tokens or both."""
 
 
 def plan(cfg: Config) -> Blueprint:
@@ -74,7 +76,8 @@ def plan(cfg: Config) -> Blueprint:
             f"{cfg.pooling['name']} gives {pooler.out_dim}; use none or new"
         )
     weights = identity.weights(cfg.encoder)
-    return Blueprint(folder, weights, identity.identity(cfg), config, batching, edit, encoder.d, encoder.num_layers)
+    key = identity.identity(cfg)
+    return Blueprint(folder, weights, key, config, batching, edit, encoder.d, encoder.num_layers, pooler.reads)
 
 
 def build(cfg: Config, blueprint: Blueprint) -> Classifier:
@@ -85,8 +88,9 @@ def build(cfg: Config, blueprint: Blueprint) -> Classifier:
         blueprint.encoder_config,
         blueprint.batching,
         blueprint.edit,
-        cfg.train.padding_side,
     )
+    if not cfg.encoder.freeze:  # a probe's may have run long ago
+        pretrained.try_out(encoder, cfg)
     if cfg.encoder.reinit_layers:
         with drawing_from(cfg.seed, "reinit"):
             reinitialise(encoder, cfg.encoder.reinit_layers, dense)

@@ -1,8 +1,8 @@
 """Poolers: from an encoder's hidden states to one vector a sequence.
 
 Notation in the docstrings: H^l is layer l's output, l = 1..L (the embedding output is not a
-layer), c_l its [CLS] vector, m the attention mask, d the hidden size. Every pooler ignores
-padding, on either side and whatever values it holds.
+layer), c_l its [CLS] vector, m the attention mask, d the hidden size. [CLS] is the first real token,
+wherever the tokenizer puts it. Every pooler ignores padding, on either side and whatever values it holds.
 """
 
 import math
@@ -22,8 +22,8 @@ class Pooler(nn.Module, ABC):
     """The last layer in, d features out; subclasses change what they need.
 
     Attributes: `layers`, the encoder layers it reads, 1-based and ascending; `reads`, "cls" when
-    the [CLS] vectors are enough (training then passes those alone, as tokens = 1) or "tokens";
-    `out_dim`, the features it returns.
+    the [CLS] vectors are enough (training then passes those alone, as tokens = 1), "tokens" when no
+    token is another than the rest, or "both"; `out_dim`, the features it returns.
 
     One of your own is one class in any importable module and one YAML: docs/extending.md.
     Keyword arguments are the YAML's keys; refuse a bad one with `UserError` in `__init__`, which
@@ -31,7 +31,7 @@ class Pooler(nn.Module, ABC):
     """
 
     layers: tuple[int, ...]
-    reads: Literal["cls", "tokens"] = "tokens"
+    reads: Literal["cls", "tokens", "both"] = "tokens"
     out_dim: int
 
     def __init__(self, d: int, num_layers: int) -> None:
@@ -51,8 +51,8 @@ class Pooler(nn.Module, ABC):
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         """Pool a batch.
 
-        hidden_states: one `(batch, tokens, d)` for each of `layers`; attention_mask:
-        `(batch, tokens)` bool, at least one real token a row. Returns `(batch, out_dim)`.
+        hidden_states: one `(batch, tokens, d)` for each of `layers`, the first real token [CLS];
+        attention_mask: `(batch, tokens)` bool, at least one real token a row. Returns `(batch, out_dim)`.
         """
 
 
@@ -307,6 +307,8 @@ class _SeqMHA(Pooler, ABC):
 
     residual adds the query to z; layer_norm then normalises it.
     """
+
+    reads = "both"
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from glue_pool.models.encoder import PLAIN, Encoder
 from glue_pool.models.families import Batching
 from glue_pool.models.identity import verify
 from glue_pool.models.trial import odd, trial
-from glue_pool.schema import EncoderConfig
+from glue_pool.schema import Config, EncoderConfig
 
 # What transformers once kept in an encoder and no longer does, or keeps where the config doesn't ask for it.
 LEFT_OVER = (
@@ -104,12 +104,11 @@ def load(
     config: Any,
     batching: Batching,
     edit: Edit = PLAIN,
-    padding_side: str = "right",
 ) -> tuple[Encoder, nn.Linear | None]:
-    """Load the pre-trained encoder, edit it and try it, and load the affine map of its pooler if there is one.
+    """Load the pre-trained encoder and edit it, and load the affine map of its pooler if that is pre-trained too.
 
     The pooler leaves the encoder: whether it is used is for `pooling.tanh` to say. Raises UserError where weights are
-    missing, of another shape, or not of the encoder (an adapter's), and where the trial fails.
+    missing, of another shape, or not of the encoder (an adapter's).
     """
     from transformers import AutoModel
 
@@ -147,9 +146,24 @@ def load(
     dense = take_pooler(backbone)
     if any(key.startswith("pooler.") for key in info["missing_keys"]):
         dense = None
-    encoder = Encoder(config, batching, backbone, edit)
-    _try(encoder, name, padding_side)
-    return encoder, dense
+    return Encoder(config, batching, backbone, edit), dense
+
+
+def try_out(encoder: Encoder, cfg: Config) -> None:
+    """Raise UserError where an encoder fails on a few rows; one whose family is known has only to give numbers.
+
+    It is in evaluation mode afterwards.
+    """
+    name = f"encoder.name={cfg.encoder.name}"
+    encoder.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            known = encoder.batching == "packed"
+            failed = odd(encoder) if known else trial(encoder, cfg.train.padding_side).failed
+    except Exception as error:  # whatever a family's forward makes of a value that it can't use
+        raise UserError(f"{name}: this {encoder.kind} encoder takes no texts: {_line(error)}") from None
+    if failed:
+        raise UserError(f"{name}: this {encoder.kind} encoder can't be used: {failed}")
 
 
 def take_pooler(backbone: nn.Module) -> nn.Linear | None:
@@ -168,19 +182,6 @@ class _Nothing(nn.Module):
     def forward(self, states: Tensor, *_: object) -> Tensor:
         """Return what it is given; nobody looks."""
         return states
-
-
-def _try(encoder: Encoder, name: str, padding_side: str) -> None:
-    """Refuse an encoder that fails on a few rows; one whose family is known to be right has only to give numbers."""
-    encoder.eval()
-    known = encoder.batching == "packed"
-    try:
-        with torch.random.fork_rng(devices=[]):
-            failed = odd(encoder) if known else trial(encoder, padding_side).failed
-    except Exception as error:  # whatever a family's forward makes of a value that it can't use
-        raise UserError(f"{name}: this {encoder.kind} encoder takes no texts: {_line(error)}") from None
-    if failed:
-        raise UserError(f"{name}: this {encoder.kind} encoder can't be used: {failed}")
 
 
 def _inside(backbone: nn.Module, unexpected: Iterable[str], layers: int | None) -> list[str]:

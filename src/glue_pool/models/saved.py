@@ -67,19 +67,25 @@ class SavedModel:
     labels: list[str]
     max_length: int
 
-    def logits(self, *texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    def logits(self, *texts: str | Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Return `(rows, outputs)` for single sentences (one list) or pairs (two lists of equal length).
 
-        Raises UserError if these are not the columns that the model was trained on.
+        A string is one text. Raises UserError if these are not the columns that the model was trained on, or a text has
+        tokens that it has no embeddings for.
         """
         from glue_pool.data.rows import Rows
         from glue_pool.data.tokens import Tokenizer, encode
+        from glue_pool.models.fitting import check_ids
 
-        if len(texts) != len(self.columns) or len({len(column) for column in texts}) > 1:
+        columns = tuple([column] if isinstance(column, str) else list(column) for column in texts)
+        if len(columns) != len(self.columns) or len({len(column) for column in columns}) > 1:
             raise UserError(f"logits: takes lists of equal length for {' and '.join(self.columns)}")
-        nothing = np.zeros(len(texts[0]), dtype=np.int64)
-        rows = Rows(tuple(list(column) for column in texts), nothing, nothing)
-        tokens = encode(rows, Tokenizer(self.folder), self.max_length)
+        if odd := [text for column in columns for text in column if not isinstance(text, str)]:
+            raise UserError(f"logits: takes texts, not {odd[0]!r}")
+        count = np.arange(len(columns[0]))
+        rows, tokenizer = Rows(columns, np.zeros_like(count), count), Tokenizer(self.folder)
+        tokens = encode(rows, tokenizer, self.max_length, "logits")
+        check_ids(tokens, self.classifier.encoder.config, tokenizer, "logits: a text")
         hardware = Hardware(next(self.classifier.parameters()).device, "fp32")
         return predict(self.classifier, tokens, hardware, batch_size)
 

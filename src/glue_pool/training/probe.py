@@ -20,6 +20,7 @@ from glue_pool.data.load import TaskData
 from glue_pool.data.tokens import WAY_OUT, Split, Tokens, starts
 from glue_pool.disk import check_room
 from glue_pool.hardware import Hardware, within_memory
+from glue_pool.models import pretrained
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.factory import Blueprint
 from glue_pool.schema import Config
@@ -73,7 +74,7 @@ class _Maker:
         offsets = starts(split.lengths)
         cls_shape, layer_shape = (rows, encoder.num_layers, d), (tokens, d)
 
-        if pooler.reads == "tokens":
+        if pooler.reads != "cls":
             kept = range(encoder.num_layers - self.cfg.encoder.cache_layers + 1, encoder.num_layers + 1)
             layers = sorted({*pooler.layers, *(layer for layer in kept if layer >= 1)})
         else:
@@ -107,6 +108,7 @@ class _Maker:
         """Run the encoder over a split and keep the named parts."""
         what = f"{name} ({len(split)} rows; {', '.join(shapes)})"
         log.info("Caching hidden states of %s: %.0f MB in %s", what, self._size(shapes) / 1e6, entry.path)
+        pretrained.try_out(self.model.encoder, self.cfg)
         encoder = self.model.encoder.to(self.hardware.device).eval()
         every = tuple(range(1, encoder.num_layers + 1))
         offsets = starts(split.lengths)
@@ -118,7 +120,7 @@ class _Maker:
                     cls = torch.stack([hidden.cls(layer) for layer in every], 1)
                     arrays["cls"][batch.rows] = self._stored(cls)
                 lengths = split.lengths[batch.rows]
-                where = np.repeat(offsets[batch.rows], lengths) + batch.layout.positions.cpu().numpy()
+                where = np.repeat(offsets[batch.rows], lengths) + batch.layout.ranks.cpu().numpy()
                 for layer in every:
                     if (part := arrays.get(f"layer-{layer}")) is not None:
                         part[where] = self._stored(hidden.tokens(layer))

@@ -74,6 +74,8 @@ class Recipe:
     """Token ids that its batches may hold beside those of the rows ([MASK])."""
     reads: tuple[int, ...] = ()
     """The layers, 1-based, whose hidden states `loss` gets."""
+    reads_cls: bool = False
+    """Whether it reads their [CLS]; then a tokenizer that has nothing for it is refused."""
 
     def check(self, shape: Shape, task: TaskConfig) -> None:
         """Raise UserError if the recipe can't be used with this encoder and task; fill in what depends on them."""

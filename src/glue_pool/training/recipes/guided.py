@@ -42,6 +42,7 @@ class Guided(Recipe):
                 f"recipe.layers: this encoder has {shape.layers} layers, numbered from 1, and no {outside[0]}"
             )
         self.reads = tuple(layers) if self.weight else ()
+        self.reads_cls = bool(self.reads)
 
     def prepare(self, model: Classifier, train: Split) -> None:
         """Add a linear map for each guided layer."""
