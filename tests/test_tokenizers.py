@@ -388,3 +388,25 @@ def test_a_tokenizer_that_fails_on_a_text_is_one_line(small: Small, tmp_path: Pa
     cfg = small(*BERT, "task=sst2", "pooling=mean", change=without_unknown, unk_token=None)
     write(tmp_path / "data", "sst2", ["the dog", "a zebra"])
     assert "fails on these texts: WordLevel error: Missing [UNK] token" in refused(cfg)
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "tokens"),
+    [
+        (["Paris", "London", "is", "big"], None, None),
+        (["Paris", "London", "is", "big"], {"do_lower_case": False}, ["Paris", "is", "big"]),
+        (["paris", "london", "is", "big"], None, ["paris", "is", "big"]),
+    ],
+)
+def test_a_vocabulary_with_capitals_is_not_lower_cased_unless_a_file_says_so(
+    tmp_path: Path, words: list[str], config: dict[str, Any] | None, tokens: list[str] | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]) + "\n")
+    if config:
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    if tokens is None:
+        with pytest.raises(UserError, match=r'vocab\.txt has words with capitals.*"do_lower_case": false'):
+            Tokenizer(tmp_path).loaded  # noqa: B018
+    else:
+        assert Tokenizer(tmp_path).loaded.tokenize("Paris is big") == tokens

@@ -129,7 +129,21 @@ class Tokenizer:
             )
         if len(loaded) <= len(loaded.all_special_tokens):  # what transformers makes of a folder without a tokenizer
             raise UserError(f"{self.folder}: no tokenizer there (tokenizer.json); copy it from where the weights came")
+        if self._would_lose_capitals(loaded):
+            raise UserError(
+                f"{self.folder}: vocab.txt has words with capitals, and no file says whether texts are lower-cased, as "
+                'they would be; write {"do_lower_case": false} to tokenizer_config.json'
+            )
         return loaded
+
+    def _would_lose_capitals(self, loaded: Any) -> bool:
+        """Whether texts are lower-cased by default alone, and a share of the vocabulary is not."""
+        config = self.folder / "tokenizer_config.json"
+        said = config.is_file() and "do_lower_case" in config.read_text(encoding="utf-8")
+        if said or (self.folder / "tokenizer.json").is_file() or not loaded.init_kwargs.get("do_lower_case"):
+            return False
+        words = [word for word in loaded.get_vocab() if not word.startswith("[")]
+        return sum(word != word.lower() for word in words) > 0.01 * len(words)
 
     def encode(self, columns: Sequence[list[str]], max_length: int) -> Any:
         """Return what transformers makes of some rows, without padding."""
