@@ -17,6 +17,7 @@ import pytest
 from conftest import Compose, choices
 from glue_pool.data.features import Features
 from glue_pool.data.load import TaskData, load
+from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware
 from glue_pool.models import factory
 from glue_pool.models.classifier import Classifier
