@@ -130,7 +130,7 @@ class Tokenizer:
                 digest.update(name.encode() + (self.folder / name).read_bytes())
         config = self.folder / "config.json"  # its model type picks the class where the tokenizer's config doesn't
         if config.is_file():
-            digest.update(str(json.loads(config.read_text()).get("model_type")).encode())
+            digest.update(str(json.loads(config.read_text(encoding="utf-8")).get("model_type")).encode())
         return digest.hexdigest()
 
 
@@ -185,7 +185,7 @@ def starts(lengths: np.ndarray) -> np.ndarray:
 def _read(entry: Path, of: Rows | Tokens) -> Tokens | None:
     """Return what an entry holds of a split; None where there is no entry, or a damaged one."""
     try:
-        facts = json.loads((entry / "facts.json").read_text())
+        facts = json.loads((entry / "facts.json").read_text(encoding="utf-8"))
         arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in facts["arrays"]}
         lengths = np.array(arrays.pop("lengths"))
         if len(lengths) != len(of) or any(len(array) != lengths.sum() for array in arrays.values()):
@@ -219,7 +219,7 @@ def _write(entry: Path, tokens: Tokens) -> Tokens:
             unfinished.mkdir()
             for name, array in arrays.items():
                 np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
-            (unfinished / "facts.json").write_text(json.dumps(facts))
+            (unfinished / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
             written = _read(unfinished, tokens)
             assert written is not None
             try:
