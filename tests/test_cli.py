@@ -180,6 +180,17 @@ def test_an_empty_variable_is_one_that_is_not_set(name: str, monkeypatch: pytest
     assert name not in os.environ
 
 
+def test_a_working_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit):
+        cli.main(["list"])
+    assert "the working directory can't be used (No such file or directory); cd to another" in capsys.readouterr().err
+
+
 def test_an_argument_may_begin_with_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     Drawn(("task=rte", "pooling=mean")).write(tmp_path / "$HOME")
@@ -188,7 +199,7 @@ def test_an_argument_may_begin_with_a_home(tmp_path: Path, monkeypatch: pytest.M
     assert not (tmp_path / "$HOME/report").exists()
     with pytest.raises(SystemExit):
         cli.main(["report", "~nobody.here/runs"])
-    assert "~nobody.here/runs: no home folder is known of a user nobody.here" in capsys.readouterr().err
+    assert "error: ~nobody.here/runs: no home folder is known of a user nobody.here" in capsys.readouterr().err
     (tmp_path / "link").symlink_to("gone")
     for command in ("report", "sync"):
         with pytest.raises(SystemExit):

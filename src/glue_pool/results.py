@@ -176,7 +176,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def encoder_name(cfg: Config) -> str:
     """Return the encoder's short name for folders and tables: the last part of its Hub name or folder."""
-    return os.path.basename(os.path.abspath(cfg.encoder.name)).lstrip(".")  # no hidden folder, which reports pass over
+    return os.path.basename(os.path.abspath(cfg.encoder.name)).lstrip(".") or "encoder"  # none is hidden from reports
 
 
 def kind(cfg: Config) -> Literal["fine-tuned", "probe"]:

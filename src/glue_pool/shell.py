@@ -13,7 +13,12 @@ def settle() -> None:
     """Take an empty variable for one that is not set, and let stdout and stderr show what they can't encode as escapes.
 
     Variables are those that name folders or choices here: Hydra, W&B and the Hub's client would take the empty name.
+    Raises UserError where the working directory is gone, which all of them ask for.
     """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(f"the working directory can't be used ({error.strerror}); cd to another") from None
     for name in [name for name, value in os.environ.items() if value == "" and name.startswith((*OURS, "HOME"))]:
         del os.environ[name]
     for stream in (sys.stdout, sys.stderr):
@@ -21,15 +26,16 @@ def settle() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def expanded(path: str, name: str) -> str:
+def expanded(path: str, name: str | None = None) -> str:
     """Return a path with `~` or `~user` at its start replaced; a `$VARIABLE` in it stays, as a name like any other.
 
-    name: the key or option that gives it. Raises UserError where no home folder is known.
+    name: the key or option that gives it, where there is one. Raises UserError where no home folder is known.
     """
     found = os.path.expanduser(path)
     if found.startswith("~"):
         of = f"of a user {user}" if (user := path[1:].partition("/")[0]) else "(HOME is not set)"
-        raise UserError(f"{name}={path}: no home folder is known {of}; ./{path} is a path from here", key=name)
+        given = path if name is None else f"{name}={path}"
+        raise UserError(f"{given}: no home folder is known {of}; ./{path} is a path from here", key=name)
     return found
 
 

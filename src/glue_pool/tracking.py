@@ -151,21 +151,26 @@ def get_ready(cfg: TrackingConfig) -> None:
     if readable(folder := str(Path(cfg.dir).absolute())) != folder:
         raise UserError(f"tracking.dir={cfg.dir}: no UTF-8, which W&B needs; LC_ALL=C.UTF-8 may help, or {way_out}")
     with _variables(cfg) as used:
-        from pydantic import ValidationError
-        from wandb import Settings, env, errors
-
-        for name, value in used.items():
-            try:
-                Settings().update_from_env_vars({name: value})
-                if name == env.HTTP_TIMEOUT:  # read by the import below, too, which takes whole seconds only
-                    env.get_http_timeout(0)
-            except (ValidationError, errors.UsageError, ValueError) as error:
-                said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).splitlines()[0]
-                raise UserError(f"{name} (in the environment): {said}; correct it or unset it") from None
+        check_variables(used)
         if cfg.mode == "online":
             cache = Path(used["WANDB_CACHE_DIR"])
             check_room(cache, 0, f"W&B's cache, {cache}", "name another with WANDB_CACHE_DIR=…")
         from wandb import Api  # noqa: F401
+
+
+def check_variables(used: Mapping[str, str]) -> None:
+    """Refuse a variable with a value that W&B does not take; what it says of them names none."""
+    from pydantic import ValidationError
+    from wandb import Settings, env, errors
+
+    for name, value in used.items():
+        try:
+            Settings().update_from_env_vars({name: value})
+            if name == env.HTTP_TIMEOUT:  # read when W&B's Api is imported, too, which takes whole seconds only
+                env.get_http_timeout(0)
+        except (ValidationError, errors.UsageError, ValueError) as error:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error).splitlines()[0]
+            raise UserError(f"{name} (in the environment): {said}; correct it or unset it") from None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def path(text: str) -> Path:
     """Return the path that an argument gives, `~` in it replaced; to be an argument's `type`."""
     if not text:
         raise UserError("a path among the arguments is empty")
-    return Path(expanded(text, "path"))
+    return Path(expanded(text))
 
 
 def outputs() -> Path:

@@ -95,7 +95,7 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
     from safetensors.torch import load_model
     from transformers import AutoConfig
 
-    folder = Path(expanded(str(folder), "folder"))
+    folder = Path(expanded(str(folder)))
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
