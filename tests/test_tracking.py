@@ -396,6 +396,20 @@ def test_the_shell_does_not_override_the_config(job: Job) -> None:
         assert wandb_file.exit_code(records) == 0
 
 
+def test_ones_own_use_of_wandb_goes_by_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    with tracked(offline(tmp_path)):
+        pass
+    assert wandb.setup().settings.project == "mine"
+    with tracked(offline(tmp_path), "b" * 64):
+        pass
+    assert wandb.setup().settings.project == "mine"
+    assert wandb_file.run(wandb_file.find(tmp_path, "b" * 64)).project == "glue_pool"
+
+
 @pytest.mark.parametrize(
     ("mode", "shell", "said"),
     [

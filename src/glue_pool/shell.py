@@ -6,20 +6,20 @@ import sys
 
 from glue_pool.errors import UserError
 
-OURS = ("GLUE_POOL_", "WANDB_", "HF_", "XDG_")  # what the names of variables begin with that name a folder or a choice
+OURS = ("HOME", "GLUE_POOL_", "WANDB_", "HF_", "XDG_")  # what variables begin with that name folders or choices
 
 
 def settle() -> None:
     """Take an empty variable for one that is not set, and let stdout and stderr show what they can't encode as escapes.
 
-    Variables are those that name folders or choices here: Hydra, W&B and the Hub's client would take the empty name.
+    Variables are those that name folders and choices: Hydra, W&B and the Hub's client would take the empty name.
     Raises UserError where the working directory is gone, which all of them ask for.
     """
     try:
         os.getcwd()
     except OSError as error:
         raise UserError(f"the working directory can't be used ({error.strerror}); cd to another") from None
-    for name in [name for name, value in os.environ.items() if value == "" and name.startswith((*OURS, "HOME"))]:
+    for name in [name for name, value in os.environ.items() if not value and name.startswith(OURS)]:
         del os.environ[name]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":

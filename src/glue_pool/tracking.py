@@ -271,7 +271,7 @@ def _init(
             name=name,
             group=group,
             job_type="train",
-            tags=[tag[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *cfg.tags]) if tag],
+            tags=[readable(tag)[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *cfg.tags]) if tag],
             config=dict(config),
             settings=wandb.Settings(
                 silent=not online,
