@@ -337,13 +337,13 @@ def main() -> None:
         "rounds": measured,
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(content, indent=2) + "\n")
+    arguments.out.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"\n{about}\n{arguments.out}")
 
 
 def _run(name: str, job: Job) -> dict[str, Any]:
     command = [sys.executable, __file__, "--worker", name, json.dumps(job._asdict())]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise SystemExit(f"{name} failed:\n{done.stderr}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -423,7 +423,9 @@ def _machine() -> dict[str, Any]:
     import transformers
 
     names = [
-        line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+        line.split(":", 1)[1].strip()
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if "model name" in line
     ]
     return {
         "cpu": names[0] if names else platform.processor(),

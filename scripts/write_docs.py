@@ -99,7 +99,7 @@ class Key(NamedTuple):
 def attributes(file: Path) -> dict[str, dict[str, tuple[str, str]]]:
     """Return by class and attribute the annotation and the docstring behind it, in the file's order."""
     found: dict[str, dict[str, tuple[str, str]]] = {}
-    for node in ast.parse(file.read_text()).body:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef):
             said = found.setdefault(node.name, {})
             for line, after in zip(node.body, [*node.body[1:], None], strict=True):
@@ -111,7 +111,7 @@ def attributes(file: Path) -> dict[str, dict[str, tuple[str, str]]]:
 def docstring(target: str) -> str:
     """Return the docstring of a class of the package, read from its source."""
     module, _, name = target.rpartition(".")
-    tree = ast.parse((SOURCE / f"{module.replace('.', '/')}.py").read_text())
+    tree = ast.parse((SOURCE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     return ast.get_docstring(found) or ""
 
@@ -119,7 +119,7 @@ def docstring(target: str) -> str:
 def yaml_keys(file: Path) -> list[Key]:
     """Return the keys at the top of a YAML file, with their comments."""
     found, above = [], ""
-    for line in file.read_text().splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         if match := re.fullmatch(r"(\w+): (.*?)(?:\s+# (.*))?", line):
             found.append(Key(match[1], match[2], match[3] or above))
         above = line.removeprefix("# ") if line.startswith("# ") else ""
@@ -284,7 +284,7 @@ def _sentence(group: Group) -> str:
 
 
 def _target(file: Path) -> str:
-    return str(yaml.safe_load(file.read_text())["_target_"])
+    return str(yaml.safe_load(file.read_text(encoding="utf-8"))["_target_"])
 
 
 def _not_public(group: Group) -> set[str]:
@@ -327,7 +327,7 @@ PAGES = {ROOT / "docs" / "methods.md": methods, ROOT / "docs" / "reference.md": 
 def main() -> None:
     """Write the pages."""
     for file, page in PAGES.items():
-        file.write_text(page())
+        file.write_text(page(), encoding="utf-8")
         print(f"written: {file.relative_to(ROOT)}")
 
 

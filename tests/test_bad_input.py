@@ -22,6 +22,7 @@ import torch
 from conftest import Compose
 from glue_pool.models.identity import locate, weights
 from glue_pool.on_wandb import wandb_file
+from glue_pool.report.scan import scan
 from glue_pool.results import RunFolder
 from glue_pool.schema import EncoderConfig
 from glue_pool.train import main
@@ -160,6 +161,16 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("pooling._target_=json.JSONDecoder", "not a glue_pool.models.poolers.Pooler"),
         ("seed=1,2", "seed=1,2: several values are a sweep; put -m before them"),
         ("-m seed=1,abc", "seed=abc: Value 'abc'"),
+        ("seed=9007199254740992", "seed=9007199254740992: has to be below 2^53, or it is not exact everywhere"),
+        ("-m seed=1,9007199254740993", "seed=9007199254740993: has to be below 2^53"),
+        ("subset.size=8 subset.seed=18446744073709551616", "subset.seed=18446744073709551616: has to be below 2^53"),
+        ("data.seed=9007199254740992", "data.seed=9007199254740992: has to be below 2^53"),
+        ("task.dev_seed=9007199254740992", "task.dev_seed=9007199254740992: has to be below 2^53"),
+        ("encoder.revision=main", "encoder.revision=main: minilm_l6 is a packaged encoder, which has no revisions"),
+        ("encoder.name=/ encoder.revision=main", "encoder.revision=main: / is a folder, which has no revisions"),
+        ("encoder.name=/dev/null", "encoder.name=/dev/null: that is no folder"),
+        ("data.dir=/dev/null", "data.dir=/dev/null: that is no folder"),
+        ("--config-dir=/dev/null", "--config-dir /dev/null: that is no folder"),
         ("-m optimizer.lr=1e-5,-1", "optimizer.lr=-1.0: has to be above 0"),
         ("-m task=rte,rtee", "task=rtee: no such task; did you mean 'rte'?"),
         ("-m seed=1,2 tsak=rte", "tsak: no such key"),
@@ -357,6 +368,40 @@ def test_a_folder_that_can_not_be_made(job: Job, line: str, way_out: str) -> Non
     assert way_out in message
 
 
+@pytest.mark.parametrize("name", ["output_root", "data.cache_dir", "tracking.dir", "data.dir", "encoder.name"])
+def test_a_link_to_nothing_is_named_as_one(job: Job, name: str) -> None:
+    link, nothing = job.folder / "link", job.folder / "nothing"
+    link.symlink_to(nothing)
+    for place in (link, link / "in it"):
+        message = job.refused(f'{name}="{place}"', "tracking=wandb")
+        assert message.startswith(f"error: {name}={place}: ")
+        assert f"{link} is a link to {nothing}, which is not there" in message
+    assert not nothing.exists()
+
+
+@pytest.mark.parametrize("name", ["output_root", "data.cache_dir", "tracking.dir", "data.dir", "encoder.name"])
+def test_a_home_that_nobody_has_is_refused(job: Job, name: str) -> None:
+    assert f"{name}=~nobody.here/a: no home folder is known of a user nobody.here" in job.refused(
+        f'{name}="~nobody.here/a"'
+    )
+
+
+def test_a_home_is_what_HOME_says_and_an_empty_variable_names_no_folder(job: Job) -> None:
+    job.monkeypatch.chdir(job.folder)
+    job.monkeypatch.setenv("HOME", str(job.folder / "home"))
+    job.monkeypatch.setenv("GLUE_POOL_OUTPUTS", "")
+    job.monkeypatch.setenv("GLUE_POOL_CACHE", "")
+    rows, encoder = job.folder / "home/$USER/rows", encoder_folder(job.folder / "encoder")
+    shutil.copytree(job.folder / "rows", rows)
+    (job.folder / "home/encoder").symlink_to(encoder)
+    places = ("data.dir='~/$USER/rows'", "encoder.name='~/encoder'", "tracking=wandb", "tracking.dir='~/mine'")
+    assert job(*places).code == 0
+    assert job.result()["encoder"] == "encoder"
+    assert (job.folder / "home/.cache/glue_pool").is_dir()
+    assert list((job.folder / "home/mine/wandb").glob("offline-run-*"))
+    assert sorted(path.name for path in Path().iterdir()) == ["encoder", "home", "outputs", "rows"]
+
+
 def test_a_file_where_the_runs_folder_goes(job: Job) -> None:
     (job.folder / "outputs").mkdir()
     (job.folder / "outputs/rte").touch()
@@ -472,6 +517,9 @@ note("room again", run(lines["output_root"]))
 load._kept.clear()  # a disk with removed files that are still mapped can't be made read-only
 subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
 note("read-only", run(lines["output_root"] + ["force=true"]))
+note("read-only and done", run(lines["output_root"]))
+note("a sweep that is done", run(["-m", *lines["output_root"], "seed=0"]))
+note("a sweep that is not", run(["-m", *lines["output_root"], "seed=0,1"]))
 print(json.dumps(ended))
 """
 
@@ -498,6 +546,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job
         ("little room for hidden states", USER_ERROR, f"data.cache_dir={disk}/cache (hidden states): 0."),
         ("full in training", TRAINING_FAILED, "history.jsonl can't be written (No space left on device); mend that"),
         ("read-only", USER_ERROR, f"output_root={disk}/outputs: can't be written (Read-only file system); choose"),
+        ("a sweep that is not", USER_ERROR, f"output_root={disk}/outputs: can't be written (Read-only file system)"),
     ):
         (ended_with, _, err), left = ended[name]
         assert ended_with == code, name
@@ -506,7 +555,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job
         if name == "little room for hidden states":
             assert "MB are left there, some" in err
             assert not [file for file in left if file.startswith(("cls", "layer-"))]
-        elif code == USER_ERROR and name != "read-only":
+        elif code == USER_ERROR and name not in ("read-only", "a sweep that is not"):
             assert left == ["neighbour"]
     unfinished = ["config.yaml", "history.jsonl", "manifest.json", "neighbour"]
     for name in ("full in training", "full at the end", "full when saving the model"):
@@ -516,9 +565,29 @@ def test_a_full_disk_is_one_line_and_leaves_no_result_that_claims_completion(job
     (code, _, _), left = ended["room again"]
     assert code == 0
     assert "result.json" in left
+    for name, said in (
+        ("read-only and done", "this result was there already"),
+        ("a sweep that is done", "1 done befo"),
+    ):
+        (code, out, err), still = ended[name]
+        assert (code, err) == (0, "")
+        assert said in out
+        assert still == left
 
 
 # results
+
+
+def test_the_report_counts_what_a_run_may_be_called(job: Job) -> None:
+    """The largest seed; an encoder by a relative path, in a folder that is hidden; a path that is no UTF-8."""
+    job.monkeypatch.chdir(encoder_folder(job.folder / ".mine"))
+    outputs = job.folder / "outputs" / "\udcff\udcc3\udca4"
+    assert job("encoder.name=.", f"output_root='{outputs}'", f"seed={2**53 - 1}").code == 0
+    (run,), left_out = scan([outputs])
+    assert left_out == []
+    assert (run.result["encoder"], run.result["seed"]) == ("mine", 2**53 - 1)
+    assert run.folder.relative_to(outputs).parts[:4] == ("rte", "maxpool", "mine", "full")
+    assert "/outputs/\\xffä\n" in (run.folder / "config.yaml").read_text()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_as_failed_with_its_step(job: Job) -> None:

@@ -1,5 +1,6 @@
 """`glue-pool`: its commands, its help, and how it ends."""
 
+import ast
 import json
 import os
 import signal
@@ -170,6 +171,69 @@ def test_output_that_cannot_be_written_is_said() -> None:
         done = subprocess.run([GLUE_POOL, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
     assert done.returncode == 1
     assert done.stderr == "error: not all that was printed could be written (No space left on device)\n"
+
+
+@pytest.mark.parametrize("name", ["HOME", "GLUE_POOL_OUTPUTS", "HF_HOME", "XDG_CACHE_HOME", "WANDB_BASE_URL"])
+def test_an_empty_variable_is_one_that_is_not_set(name: str, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    monkeypatch.setenv(name, "")
+    cli.main(["--version"])
+    assert name not in os.environ
+
+
+def test_a_working_directory_that_is_gone_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit):
+        cli.main(["list"])
+    assert "the working directory can't be used (No such file or directory); cd to another" in capsys.readouterr().err
+
+
+def test_an_argument_may_begin_with_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Drawn(("task=rte", "pooling=mean")).write(tmp_path / "$HOME")
+    cli.main(["report", "~/$HOME", "--output=~/page"])
+    assert (tmp_path / "page/scores.csv").is_file()
+    assert not (tmp_path / "$HOME/report").exists()
+    with pytest.raises(SystemExit):
+        cli.main(["report", "~nobody.here/runs"])
+    assert "error: ~nobody.here/runs: no home folder is known of a user nobody.here" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to("gone")
+    for command in ("report", "sync"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "~/link"])
+        assert f"{tmp_path}/link is a link to gone, which is not there" in capsys.readouterr().err
+
+
+def test_a_locale_without_utf_8_changes_no_file(tmp_path: Path, capsys: Printed) -> None:
+    runs = tmp_path / "ä"
+    Drawn(("task=rte", "task.title='Fälle'", "pooling=mean")).write(runs)
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    glue_pool_says("report", str(runs), f"--output={tmp_path}/there", environment=locale)
+    cli.main(["report", str(runs), f"--output={tmp_path}/here"])
+    there, here = ((tmp_path / name / "tables.tex").read_text(encoding="utf-8") for name in ("there", "here"))
+    assert there == here
+    assert "Fälle" in there
+    assert "\\udcc3\\udca4: there" in glue_pool_says("sync", f"{tmp_path}/no/ä", code=2, environment=locale)
+
+
+def test_every_text_file_and_pipe_says_its_encoding() -> None:
+    """Else it is the locale's."""
+    silent = []
+    for file in [file for folder in ("src", "scripts") for file in (ROOT / folder).rglob("*.py")]:
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call):
+                continue
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            said = {keyword.arg for keyword in call.keywords}
+            words = [word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+            is_text = name in ("read_text", "write_text", "fdopen", "open") and not any("b" in word for word in words)
+            is_ours = ast.unparse(call.func) in ("write_text", "os.open", "_open", "self._output.open", "safe_open")
+            if (is_text and not is_ours and "encoding" not in said and "utf-8" not in words) or "text" in said:
+                silent.append(f"{file}:{call.lineno}: {ast.unparse(call)}")
+    assert silent == []
 
 
 def test_all_doors_lead_to_the_same_run(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from conftest import unshare
 from glue_pool.errors import UserError
 from glue_pool.on_wandb import wandb_file
 from glue_pool.schema import TrackingConfig
-from glue_pool.tracking import Tracker, track
+from glue_pool.tracking import Tracker, get_ready, track
 
 ROOT = Path(__file__).parents[1]
 KEY = "0123456789abcdef" * 4
@@ -327,15 +327,34 @@ class Job:
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     home = tmp_path_factory.mktemp("home")
     shell = dict.fromkeys(("WANDB_RUN_GROUP", "WANDB_TAGS", "WANDB_NAME"), "from-the-shell")
-    shell |= {"WANDB_MODE": "disabled", "WANDB_API_KEY": "5ec4e7" * 8, "HF_TOKEN": "hf_5ec4e7"}
+    shell |= {"WANDB_MODE": "disabled", "WANDB_API_KEY": "5ec4e7" * 8 + "\n", "HF_TOKEN": "hf_5ec4e7"}
+    shell |= dict.fromkeys(("WANDB_PROJECT", "WANDB_ENTITY", "WANDB_RUN_ID", "WANDB_SERVICE", "WANDB_RESUME"), "a/b")
+    shell |= dict.fromkeys(("WANDB_SILENT", "WANDB_BASE_URL", "WANDB_HTTP_TIMEOUT", "WANDB_DISABLED"), "perhaps")
+    folders = (
+        "WANDB_DIR",
+        "WANDB_CACHE_DIR",
+        "WANDB_CONFIG_DIR",
+        "WANDB_DATA_DIR",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+    )
+    shell |= dict.fromkeys(folders, "/proc/nowhere")
+    for settings in (home / ".config/wandb", home / "wandb"):
+        settings.mkdir(parents=True)
+        (settings / "settings").write_text("[default]\nsilent = perhaps\nproject = a/b\n")
+    (home / ".netrc").write_text("no netrc")
     # after "$@" has ended, wandb's service has too; the one try at the end shows that tries are counted
     look = "cat /proc/net/snmp /proc/net/snmp6; echo ---"
     try_one = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('192.0.2.1', 53))"
     script = f"""set -e; "$@"; {look}; {sys.executable} -c "{try_one}" 2>/dev/null || {look}"""
     namespace = unshare()
     code = """
-with tracked("offline") as tracker:
-    tracker.step(**row)
+os.chdir(Path.home())
+before = dict(os.environ)
+for key in ("0123456789abcdef", "b" * 16):
+    with tracked("offline", key) as tracker:
+        tracker.step(**row)
+assert dict(os.environ) == before
 """
     command = child(code, home, *namespace, "sh", "-c", script, "sh", **shell)
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
@@ -368,9 +387,55 @@ def test_no_secret_reaches_a_file(job: Job) -> None:
 
 
 def test_the_shell_does_not_override_the_config(job: Job) -> None:
-    run = wandb_file.run(wandb_file.find(job.home, KEY))
-    assert (run.run_group, run.display_name) == ("rte/maxpool", "rte maxpool 3")
-    assert list(run.tags) == ["rte"]
+    for key in (KEY, "b" * 16):  # what fails at a process's first run may pass at its second
+        records = wandb_file.find(job.home / "out", key)
+        run = wandb_file.run(records)
+        assert (run.run_id, run.project, run.entity) == (key[:16], "glue_pool", "")
+        assert (run.run_group, run.display_name) == ("rte/maxpool", "rte maxpool 3")
+        assert list(run.tags) == ["rte"]
+        assert wandb_file.exit_code(records) == 0
+
+
+def test_ones_own_use_of_wandb_goes_by_the_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    with tracked(offline(tmp_path)):
+        pass
+    assert wandb.setup().settings.project == "mine"
+    with tracked(offline(tmp_path), "b" * 64):
+        pass
+    assert wandb.setup().settings.project == "mine"
+    assert wandb_file.run(wandb_file.find(tmp_path, "b" * 64)).project == "glue_pool"
+
+
+@pytest.mark.parametrize(
+    ("mode", "shell", "said"),
+    [
+        ("online", {"WANDB_API_KEY": "5ec4e7\n"}, "WANDB_API_KEY (in the environment): API key cannot start or end"),
+        ("online", {"WANDB_SILENT": "perhaps"}, "WANDB_SILENT (in the environment): Input should be a valid boolean"),
+        ("online", {"WANDB_HTTP_TIMEOUT": "0.5"}, "WANDB_HTTP_TIMEOUT (in the environment): invalid literal for int()"),
+        ("online", {"WANDB_CACHE_DIR": "/proc/nowhere"}, "W&B's cache, /proc/nowhere: can't be written (No such"),
+        ("online", {"XDG_CACHE_HOME": "/proc/nowhere"}, "name another with WANDB_CACHE_DIR=…"),
+        ("offline", {"WANDB_SWEEP_ID": "a", "WANDB_RUN_ID": "a/b"}, "WANDB_RUN_ID (in the environment): Run ID cannot"),
+    ],
+)
+def test_a_variable_that_the_run_goes_by_is_named(
+    mode: str, shell: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as refused, tracked(offline(tmp_path, mode=mode)):
+        pass
+    assert said in str(refused.value)
+    assert "5ec4e7" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_utf_8_is_refused_before_wandb_fails_on_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tracking\.dir=.*: no UTF-8, which W&B needs"):
+        get_ready(offline(tmp_path / "\udcff"))
 
 
 @pytest.mark.parametrize(

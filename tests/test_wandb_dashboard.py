@@ -13,6 +13,7 @@ import pytest
 
 import wandb_server
 from conftest import GLUE_POOL, Compose, unshare
+from glue_pool import cli
 from glue_pool.errors import TrainingFailed
 from glue_pool.on_wandb import wandb_file
 from glue_pool.pipeline import run
@@ -179,6 +180,15 @@ def test_without_an_account_it_says_what_to_do(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "wandb login" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_a_variable_that_wandb_does_not_take_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", "nowhere")
+    with pytest.raises(SystemExit):
+        cli.main(["dashboard", "--entity", "someone"])
+    assert capsys.readouterr().err.startswith("error: WANDB_BASE_URL (in the environment): Input should be a valid URL")
 
 
 def test_without_its_extra_it_says_what_to_install(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 That line, after a `# @package` one, is a comment: a sentence, and at its end a source in parentheses.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from glue_pool.disk import missing
 from glue_pool.errors import UserError
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel; in a checkout conf/ stands at the top
@@ -44,13 +46,13 @@ class Group:
 
 def groups(own: Path | None = None) -> list[Group]:
     """Return the groups of conf/, with one's own files among theirs; they add and replace none, as in Hydra."""
-    if own and not own.is_dir():
-        raise UserError(f"--config-dir {own}: there is no such folder")
+    if own and not os.path.isdir(own):
+        raise UserError(f"--config-dir {own}: {missing(own)}")
     files: dict[str, dict[str, Path]] = {}
     for folder in (own, CONF) if own else (CONF,):
         for file in (*folder.glob("*/*.yaml"), *folder.glob("hydra/*/*.yaml")):
             files.setdefault(file.parent.relative_to(folder).as_posix(), {})[file.stem] = file
-    found = map(_DEFAULT.fullmatch, (CONF / "config.yaml").read_text().splitlines())
+    found = map(_DEFAULT.fullmatch, (CONF / "config.yaml").read_text(encoding="utf-8").splitlines())
     defaults = {match["group"]: (match["sentence"] or "", match["choice"]) for match in found if match}
     there = sorted({file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*/*.yaml")})
     return [Group(name, *defaults.get(name, ("", "")), files[name]) for name in there]
@@ -59,7 +61,7 @@ def groups(own: Path | None = None) -> list[Group]:
 def read(file: Path) -> Choice:
     """Return what a config file says of itself."""
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{file}: can't be read as YAML ({str(error).splitlines()[0]})") from None
@@ -81,7 +83,7 @@ def _comment(lines: Sequence[str]) -> tuple[str, str]:
 
 def line(file: Path, names: Sequence[str]) -> int | None:
     """Return the line on which a config file has a key, given by its path of names; None where it hasn't."""
-    node, found = yaml.compose(file.read_text()), None
+    node, found = yaml.compose(file.read_text(encoding="utf-8")), None
     for name in names:
         entries = node.value if isinstance(node, yaml.MappingNode) else []
         found, node = next(

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from importlib.abc import InspectLoader
 from typing import Protocol
 
+from glue_pool import shell
 from glue_pool.errors import Failed, Held, Interrupted, TrainingFailed, UserError, nearest
 
 EXIT_CODES: dict[type[Exception], int] = {
@@ -84,6 +85,7 @@ def guarded() -> Iterator[None]:
     stdout any more (`| head`) the command ends without a word. Anything else is a bug, and has its traceback.
     """
     try:
+        shell.settle()
         yield
     except tuple(EXIT_CODES) as error:
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))

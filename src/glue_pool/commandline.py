@@ -35,6 +35,7 @@ from glue_pool import choices, components, schema
 from glue_pool.choices import CONF
 from glue_pool.errors import Held, TrainingFailed, UserError, nearest
 from glue_pool.schema import Config
+from glue_pool.shell import expanded
 
 ConfigStore.instance().store(name="glue_pool_schema", node=Config)
 
@@ -298,6 +299,8 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(
             f"{rest[0]}: not understood; options such as -m stand before or after all key=value (see --help)"
         )
+    if args.config_dir:
+        args.config_dir = expanded(args.config_dir, "--config-dir")
     if args.experimental_rerun is not None:
         raise UserError("--experimental-rerun: it would read a pickle, which can run code; config.yaml has the keys")
     return args

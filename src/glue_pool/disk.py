@@ -1,4 +1,4 @@
-"""Whether a folder can be written and has room: asked before any long work, leaving no trace."""
+"""What is at a path, and whether a folder can be written and has room: asked before any long work, leaving no trace."""
 
 import os
 import tempfile
@@ -12,6 +12,8 @@ def check_room(folder: Path, needed_bytes: int, name: str, way_out: str) -> None
     there = folder.absolute()
     try:
         while not there.exists():
+            if there.is_symlink():
+                raise UserError(f"{name}: can't be written ({missing(there)}); {way_out}")
             there = there.parent
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(4096))
@@ -23,3 +25,17 @@ def check_room(folder: Path, needed_bytes: int, name: str, way_out: str) -> None
         raise UserError(
             f"{name}: {free:.1f} MB are left there, some {needed:.1f} MB are needed; free some, or {way_out}"
         )
+
+
+def missing(path: str | Path, what: str = "folder") -> str:
+    """Say why there is no folder, or no file, at a path."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        linked = next((place for place in (Path(path), *Path(path).parents) if os.path.islink(place)), None)
+        if linked and not os.path.exists(linked):
+            return f"{linked} is a link to {os.readlink(linked)}, which is not there"
+        return f"there is no such {what}"
+    except OSError as error:
+        return f"can't be looked at ({error.strerror})"
+    return f"that is no {what}"

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from glue_pool.errors import UserError
 
 NOT_GIVEN: Any = object()
+EXACT = 2**53  # whole numbers from here on are not exact everywhere: in JSON's readers, in W&B, as a float
 MOST = 80  # bytes of a name: a method joins up to three, and a folder's has 255
 
 
@@ -23,12 +24,13 @@ def key(
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    path: bool = False,
 ) -> Any:
     """A config key with its default and the values it may take; null is allowed where the type allows it.
 
     in_key: whether the value can change a run's numbers, and so is in the run's key. neutral: of a key that came after
     results were written without it, the value that changes nothing: it is in no run's key, and results without it have
-    it. The default is another thing, and may change.
+    it. The default is another thing, and may change. path: whether `~` at its start is a home folder.
     """
     limits = {
         "choices": choices,
@@ -38,6 +40,8 @@ def key(
         "below": below,
     }
     metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None} | {"in_key": in_key}
+    if path:
+        metadata["path"] = True
     if neutral is not NOT_GIVEN:
         metadata["neutral"] = neutral
     if isinstance(default, list | dict):

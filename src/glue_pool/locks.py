@@ -96,7 +96,7 @@ def _ended(owner: OwnerRecord) -> bool:
     if owner.hostname != socket.gethostname():
         return False
     try:
-        return Path(f"/proc/{owner.pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{owner.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return sys.platform == "linux"
 

@@ -72,7 +72,7 @@ def _git() -> dict[str, Any] | None:
                 ["git", *arguments],
                 cwd=Path(__file__).parent,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
                 timeout=10,
             ).stdout.strip()
@@ -104,6 +104,6 @@ def _machine() -> dict[str, Any]:
 
 def _lines(path: str) -> list[str]:
     try:
-        return Path(path).read_text().splitlines()
+        return Path(path).read_text(encoding="utf-8").splitlines()
     except OSError:
         return []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_pool import commandline, pipeline
+from glue_pool import commandline, pipeline, shell
 from glue_pool.errors import UserError
 from glue_pool.result import Result
 
@@ -23,6 +23,7 @@ def run(overrides: Sequence[str], config_dir: str | Path | None = None) -> Resul
             raise UserError(f"{override}: glue_pool.run takes key=value only, and config_dir=FOLDER")
     options = [] if config_dir is None else [f"--config-dir={config_dir}"]
     one = "glue_pool.run is for one run; call it for each, or use glue-pool train -m"
+    shell.settle()
     line = commandline.check([*options, *overrides], several=one)
     if line.sweep:
         raise UserError(f"{' '.join(overrides)}: this is a sweep; {one}")

@@ -12,6 +12,7 @@ from glue_pool.errors import Held, NotWritten, TrainingFailed, UserError
 from glue_pool.result import Result
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
+from glue_pool.shell import readable
 
 if TYPE_CHECKING:
     from glue_pool.progress import Progress
@@ -54,10 +55,9 @@ def run(cfg: Config) -> Result:
 def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, started: float) -> Result:
     """Train what isn't there yet, and fill in what is known about it as soon as it is."""
     with _without_collector():
-        from glue_pool.tracking import import_wandb
+        from glue_pool.tracking import get_ready
 
-        if cfg.tracking.mode != "none":
-            import_wandb()
+        get_ready(cfg.tracking)
         from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
         from glue_pool.hardware import Hardware, use_threads
@@ -131,7 +131,7 @@ def _tracked(cfg: Config, key: str, train_rows: int | None) -> AbstractContextMa
     labels = {
         "task": cfg.task.name,
         "method": cfg.method,
-        "encoder": results.encoder_name(cfg),
+        "encoder": readable(results.encoder_name(cfg)),
         "subset": results.subset_name(cfg),
         "kind": results.kind(cfg),
     }
@@ -141,7 +141,7 @@ def _tracked(cfg: Config, key: str, train_rows: int | None) -> AbstractContextMa
         name=_name(cfg),
         group=f"{cfg.task.name}/{_method(cfg)}",
         tags=list(labels.values()),
-        config=results.plain(cfg) | {"labels": labels | {"train_rows": train_rows}},
+        config=results.as_text(results.plain(cfg) | {"labels": labels | {"train_rows": train_rows}}),
     )
 
 

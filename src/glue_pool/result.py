@@ -8,6 +8,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
+from glue_pool.fields import EXACT
 from glue_pool.metrics import METRICS
 
 MethodPart = Literal["pooling", "edit", "recipe"]  # what a method is made of
@@ -129,7 +130,6 @@ class Result(TypedDict):
 
 
 NULL_IN_COMPLETED = {"score", "peak_memory_bytes", "error", "traceback"}  # what a completed run may lack
-EXACT = 2.0**53  # larger whole numbers are none of ours
 
 
 def objective(result: Result) -> float | None:

@@ -26,6 +26,7 @@ from glue_pool.disk import check_room
 from glue_pool.errors import NotWritten, UserError
 from glue_pool.keys import SCHEMA, run_key
 from glue_pool.result import Result
+from glue_pool.shell import readable
 
 if TYPE_CHECKING:
     from glue_pool.data.tokens import Split
@@ -75,7 +76,7 @@ class RunFolder:
     def read(self) -> Result | None:
         """Return the result that is there, completed or failed; None if there is none of this key, or a damaged one."""
         try:
-            result = json.loads(self.result_file.read_text())
+            result = json.loads(self.result_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         same = isinstance(result, dict) and result.get("run_key") == self.key
@@ -131,7 +132,7 @@ class RunFolder:
     def append_history(self, record: Mapping[str, Any]) -> None:
         """Add one evaluation to history.jsonl; the line is on disk when this returns."""
         path = self.path / "history.jsonl"
-        with writing(path), path.open("a") as file:
+        with writing(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(_without_nan(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -139,7 +140,7 @@ class RunFolder:
     def _write_config(self, cfg: Config) -> None:
         from omegaconf import OmegaConf
 
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(as_text(plain(cfg)))))
 
     def write_predictions(self, columns: Mapping[str, np.ndarray]) -> None:
         """Write predictions.parquet: a row an example, `logits` as a list."""
@@ -175,7 +176,7 @@ def writing(path: Path) -> Iterator[None]:
 
 def encoder_name(cfg: Config) -> str:
     """Return the encoder's short name for folders and tables: the last part of its Hub name or folder."""
-    return Path(cfg.encoder.name).name
+    return os.path.basename(os.path.abspath(cfg.encoder.name)).lstrip(".") or "encoder"  # none is hidden from reports
 
 
 def kind(cfg: Config) -> Literal["fine-tuned", "probe"]:
@@ -229,7 +230,7 @@ def check_output_root(cfg: Config, folder: RunFolder, checkpoint_bytes: int = 0,
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; a NaN becomes null, since JSON has none."""
-    write_text(path, json.dumps(_without_nan(content), indent=2) + "\n")
+    write_text(path, json.dumps(_without_nan(as_text(content)), indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -250,6 +251,15 @@ def write_atomically(path: Path, write: Callable[[Any], object]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def as_text(value: Any) -> Any:
+    """Return plain data that text files and W&B can hold: all its texts are UTF-8."""
+    if isinstance(value, Mapping):
+        return {name: as_text(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_text(item) for item in value]
+    return readable(value) if isinstance(value, str) else value
 
 
 def _without_nan(value: Any) -> Any:

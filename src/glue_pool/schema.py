@@ -17,7 +17,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
-from glue_pool.fields import check_name, key, literal
+from glue_pool.fields import EXACT, check_name, key, literal
+from glue_pool.shell import expanded
 from glue_pool.tasks import TaskConfig
 
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
@@ -28,7 +29,7 @@ PLAIN, NO_EDIT = "glue_pool.training.recipe.Recipe", "glue_pool.models.edit.Edit
 class EncoderConfig:
     """The pre-trained encoder whose hidden states are pooled."""
 
-    name: str = key(in_key=False)
+    name: str = key(in_key=False, path=True)
     """A Hub name, a local folder (config.json, safetensors, tokenizer) or `minilm_l6`, the packaged encoder."""
     revision: str | None = key(None, in_key=False)
     """Branch, tag or commit of a Hub name; null is the default branch."""
@@ -70,9 +71,9 @@ class DataConfig:
 
     name: str = key(choices=["hub", "local", "synthetic"], in_key=False)
     """`hub` is the task's own source, a Hub data set or files; `local` reads a folder, `synthetic` generates."""
-    dir: str | None = key(None, in_key=False)
+    dir: str | None = key(None, in_key=False, path=True)
     """The local folder, laid out as <task>/<split>.parquet (or .csv, .tsv, .jsonl, .arrow)."""
-    cache_dir: str = key(in_key=False)
+    cache_dir: str = key(in_key=False, path=True)
     """Where tokenised splits are kept, keyed by content; processes may share it."""
     train_rows: int = key(2000, at_least=1, in_key=False)
     """Synthetic train rows."""
@@ -176,7 +177,7 @@ class TrackingConfig:
     """The W&B project; a W&B sweep has its own."""
     entity: str | None = key(None, in_key=False)
     """The W&B user or team; null is one's default; a W&B sweep has its own."""
-    dir: str = key(in_key=False)
+    dir: str = key(in_key=False, path=True)
     """The folder in which W&B makes its own `wandb` folder."""
     tags: list[str] = key([], in_key=False)
     """Tags beside the run's own (task, method, encoder, subset)."""
@@ -205,7 +206,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = key(0, at_least=0)
     """The training seed: initialisation, data order and dropout each get a stream of their own from it."""
-    output_root: str = key(in_key=False)
+    output_root: str = key(in_key=False, path=True)
     """Where results go."""
     force: bool = key(False, in_key=False)
     """Run anew even if the result is there."""
@@ -238,8 +239,11 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(f"{error.full_key}: {str(error).splitlines()[0]}", key=error.full_key) from None
     assert isinstance(config, Config)
-    for name, value, limits in _keys(config):
+    # output_root before tracking.dir, which is output_root unless given
+    for part, name, value, limits in sorted(_keys(config), key=lambda of: of[0] is not config):
         _check_value(name, value, limits)
+        if value is not None and "path" in limits:
+            setattr(part, name.rpartition(".")[2], expanded(value, name))
     for section, keys in COMPONENTS.items():
         content = getattr(config, section)
         for required in keys:
@@ -283,13 +287,14 @@ def _literal(value: Any) -> Any:
     return literal(value) if isinstance(value, str) else value
 
 
-def _keys(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _keys(config: Any, prefix: str = "") -> Iterator[tuple[Any, str, Any, Any]]:
+    """Yield of every key the section that it is in, its whole name, its value and what is said of it."""
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
             yield from _keys(value, f"{prefix}{item.name}.")
         else:
-            yield f"{prefix}{item.name}", value, item.metadata
+            yield config, f"{prefix}{item.name}", value, item.metadata
 
 
 def _check_value(name: str, value: Any, limits: Any) -> None:
@@ -301,6 +306,8 @@ def _check_value(name: str, value: Any, limits: Any) -> None:
         raise UserError(f"{name}=: is empty", key=name)
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name}={value}: not a finite number", key=name)
+    if isinstance(value, int) and abs(value) >= EXACT:
+        raise UserError(f"{name}={value}: has to be below 2^53, or it is not exact everywhere", key=name)
     if "choices" in limits and value not in limits["choices"]:
         choices = limits["choices"]
         raise UserError(f"{name}={value}: one of {', '.join(choices)}{nearest(str(value), choices)}", key=name)

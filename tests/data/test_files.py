@@ -96,6 +96,16 @@ FORMATS: dict[str, tuple[str, Callable[[Path], None]]] = {
 }
 
 
+def test_a_shard_that_is_a_link_to_nothing_is_not_passed_over(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train-a.csv")
+    (tmp_path / "train-b.csv").symlink_to("gone")
+    said = r"train-b.csv is a link to gone, which is not there"
+    with pytest.raises(UserError, match=said):
+        files.expand(f"{tmp_path}/*.csv", "task.source.files.train")
+    with pytest.raises(UserError, match=said):
+        files.in_folder(tmp_path, "train")
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_every_format_gives_the_same_rows(tmp_path: Path, kind: str) -> None:
     name, write = FORMATS[kind]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from glue_pool.errors import UserError
+from glue_pool.shell import expanded
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,6 +21,13 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; {self.prog} --help tells more")
 
 
+def path(text: str) -> Path:
+    """Return the path that an argument gives, `~` in it replaced; to be an argument's `type`."""
+    if not text:
+        raise UserError("a path among the arguments is empty")
+    return Path(expanded(text))
+
+
 def outputs() -> Path:
     """Return where results are unless a command is told otherwise: where `train` puts them unless it is."""
-    return Path(os.environ.get("GLUE_POOL_OUTPUTS") or "outputs")
+    return path(os.environ.get("GLUE_POOL_OUTPUTS") or "outputs")

@@ -1,5 +1,6 @@
 """Save a dashboard in W&B: scores, curves, cost, failures."""
 
+import os
 from collections.abc import Sequence
 
 from glue_pool.commands import Parser
@@ -18,6 +19,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--url", help="renew this dashboard, which was saved before, instead of making another")
     parser.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON; needs no network")
     args = parser.parse_args(argv)
+    if not args.dry_run:
+        from glue_pool.tracking import check_variables
+
+        check_variables({name: value for name, value in os.environ.items() if name.startswith("WANDB_")})
     try:
         from glue_pool.on_wandb import dashboard
     except ModuleNotFoundError as error:

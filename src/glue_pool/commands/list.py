@@ -4,11 +4,10 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from glue_pool import choices
 from glue_pool.choices import Choice, Group
-from glue_pool.commands import Parser
+from glue_pool.commands import Parser, path
 from glue_pool.errors import UserError, nearest
 from glue_pool.progress import say
 
@@ -17,7 +16,7 @@ def main(argv: Sequence[str]) -> None:
     """Print the groups, or the choices of one."""
     parser = Parser(prog="glue-pool list", description=__doc__)
     parser.add_argument("group", nargs="?", help="task, pooling, encoder, ...; the groups themselves unless given")
-    parser.add_argument("--config-dir", "-cd", type=Path, help="a folder of your own, as for train: pooling/mine.yaml")
+    parser.add_argument("--config-dir", "-cd", type=path, help="a folder of your own, as for train: pooling/mine.yaml")
     args = parser.parse_args(argv)
     groups = choices.groups(args.config_dir)
     if args.group is None:

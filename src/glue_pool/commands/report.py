@@ -1,9 +1,8 @@
 """Show what runs found: tables, a page with plots, scores.csv."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from glue_pool.commands import Parser, outputs
+from glue_pool.commands import Parser, outputs, path
 
 
 def main(argv: Sequence[str]) -> None:
@@ -15,13 +14,13 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "folders",
         nargs="*",
-        type=Path,
+        type=path,
         default=[outputs()],
         help="where runs are (GLUE_POOL_OUTPUTS, or outputs)",
     )
     parser.add_argument("--baseline", help="the method, or the row's name, that all others are compared with")
     parser.add_argument("--tasks", type=lambda text: text.split(","), help="as rte,mrpc; all unless given")
-    parser.add_argument("--output", type=Path, help="the folder to write (report, in the first folder)")
+    parser.add_argument("--output", type=path, help="the folder to write (report, in the first folder)")
     args = parser.parse_args(argv)
 
     from glue_pool.report import report

@@ -1,9 +1,8 @@
 """Upload the runs that W&B kept offline, each once."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from glue_pool.commands import Parser, outputs
+from glue_pool.commands import Parser, outputs, path
 
 
 def main(argv: Sequence[str]) -> None:
@@ -15,7 +14,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "outputs",
         nargs="?",
-        type=Path,
+        type=path,
         default=outputs(),
         help="the folder of results, with W&B's own folder in it (GLUE_POOL_OUTPUTS, or outputs)",
     )

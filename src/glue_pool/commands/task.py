@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_pool.commands import Parser
+from glue_pool.commands import Parser, path
 from glue_pool.errors import UserError
 from glue_pool.progress import print_table
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     new.add_argument("--kind", choices=["single", "multi", "regression"], help="one label a row, any number, a score")
     new.add_argument("--idx", metavar="COLUMN", help="the number that a row goes by in predictions")
     new.add_argument("--dev-share", type=float, metavar="SHARE", help="of the train rows, without DEV: 0.1")
-    new.add_argument("--config-dir", "-cd", type=Path, default=Path("my_conf"), help="where to: my_conf unless given")
+    new.add_argument("--config-dir", "-cd", type=path, default=Path("my_conf"), help="where to: my_conf unless given")
     new.add_argument("--force", action="store_true", help="replace the YAML that is there")
     _new(parser.parse_args(argv))
 

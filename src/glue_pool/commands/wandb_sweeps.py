@@ -3,10 +3,9 @@
 import sys
 import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
 from glue_pool import choices
-from glue_pool.commands import Parser
+from glue_pool.commands import Parser, path
 from glue_pool.on_wandb import sweep_files
 from glue_pool.progress import say
 
@@ -18,7 +17,7 @@ def main(argv: Sequence[str]) -> None:
         description="Copy the files for `wandb sweep` to a folder. What your data and encoder need (data=local, "
         "data.dir=PATH, encoder=minilm_l6, ...) goes into their `command`.",
     )
-    parser.add_argument("folder", nargs="?", type=Path, help="where to; without it only say where the files are")
+    parser.add_argument("folder", nargs="?", type=path, help="where to; without it only say where the files are")
     folder = parser.parse_args(argv).folder
     for file in sweep_files.FILES if folder is None else sweep_files.copy(folder):
         say(str(file), sys.stdout)

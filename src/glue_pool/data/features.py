@@ -62,7 +62,7 @@ class Entry:
         """Let other processes wait before they write this entry; they then find it written."""
         with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / ".lock").open("w")
+            lock = (self.path / ".lock").open("w", encoding="utf-8")
         with lock:
             with suppress(OSError):  # a file system without locks: each process writes its own, and the last one stays
                 fcntl.flock(lock, fcntl.LOCK_EX)

@@ -9,13 +9,16 @@ import glob
 import hashlib
 import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glue_pool.disk import missing
 from glue_pool.errors import UserError
+from glue_pool.shell import expanded
 
 if TYPE_CHECKING:  # pyarrow is imported on use
     import pyarrow as pa
@@ -31,14 +34,17 @@ def expand(entry: str | Sequence[str], where: str) -> list[Path]:
     """
     if not isinstance(entry, str):
         return [file for one in entry for file in expand(str(one), where)]
-    path = Path(entry).expanduser()
-    if path.is_file():
+    path = Path(expanded(entry, where))
+    if os.path.isfile(path):
         return [path]
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UserError(f"{where}: {entry} is a folder; name its files, as {entry.rstrip('/')}/*.parquet", key=where)
-    found = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
+    matching = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    if lost := [file for file in matching if not file.exists()]:
+        raise UserError(f"{where}: {missing(lost[0], 'file')}", key=where)
+    found = [file for file in matching if file.is_file()]
     if not found:
-        what = "no file matches it" if glob.has_magic(entry) else "there is no such file"
+        what = "no file matches it" if glob.has_magic(entry) else missing(path, "file")
         place = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise UserError(f"{where}: {entry}: {what}{place}", key=where)
     check_shards(found)
@@ -47,12 +53,18 @@ def expand(entry: str | Sequence[str], where: str) -> list[Path]:
 
 def in_folder(folder: Path, split: str) -> list[Path]:
     """Return a split's file `<split>.<format>` in a folder, or its shards `<split>-00000-of-00002.<format>`."""
-    names = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and kind(entry) in READERS]
+    try:
+        there = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder} can't be read: {error.strerror}") from None
+    if lost := [entry for entry in there if entry.name.startswith((f"{split}.", f"{split}-")) and not entry.exists()]:
+        raise UserError(missing(lost[0], "file"))
+    names = [entry for entry in there if entry.is_file() and kind(entry) in READERS]
     whole = [file for file in names if file.name.removesuffix(_packed(file)) == f"{split}{kind(file)}"]
     found = whole or [file for file in names if file.name.startswith(f"{split}-")]
     if not found:
-        there = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "none"
-        raise UserError(f"{folder / split}.parquet is missing; in that folder there are {there}")
+        others = ", ".join(entry.name for entry in there) or "none"
+        raise UserError(f"{folder / split}.parquet is missing; in that folder there are {others}")
     if len(whole) > 1:
         raise UserError(f"{whole[0]} and {whole[1].name}: which of them is the split {split}?")
     check_shards(found)

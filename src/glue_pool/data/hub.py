@@ -68,7 +68,7 @@ def is_folder(source: SourceConfig) -> bool:
 
 
 def _folder(source: SourceConfig) -> Path:
-    return Path(str(source.path)).expanduser()
+    return Path(str(source.path))
 
 
 def name(source: SourceConfig) -> str:

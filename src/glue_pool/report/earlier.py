@@ -43,7 +43,7 @@ def config(content: dict[str, Any], schema: int) -> dict[str, Any]:
 def _shown(task: str) -> dict[str, Any]:
     """Return what tables call a task that comes with glue_pool, and where it stands in them; nothing of another."""
     shipped = {file.stem: file for file in (CONF / "task").glob("*.yaml")}
-    content = yaml.safe_load(shipped[task].read_text()) if task in shipped else {}
+    content = yaml.safe_load(shipped[task].read_text(encoding="utf-8")) if task in shipped else {}
     return {key: content[key] for key in ("title", "order") if key in content}
 
 

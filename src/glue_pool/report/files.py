@@ -14,6 +14,7 @@ from glue_pool.report.study import Study
 from glue_pool.report.verdicts import Table
 from glue_pool.result import SplitFacts
 from glue_pool.results import write_text
+from glue_pool.shell import readable
 
 
 def write(
@@ -26,9 +27,9 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
         index, *_ = page.write(folder, content)
         for name, text in texts.items():
-            write_text(folder / name, text.encode("utf-8", "backslashreplace").decode())  # a path may be no text
+            write_text(folder / name, readable(text))
     except OSError as error:
-        raise UserError(f"--output {folder}: can't be written ({error.strerror})") from None
+        raise UserError(f"--output {folder}: can't be written ({error.strerror}); choose another folder") from None
     return [index, *(folder / name for name in texts)]
 
 

@@ -35,7 +35,9 @@ def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: 
             "tasks": [_task(study, task) for task in shown],
             "panels": [_panel(study, panel, [t for t in tables if t.panel is panel], shown) for panel in study.panels],
             "comparison": ["subset", "task", "baseline", "method", *COLUMNS],
-            "published": yaml.safe_load(files("glue_pool.report").joinpath("published.yaml").read_text()),
+            "published": yaml.safe_load(
+                files("glue_pool.report").joinpath("published.yaml").read_text(encoding="utf-8")
+            ),
             "environments": _environments(study),
             "notes": study.notes,
             "left_out": [{"path": str(i.path), "reason": i.reason, "counted": i.counted} for i in study.left_out],

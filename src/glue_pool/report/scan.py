@@ -219,7 +219,7 @@ def _read(folder: Path) -> Run | LeftOut:
             return LeftOut(file, f"damaged ({said})")
         found = cast(Result, result)
         file = folder / "config.yaml"
-        task, settings = _config(SEED.sub("", file.read_text()), schema)
+        task, settings = _config(SEED.sub("", file.read_text(encoding="utf-8")), schema)
         file = folder / "manifest.json"
         if result["status"] == "failed" and not file.exists():
             return Run(folder, found, {}, task, settings)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from glue_pool import schema
+from glue_pool import schema, shell
 from glue_pool.errors import Held, TrainingFailed, UserError
 
 LESS_MEMORY = "where memory ran out, twice train.accumulate takes less"
@@ -32,6 +32,7 @@ def attempt(config: Mapping[str, Any]) -> Ending:
     """Carry out a run, given its config as plain data; whatever it prints goes to stdout."""
     from glue_pool.pipeline import run
 
+    shell.settle()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         run(schema.from_plain(config))

@@ -34,7 +34,7 @@ class Estimate:
         estimate = cls()
         for file in root.glob("*/*/*/*/*/result.json"):
             with suppress(OSError, ValueError, KeyError, TypeError):  # not one of ours
-                estimate.add(json.loads(file.read_text()))
+                estimate.add(json.loads(file.read_text(encoding="utf-8")))
         return estimate
 
     def add(self, result: Result) -> None:

@@ -60,7 +60,7 @@ class _Worker:
             memory = f", which is also what a machine out of memory sends ({LESS_MEMORY})"
             memory = memory if -code == signal.SIGKILL else ""
             how = f"{signal.Signals(-code).name}{memory}"
-        said = self.log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        said = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
         return f"its worker ended by {how}" + ("".join(f"\n  {line}" for line in said) if code > 0 else "")
 
 
@@ -133,7 +133,7 @@ class Workers:
     def _new(self, place: int) -> _Worker:
         read, write = os.pipe()
         log = self._logs / f"worker-{place}.log"
-        with log.open("a") as output:
+        with log.open("a", encoding="utf-8") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "glue_pool.sweeps.worker", str(write)],
                 stdin=subprocess.PIPE,
@@ -141,10 +141,10 @@ class Workers:
                 stderr=output,
                 pass_fds=[write],
                 env=self._environments[place],
-                text=True,
+                encoding="utf-8",
             )
         os.close(write)
-        worker = _Worker(process, os.fdopen(read), log)
+        worker = _Worker(process, os.fdopen(read, encoding="utf-8"), log)
         self._selector.register(worker.endings, selectors.EVENT_READ, worker)
         return worker
 
@@ -173,7 +173,7 @@ def _gpus() -> list[str]:
         return [gpu for gpu in visible.split(",") if gpu]
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout
+        listed = subprocess.run(query, capture_output=True, encoding="utf-8", check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):  # no driver, or no GPU
         return []
     return [line for line in listed.split() if line.startswith("GPU-")]

@@ -3,7 +3,6 @@
 import importlib
 import os
 import time
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -33,14 +32,13 @@ def library(name: str) -> ModuleType:
 def portable(cfg: Config) -> dict[str, Any]:
     """Return a run's config as plain data that means the same in another working directory."""
     plain = results.plain(cfg)
-    encoder = Path(cfg.encoder.name).expanduser()
     plain["output_root"] = os.path.abspath(cfg.output_root)
     plain["tracking"]["dir"] = os.path.abspath(cfg.tracking.dir)
-    plain["data"]["cache_dir"] = _expanded(cfg.data.cache_dir)
+    plain["data"]["cache_dir"] = os.path.abspath(cfg.data.cache_dir)
     if cfg.data.dir is not None:
-        plain["data"]["dir"] = _expanded(cfg.data.dir)
-    if cfg.encoder.name not in PACKAGED and encoder.is_dir():
-        plain["encoder"]["name"] = _expanded(cfg.encoder.name)
+        plain["data"]["dir"] = os.path.abspath(cfg.data.dir)
+    if cfg.encoder.name not in PACKAGED and os.path.isdir(cfg.encoder.name):
+        plain["encoder"]["name"] = os.path.abspath(cfg.encoder.name)
     return plain
 
 
@@ -55,7 +53,3 @@ def seen(run: Planned, ending: Ending) -> Ending:
             return Ending("over", f"it ended well, but its result is not to be seen here: {wanted}")
         time.sleep(1)
     return ending
-
-
-def _expanded(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))

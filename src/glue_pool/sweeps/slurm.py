@@ -174,7 +174,7 @@ class SlurmJobs:
         for name in os.listdir(self._folder):
             ticket, _, kind = name.partition(".")
             if kind == "json" and int(ticket) in self._runs:
-                ending = Ending(**json.loads((self._folder / name).read_text()))
+                ending = Ending(**json.loads((self._folder / name).read_text(encoding="utf-8")))
                 run = self._runs.pop(int(ticket))
                 yield run, remote.seen(run, ending)
         self._jobs = [job for job in self._jobs if self._left(job)]
@@ -222,7 +222,7 @@ def _sacct(ids: Sequence[str]) -> dict[str, str]:
     command = ["sacct", "-X", "-o", "JobID,State,NodeList", "--parsable2"]
     for job in ids:
         command += ["-j", job]
-    called = subprocess.run(command, capture_output=True, text=True, check=False)
+    called = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if called.returncode == 0:
         watcher = remote.library("slurm").slurm.slurm.SlurmInfoWatcher()
         return {job: info["State"].split()[0] for job, info in watcher.read_info(called.stdout).items()}
@@ -237,7 +237,7 @@ def _sacct(ids: Sequence[str]) -> dict[str, str]:
 
 def _last_lines(log: Path) -> str:
     try:
-        said = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        said = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
     except OSError:
         return " (not there)"
     return "".join(f"\n  {line}" for line in said)

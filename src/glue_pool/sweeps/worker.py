@@ -22,7 +22,7 @@ def main(pipe: int) -> None:
     runs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     busy, ended = threading.Event(), threading.Event()
     threading.Thread(target=_listen, args=(runs, busy, ended), daemon=True).start()
-    with os.fdopen(pipe, "w") as endings:
+    with os.fdopen(pipe, "w", encoding="utf-8") as endings:
         while config := runs.get():
             busy.set()
             if ended.is_set():

@@ -50,7 +50,7 @@ class _Maker:
     def __init__(self, model: Classifier, cfg: Config, blueprint: Blueprint, hardware: Hardware) -> None:
         self.model, self.cfg, self.hardware = model, cfg, hardware
         self.dtype = np.dtype(np.uint16 if hardware.precision == "bf16" else np.float32)
-        self.cache = Path(cfg.data.cache_dir).expanduser() / "features"
+        self.cache = Path(cfg.data.cache_dir) / "features"
         self.encoder_key = [
             FORMAT,
             torch.__version__,
