@@ -53,7 +53,7 @@ def plan(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]
     """
     planned = []
     for label, cfg in zip(_labels(jobs), compose(loader, config, jobs), strict=True):
-        with _naming(label):
+        with naming(label):
             planned.append(Planned(cfg, results.find(cfg), label or cfg.task.name))
     return planned
 
@@ -74,7 +74,7 @@ def compose(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[st
     composer = _Composer(loader, config)
     composed = []
     for label, overrides in zip(_labels(jobs), jobs, strict=True):
-        with _naming(label):
+        with naming(label):
             composed.append(schema.check(composer.compose(overrides)))
     return composed
 
@@ -86,7 +86,7 @@ def _labels(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 
 @contextmanager
-def _naming(label: str) -> Iterator[None]:
+def naming(label: str) -> Iterator[None]:
     """Say of an error which job has it."""
     before = f"{label}: " if label else ""
     try:
