@@ -51,8 +51,8 @@ def opened(args: argparse.Namespace) -> Iterator[Hydra]:
     if args.config_dir:
         if not Path(args.config_dir).is_dir():
             raise UserError(f"--config-dir {args.config_dir}: there is no such folder")
-        folder = Path(args.config_dir).absolute()
-        path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
+        where = f"file://{args.config_dir}"  # as it was given, for messages
+        path.prepend(provider="command-line", path=where, anchor=SearchPathQuery(provider="schema"))
     with apart():
         hydra = Hydra.create_main_hydra2("train", path)
         loader, name = hydra.config_loader, config_name(args)
@@ -190,7 +190,8 @@ def explained(error: Exception, culprit: str = "") -> UserError:
         return UserError(f"{before}{said}", key=refused.key)
     if culprit.startswith("+") and "Multiple values for" in str(error):
         return UserError(f"{before}{key} has a choice already; {culprit.lstrip('+')} takes its place")
-    return UserError(f"{before}{_said(cause)}", key=None if isinstance(cause, HydraException) else key or None)
+    of_file = not isinstance(cause, HydraException) or f"In '{key}/" in str(cause)
+    return UserError(f"{before}{_said(cause)}", key=key if of_file and key else None)
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -201,6 +202,6 @@ def _cause(error: BaseException) -> BaseException:
 
 def _said(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    if isinstance(error, HydraException):
-        return " ".join(line.strip() for line in lines)
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    if lines[0].endswith(":"):
+        return " ".join(lines[:2])
+    return " ".join(line.strip() for line in lines) if isinstance(error, HydraException) else lines[0]
