@@ -229,7 +229,7 @@ def test_what_hydra_takes_is_taken(own: None, line: str, name: str, composed: li
         ("model=null", "model=null: Hydra takes no null for a group; leave it out, or ~model"),
         pytest.param("~pooling.tanh", "pooling.tanh is missing or empty", marks=pytest.mark.long),
         pytest.param("~train.epochs", "~train.epochs: a run needs every key", marks=pytest.mark.long),
-        ("pooling={kk:2}", "pooling.kk: no such key; +pooling.kk=… adds it"),
+        ("pooling={kk:2}", "pooling.kk: no such key; did you mean 'k'?"),
         pytest.param(
             "-m pooling=glob(*/nothing)", "pooling=glob(*/nothing): matches none of adapool", marks=pytest.mark.long
         ),

@@ -177,9 +177,14 @@ def explained(error: Exception, culprit: str = "") -> UserError:
         there = ", ".join(error.options)
         where = "" if culprit.lstrip("+") == said else before
         return UserError(f"{where}{said}: no such {group}{nearest(choice, error.options)} (there are {there})")
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause is not error:
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         near = nearest(str(cause.key), list(cause.parent_node or ()))
-        if OmegaConf.get_type(cause.parent_node) is dict and not str(cause.full_key).startswith("hydra."):
+        of_class = str(cause.full_key).rpartition(".")[0] in schema.COMPONENTS
+        if (
+            OmegaConf.get_type(cause.parent_node) is dict
+            and not of_class
+            and not str(cause.full_key).startswith("hydra.")
+        ):
             near = f"; +{cause.full_key}=… adds it"
         return UserError(f"{cause.full_key}: no such key{near}")
     if refused := schema.refused(error):
