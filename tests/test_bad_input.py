@@ -215,11 +215,36 @@ def test_a_bad_file_in_ones_own_config_folder(job: Job, file: str, content: str,
 
 
 def test_a_sweep_whose_jobs_fail_says_why_without_a_traceback(job: Job) -> None:
-    ended = job("-m", "seed=1,2", "pooling.k=99")
+    ended = job("-m", "seed=1,2", "recipe=mixout", "recipe.p=2")
     assert ended.code == TRAINING_FAILED
-    assert ended.out.count("seed=1: pooling.k=99: this encoder has 2 layers, so k lies in 1..2 (") == 1
+    assert ended.out.count("seed=1: recipe.p=2.0: has to be ") == 1
     assert "Traceback" not in ended.out + ended.err
     assert {Path(file).name for file in files(job.folder / "outputs")} == {"worker-0.log"}
+
+
+TOO_MUCH = [
+    ("pooling.k=2,3", "pooling.k=3: pooling.k=3: this encoder has 2 layers, so k lies in 1..2"),
+    ("pooling.num_heads=4,7", "pooling.num_heads=7: pooling.num_heads=7 does not divide the encoder's d=384; take one"),
+    ("train.max_length=32,513", "train.max_length=513: this encoder takes at most 512 tokens"),
+    ("encoder.num_hidden_layers=2,7", "encoder.num_hidden_layers=7: this encoder has 6 layers"),
+    ("encoder.reinit_layers=2,3", "encoder.reinit_layers=3: this encoder has 2 layers"),
+    ("recipe=plain,mixout encoder.freeze=true", "recipe=mixout: encoder.freeze: recipe=mixout is for training the enc"),
+]
+
+
+def test_what_the_encoders_sizes_rule_out_ends_a_sweep_before_it_starts_and_without_torch(job: Job) -> None:
+    code = """
+ended = [run(line) for line in json.loads(sys.argv[1])]
+print(json.dumps([ended, [name for name in ("torch", "transformers") if name in sys.modules]]))
+"""
+    lines = [job.line("-m", *given.split()) for given, _ in TOO_MUCH]
+    lines.append(job.line("pooling.k=3"))
+    ended, heavy = child(code, lines)
+    assert heavy == []
+    assert files(job.folder / "outputs") == []
+    for (exit_code, out, err), (_, said) in zip(ended, [*TOO_MUCH, ("", "error: pooling.k=3: this")], strict=True):
+        assert (exit_code, out, err.count("\n")) == (USER_ERROR, "", 1)
+        assert said in err
 
 
 # data

@@ -319,6 +319,10 @@ def test_ones_own_choices_are_listed_too(tmp_path: Path, capsys: Printed) -> Non
     (own / "mute.yaml").write_text("name: mute # not a sentence\n")
     (own / "other.yaml").write_text("# A comment.\ndefaults:\n  - mine\n  - _self_\n")
     (own / "more.yaml").write_text("# One more. (ours)\ndefaults: [mine]\nk: 2\n")
+    (own / "below").mkdir()
+    (own / "below/deep.yaml").write_text("\ufeff# \u00dcber Schichten. (mine)\nname: deep\n", encoding="utf-8")
+    (tmp_path / "fast").mkdir()
+    (tmp_path / "fast/one.yaml").write_text("# @package _global_\n# One epoch.\ntrain:\n  epochs: 1\n")
     (own / "mean.yaml").write_text("# Not the mean: Hydra takes the package's file.\nname: mean\n")
     packaged = listed(capsys, "pooling")
     assert listed(capsys, "pooling", "--config-dir", str(tmp_path)) == packaged | {
@@ -326,9 +330,12 @@ def test_ones_own_choices_are_listed_too(tmp_path: Path, capsys: Printed) -> Non
         "mute": "",
         "other": "another name of mine",
         "more": "One more. (ours)",
+        "below/deep": "\u00dcber Schichten. (mine)",
     }
+    assert listed(capsys, "fast", "--config-dir", str(tmp_path)) == {"one": "One epoch."}
+    assert listed(capsys, "--config-dir", str(tmp_path))["fast"] == "1  a group of your own: +fast=…"
     count = int(listed(capsys)["pooling"].split()[0])
-    assert int(listed(capsys, "--config-dir", str(tmp_path))["pooling"].split()[0]) == count + 3
+    assert int(listed(capsys, "--config-dir", str(tmp_path))["pooling"].split()[0]) == count + 4
     (own / "bad.yaml").write_text("name: [\n")
     said = glue_pool_says("list", "pooling", "-cd", str(tmp_path), code=2)
     assert said.startswith(f"error: {own / 'bad.yaml'}: can't be read as YAML (")

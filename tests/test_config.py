@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,130 @@ def test_a_sweep_may_name_groups_by_a_pattern() -> None:
     )
     assert {cfg.task.name for cfg in some} == {"rte", "mnli", "mrpc"}
     assert len(commandline.jobs(["-m", "pooling=glob(*)", "seed=range(0,10)"])) == 10 * len(GROUPS["pooling"])
+
+
+MINE = "name: mine\n_target_: glue_pool.models.poolers.Mean\ntanh: none\n"
+OWN = {
+    "own/pooling/below/mine.yaml": MINE,
+    "own/pooling/below/other.yaml": MINE.replace("mine", "other"),
+    "own/recipe/plain_but_long.yaml": "defaults: [plain]\nname: long\n",
+    "own/fast/one.yaml": "# @package _global_\ntrain:\n  epochs: 1\n",
+    "own/fast/below/two.yaml": "\ufeff# @package _global_\ntrain:\n  epochs: 2\n",
+    "own/keys/seven.yaml": "epochs: 7\n",
+    "own/experiment/first.yaml": "# @package _global_\ndefaults:\n  - override /pooling: mean\ntrain:\n  epochs: 5\n",
+    "own/experiment/second.yaml": "# @package _global_\ndefaults: [first, _self_]\nseed: 5\n",
+    "own/experiment/third.yaml": (
+        "# @package _global_\ndefaults:\n  - /fast: one\n  - optional /fast@data: none\n  - override /task: mrpc\n"
+    ),
+    "own/experiment/hydras.yaml": (
+        "# @package _global_\ndata:\n  dir: ${hydra:runtime.cwd}\n"
+        "output_root: ${hydra:job.name}-${hydra:runtime.choices.task}-${hydra:job.override_dirname}\n"
+    ),
+    "own/experiment/numbered.yaml": "# @package _global_\nsubset:\n  size: ${oc.decode:1${hydra:job.num}}\n",
+    "own/primary.yaml": (
+        "defaults:\n  - config\n  - _self_\n  - override pooling: far\nhydra:\n  searchpath: [far]\nseed: 9\n"
+    ),
+    "far/pooling/far.yaml": MINE.replace("mine", "far"),
+    "package/__init__.py": "",
+    "package/pooling/packed.yaml": MINE.replace("mine", "packed"),
+}
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder `own` of one's own choices, and others beside it, in the working directory."""
+    for name, content in OWN.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def values(cfg: Config, *names: str) -> tuple[Any, ...]:
+    of = flat(dataclasses.asdict(cfg)) | {f"pooling.{name}": value for name, value in cfg.pooling.items()}
+    return tuple(of[name] for name in names)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "composed"),
+    [
+        ("pooling=below/mine pooling.tanh=new", "pooling.name", ["mine"]),
+        pytest.param("-m pooling=below/mine,mean seed=1", "pooling.name", ["mine", "mean"], marks=pytest.mark.long),
+        ("-m pooling=glob(below/*)", "pooling.name", ["mine", "other"]),
+        pytest.param("+pooling/below@pooling=mine", "pooling.name", ["mine"], marks=pytest.mark.long),
+        pytest.param("pooling=mean.yaml", "pooling.name", ["mean"], marks=pytest.mark.long),
+        pytest.param("pooling={k:2}", "pooling.k", [2], marks=pytest.mark.long),
+        ("-m pooling={k:1},{k:2}", "pooling.k", [1, 2]),
+        ("~pooling.num_heads", "pooling.num_heads", [4]),
+        pytest.param("+fast=one", "train.epochs", [1], marks=pytest.mark.long),
+        ("+fast=below/two", "train.epochs", [2]),
+        pytest.param("+fast/below=two seed=3", "train.epochs", [2], marks=pytest.mark.long),
+        pytest.param("+fast=[below/two,one]", "train.epochs", [1], marks=pytest.mark.long),
+        ("-m +fast=one,below/two", "train.epochs", [1, 2]),
+        ("+keys@train=seven", "train.epochs", [7]),
+        ("train.epochs=${seed} seed=3", "train.epochs", [3]),
+        ("experiment=[first,second] train.eval_steps=2", "train.epochs", [5]),
+        pytest.param("experiment=second", "seed", [5], marks=pytest.mark.long),
+        pytest.param("experiment=third", "train.epochs", [1], marks=pytest.mark.long),
+        pytest.param("~experiment", "seed", [0], marks=pytest.mark.long),
+        ("experiment=hydras seed=3", "output_root", ["train-rte-experiment=hydras,seed=3"]),
+        ("-m experiment=hydras seed=3,4", "output_root", [f"train-rte-experiment=hydras,seed={i}" for i in (3, 4)]),
+        ("-m experiment=numbered seed=3,4", "subset.size", [10, 11]),
+        pytest.param("data.dir=${hydra:job.name}", "data.dir", ["train"], marks=pytest.mark.long),
+        pytest.param("hydra.searchpath=[far] pooling=far", "pooling.name", ["far"], marks=pytest.mark.long),
+        ("-m hydra.searchpath=[far,pkg://package] pooling=glob([far,packed])", "pooling.name", ["far", "packed"]),
+        pytest.param("--config-name=primary", "pooling.name", ["far"], marks=pytest.mark.long),
+        ("--config-name=primary pooling=below/mine", "seed", [9]),
+    ],
+)
+def test_what_hydra_takes_is_taken(own: None, line: str, name: str, composed: list[Any]) -> None:
+    jobs = commandline.jobs(["--config-dir=own", *line.split()])
+    assert [value for cfg in jobs for value in values(cfg, name)] == composed
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("pooling=below/mien", "pooling=below/mien: no such pooling; did you mean 'below/mine'?"),
+        ("+fats=one", "fats: no such key; did you mean 'fast'?"),
+        ("+fast=on", "fast=on: no such fast; did you mean 'one'? (there are one, below/two)"),
+        (
+            "+keys=seven",
+            "keys: no such key; its file begins with # @package _global_, or is put into a section: +keys@",
+        ),
+        ("+recipe=plain_but_long", "+recipe=plain_but_long: recipe has a choice already; recipe=plain_but_long takes"),
+        pytest.param(
+            "fast=one",
+            "fast=one: Could not override 'fast'. No match in the defaults list. To append to your default",
+            marks=pytest.mark.long,
+        ),
+        ("model=null", "model=null: Hydra takes no null for a group; leave it out, or ~model"),
+        pytest.param("~pooling.tanh", "pooling.tanh is missing or empty", marks=pytest.mark.long),
+        pytest.param("~train.epochs", "~train.epochs: a run needs every key", marks=pytest.mark.long),
+        ("pooling={kk:2}", "pooling.kk: no such key; did you mean 'k'?"),
+        pytest.param(
+            "-m pooling=glob(*/nothing)", "pooling=glob(*/nothing): matches none of adapool", marks=pytest.mark.long
+        ),
+        ("-m hydra.verbose=true,false", "hydra.verbose=true,false: what is Hydra's own takes one value"),
+        pytest.param(
+            "hydra.searchpath=far",
+            "hydra.searchpath=far: hydra.searchpath must be a list of strings. Got: far",
+            marks=pytest.mark.long,
+        ),
+        ("--config-name=primry", "primry: Cannot find primary config 'primry'"),
+    ],
+)
+def test_what_hydra_refuses_is_one_line(own: None, line: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        commandline.jobs(["--config-dir=own", *line.split()])
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_choice_in_another_encoding_is_named(own: None) -> None:
+    Path("own/fast/odd.yaml").write_text("# @package _global_\ntrain: {}\n", encoding="utf-16")
+    with pytest.raises(UserError, match=r"own/fast/odd\.yaml: is not UTF-8 text"):
+        commandline.jobs(["--config-dir=own", "+fast=odd"])
 
 
 def test_named_subsets_have_the_size_of_their_name(composed: Compose) -> None:

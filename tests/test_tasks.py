@@ -156,6 +156,11 @@ def test_a_slip_whose_line_is_not_known_names_the_file(refused: Refused, put: st
     assert refused(GOOD.replace(instead_of, put)).startswith("my_conf/task/reviews.yaml")
 
 
+def test_labels_that_yaml_takes_for_truth_values_are_told_to_take_quotes(refused: Refused) -> None:
+    said = refused(GOOD.replace("labels: [bad, good]", "labels: [no, yes, maybe]").replace("accuracy, f1", "accuracy"))
+    assert "(0 False, 1 True, 2 maybe); no, yes, off and on take quotes in a YAML: labels: ['no', 'yes']" in said
+
+
 def test_a_yaml_of_ones_own_with_the_name_of_a_shipped_one_is_refused(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "my_conf/task/trec.yaml").write_text(GOOD.replace("name: reviews", "name: trec"))
     assert refused(GOOD, "task=trec") == (

@@ -32,7 +32,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Group:
-    """A config group: what config.yaml says of it and chooses, and its files by name."""
+    """A config group: what config.yaml says of it and chooses, and its files by name, `folder/name` in a folder of it.
+
+    sentence: empty for a group of one's own.
+    """
 
     name: str
     sentence: str
@@ -41,35 +44,38 @@ class Group:
 
     def choices(self) -> list[Choice]:
         """Return what there is to choose from, by name."""
-        return [read(file) for _, file in sorted(self.files.items())]
+        return [read(file, name) for name, file in sorted(self.files.items())]
 
 
 def groups(own: Path | None = None) -> list[Group]:
-    """Return the groups of conf/, with one's own files among theirs; they add and replace none, as in Hydra."""
+    """Return the groups of conf/ and of one's own folder, whose files add to those of conf/ and replace none."""
     if own and not os.path.isdir(own):
         raise UserError(f"--config-dir {own}: {missing(own)}")
     files: dict[str, dict[str, Path]] = {}
     for folder in (own, CONF) if own else (CONF,):
-        for file in (*folder.glob("*/*.yaml"), *folder.glob("hydra/*/*.yaml")):
-            files.setdefault(file.parent.relative_to(folder).as_posix(), {})[file.stem] = file
+        for file in sorted(file for top in folder.glob("[!.]*/") for file in top.rglob("*.yaml")):
+            parts = file.relative_to(folder).with_suffix("").parts
+            depth = 2 if parts[0] == "hydra" else 1  # hydra/launcher
+            if parts[depth:]:
+                files.setdefault("/".join(parts[:depth]), {})["/".join(parts[depth:])] = file
     found = map(_DEFAULT.fullmatch, (CONF / "config.yaml").read_text(encoding="utf-8").splitlines())
     defaults = {match["group"]: (match["sentence"] or "", match["choice"]) for match in found if match}
-    there = sorted({file.parent.relative_to(CONF).as_posix() for file in CONF.rglob("*/*.yaml")})
-    return [Group(name, *defaults.get(name, ("", "")), files[name]) for name in there]
+    return [Group(name, *defaults.get(name, ("", "")), files[name]) for name in sorted(files)]
 
 
-def read(file: Path) -> Choice:
-    """Return what a config file says of itself."""
+def read(file: Path, name: str = "") -> Choice:
+    """Return what a config file says of itself; its name is the file's unless given."""
+    name = name or file.stem
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{file}: can't be read as YAML ({str(error).splitlines()[0]})") from None
     if isinstance(content, dict) and list(content) == ["defaults"]:
         names = [name for name in content["defaults"] or () if name != "_self_"]
         if len(names) == 1 and isinstance(names[0], str):
-            return Choice(file.stem, other_name_of=names[0])
-    return Choice(file.stem, *_comment(text.splitlines()))
+            return Choice(name, other_name_of=names[0])
+    return Choice(name, *_comment(text.splitlines()))
 
 
 def _comment(lines: Sequence[str]) -> tuple[str, str]:
@@ -83,7 +89,7 @@ def _comment(lines: Sequence[str]) -> tuple[str, str]:
 
 def line(file: Path, names: Sequence[str]) -> int | None:
     """Return the line on which a config file has a key, given by its path of names; None where it hasn't."""
-    node, found = yaml.compose(file.read_text(encoding="utf-8")), None
+    node, found = yaml.compose(file.read_text(encoding="utf-8-sig")), None
     for name in names:
         entries = node.value if isinstance(node, yaml.MappingNode) else []
         found, node = next(

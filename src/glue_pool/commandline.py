@@ -13,31 +13,23 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import _run_hydra, create_config_search_path, get_args_parser
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobRuntime
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode, TaskFunction
-from hydra.version import VersionBase
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from yaml import MarkedYAMLError, YAMLError
+from omegaconf import DictConfig, OmegaConf
 
-from glue_pool import choices, components, schema
+from glue_pool import choices, components, composing, schema
 from glue_pool.choices import CONF
+from glue_pool.composing import config_name, opened
 from glue_pool.errors import Held, TrainingFailed, UserError, nearest
 from glue_pool.schema import Config
 from glue_pool.shell import expanded
 
-ConfigStore.instance().store(name="glue_pool_schema", node=Config)
+NEEDED = {section.name for section in fields(Config)} - {"model"}  # which is a shorthand
 
 
 @dataclass(frozen=True)
@@ -88,15 +80,13 @@ def _configs(line: Line) -> list[Config]:
         raise UserError("help and configs are shown by glue-pool train: there are no runs in this command line")
     with opened(line.args) as hydra, _named():
         config = hydra.compose_config(
-            _config_name(line.args), line.overrides, run_mode=line.mode, with_log_configuration=False
+            config_name(line.args), line.overrides, run_mode=line.mode, with_log_configuration=False
         )
         if line.sweep:
             loader, params = hydra.config_loader, config.hydra.sweeper.get("params") or {}
             grid = plan.grid(loader, params, config.hydra.overrides.task)
             return plan.compose(loader, config, grid)
-        with open_dict(config):
-            del config["hydra"]
-        return [schema.check(config)]
+        return [schema.check(composing.settled(config))]
 
 
 def hand_over(line: Line, task: TaskFunction) -> None:
@@ -124,45 +114,20 @@ def hand_over(line: Line, task: TaskFunction) -> None:
 def _hand_over(line: Line, task: TaskFunction, only_task: TaskFunction) -> None:
     with opened(line.args) as hydra, _named():
         if line.sweep:
-            hydra.multirun(_config_name(line.args), task, line.overrides)
+            hydra.multirun(config_name(line.args), task, line.overrides)
         else:
-            hydra.run(_config_name(line.args), only_task, line.overrides)
+            hydra.run(config_name(line.args), only_task, line.overrides)
 
 
 def _show(line: Line, task: TaskFunction) -> None:
     shown = io.StringIO()  # a pipe that nobody reads is not Hydra's to complain of
     try:
-        with _apart(), redirect_stdout(shown):
-            _run_hydra(line.args, get_args_parser(), task, str(_main_folder(line.args)), "config")
+        with composing.apart(), redirect_stdout(shown):
+            _run_hydra(line.args, get_args_parser(), task, composing.main_folder(line.args), "config")
     except ValueError as error:
         raise UserError(str(error)) from None
     finally:
         print(shown.getvalue(), end="")
-
-
-@contextmanager
-def opened(args: argparse.Namespace) -> Iterator[Hydra]:
-    """Open Hydra on conf/ and one's own folder; a Hydra that was open in this process is open again afterwards."""
-    path = create_config_search_path(str(_main_folder(args)))
-    if args.config_dir:
-        folder = Path(args.config_dir).absolute()
-        path.prepend(provider="command-line", path=f"file://{folder}", anchor=SearchPathQuery(provider="schema"))
-    with _apart():
-        yield Hydra.create_main_hydra2("train", path)
-
-
-@contextmanager
-def _apart() -> Iterator[None]:
-    """Set aside what Hydra keeps for a process, a notebook's own Hydra among it, and bring it back in the end."""
-    kinds: tuple[type, ...] = (GlobalHydra, HydraConfig, JobRuntime, VersionBase)
-    kept: dict[type, Any] = {kind: Singleton._instances.pop(kind) for kind in kinds if kind in Singleton._instances}
-    try:
-        version.setbase("1.3")
-        yield
-    finally:
-        for kind in kinds:
-            Singleton._instances.pop(kind, None)
-        Singleton._instances |= kept
 
 
 @contextmanager
@@ -171,13 +136,7 @@ def _named() -> Iterator[None]:
     try:
         yield
     except HydraException as error:
-        cause = _cause(error)
-        if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-            near = nearest(str(cause.key), list(cause.parent_node or ()))
-            if OmegaConf.get_type(cause.parent_node) is dict and not str(cause.full_key).startswith("hydra."):
-                near = f"; +{cause.full_key}=… adds it"
-            raise UserError(f"{cause.full_key}: no such key{near}") from error
-        raise UserError(_first_line(cause)) from error
+        raise composing.explained(error) from error
 
 
 @contextmanager
@@ -196,25 +155,22 @@ def _place(args: argparse.Namespace, error: UserError) -> str | None:
     is_given = "." in (error.key or "") and any(
         override.startswith((f"{error.key}=", f"{error.key}.")) for override in given
     )
-    if not args.config_dir or not error.key or is_given:
+    if not error.key or is_given:
         return None
     group, *names = re.sub(r"\[.*", "", error.key).split(".")
     chosen = [of for override in given if override.startswith(f"{group}=") for of in override.split("=")[1].split(",")]
     if len(chosen) > 1:  # a sweep's message says which job
         chosen = [choice for choice in chosen if f"{group}={choice}" in re.split(r"[ :]", str(error))]
-    file = Path(args.config_dir, group, f"{chosen[0]}.yaml") if len(chosen) == 1 else None
-    if not file or not file.is_file():
+    if len(chosen) != 1:
+        return None
+    with opened(args) as hydra:
+        folders = [Path(source.path) for source in hydra.config_loader.get_sources() if source.scheme() == "file"]
+    files = [folder / group / f"{chosen[0]}.yaml" for folder in folders if folder != CONF]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
         return None
     line = choices.line(file, names)
     return f"{file}:{line}" if line else str(file)
-
-
-def _main_folder(args: argparse.Namespace) -> Path:
-    return Path(args.config_path or CONF).absolute()
-
-
-def _config_name(args: argparse.Namespace) -> str:
-    return str(args.config_name or "config")
 
 
 def check(argv: Sequence[str], several: str = "put -m before them") -> Line:
@@ -231,47 +187,106 @@ def check(argv: Sequence[str], several: str = "put -m before them") -> Line:
 
 def _check(args: argparse.Namespace, several: str) -> Line:
     try:
-        overrides = OverridesParser.create().parse_overrides(args.overrides)
+        overrides = composing.parsed(args.overrides)
     except OverrideParseException as error:
         raise UserError(
             f"{error.override}: not understood; it takes key=value, and a value with special characters takes "
             "quotes that the shell leaves: 'key=\"a b\"'"
         ) from None
-    hydras_own = [
-        o.input_line for o in overrides if o.key_or_group.startswith("hydra/") or o.key_or_group == "hydra.mode"
-    ]
-    overrides = [override for override in overrides if not override.is_hydra_override()]
-    groups = _groups(overrides, Path(args.config_dir) if args.config_dir else None)
     with opened(args) as hydra:
-        picked = [o for o in overrides if o.key_or_group in groups]
-        chosen = [f"{o.key_or_group}={_choices(o, groups[o.key_or_group])[0]}" for o in picked]
-        composed = _compose(hydra, _config_name(args), [*chosen, *map(str, hydras_own)])
-    line = Line(args, sweep=args.multirun or composed.hydra.mode == RunMode.MULTIRUN)  # the latter by an experiment
-    with open_dict(composed):
-        del composed["hydra"]
-    for override in overrides:
-        if override.is_sweep_override() and not line.sweep:
-            raise UserError(f"{override.input_line}: several values are a sweep; {several}")
-    known = list(_flat(composed))
-    unlisted = [f"{section}.{name}" for section in schema.COMPONENTS for name in _unlisted(composed, section)]
-    for override in overrides:
-        key = override.key_or_group
-        if key in groups:
-            continue
-        is_new = key in unlisted or _open(composed, key.rpartition(".")[0])
-        if key not in known and is_new and not override.is_add():
-            raise UserError(f"{key}: its YAML does not list it; +{key}=… adds it")
-        if key not in known and not is_new:
-            raise UserError(f"{key}: no such key{nearest(key, [*known, *groups])}")
-        for value in _values(override):
-            _set(composed, key, value)
-            schema.check(composed, whole=False)
+        loader = hydra.config_loader
+        picked: list[str] = []  # what Hydra composes with, before values are set
+        values: list[list[Override]] = []  # of each other override what jobs have in its place
+        for override in overrides:
+            each = _each(loader, override)
+            if override.is_hydra_override():
+                picked.append(str(override.input_line))
+            elif composing.is_group(loader, each[0] if each else override):
+                _check_choices(loader, override, each)
+                picked += [str(choice.input_line) for choice in each[:1]]
+            else:
+                values.append(each or [override])
+        composed = _compose(hydra, config_name(args), picked)
+        line = Line(args, sweep=args.multirun or composed.hydra.mode == RunMode.MULTIRUN)  # the latter by an experiment
+        for override in overrides:
+            if override.is_sweep_override() and not line.sweep:
+                raise UserError(f"{override.input_line}: several values are a sweep; {several}")
+        _check_values(loader, composing.settled(composed, 0 if line.sweep else None), values)
     return line
 
 
+def _each(loader: ConfigLoader, override: Override) -> list[Override]:
+    """Return what the jobs of a sweep have in an override's place; none of a range without steps."""
+    if not override.is_sweep_override():
+        return [override]
+    if override.is_hydra_override():
+        raise UserError(f"{override.input_line}: what is Hydra's own takes one value, in a sweep as well")
+    return composing.parsed(composing.single(loader, override)) if override.is_discrete_sweep() else []
+
+
+def _check_choices(loader: ConfigLoader, override: Override, each: Sequence[Override]) -> None:
+    """Refuse a choice that there is not, the removal of a group that a run needs, and a file that would not be read."""
+    group, there = override.key_or_group, composing.options(loader, override.key_or_group)
+    if override.is_delete():
+        if group in NEEDED:
+            raise _needed(group, f" ({', '.join(there)})")
+        return
+    for choice in (choice for job in each for choice in _listed(job.value())):
+        if choice == "null" and group not in NEEDED:
+            raise UserError(f"{group}=null: Hydra takes no null for a group; leave it out, or ~{group}")
+        sources = [source for source in loader.get_sources() if source.is_config(f"{group}/{choice}")]
+        if not sources and "${" not in choice:
+            near = nearest(choice, there)
+            raise UserError(f"{group}={choice}: no such {group}{near} (there are {', '.join(there)})")
+        read, *others = [Path(of.path, group, f"{choice}.yaml") for of in sources if of.scheme() == "file"] or [CONF]
+        if read.is_relative_to(CONF) and (other := next((file for file in others if _differ(file, read)), None)):
+            raise UserError(
+                f"{group}={choice}: {other} is not read: a {group} of that name comes with glue-pool; rename it"
+            )
+
+
+def _listed(given: Any) -> list[str]:
+    return [str(choice) for choice in given] if isinstance(given, list) else ["null" if given is None else str(given)]
+
+
+def _differ(file: Path, other: Path) -> bool:
+    return file.is_file() and other.is_file() and file.read_bytes() != other.read_bytes()
+
+
+def _needed(key: str, other: str = "") -> UserError:
+    return UserError(f"~{key}: a run needs every key; choose another value with {key}=…{other}")
+
+
+def _check_values(loader: ConfigLoader, composed: DictConfig, values: Sequence[list[Override]]) -> None:
+    """Refuse a key that there is not, and a value that it can't have.
+
+    values: overrides, each with one value, by what jobs of a sweep have in their place. They are put into `composed`.
+    """
+    known = list(_flat(composed))
+    unlisted = [f"{section}.{name}" for section in schema.COMPONENTS for name in _unlisted(composed, section)]
+    for override in [first for first, *_ in values]:
+        key, parent = override.key_or_group, override.key_or_group.rpartition(".")[0]
+        is_new = key in unlisted or (parent not in schema.COMPONENTS and _open(composed, parent))
+        if key not in known and is_new and not (override.is_add() or override.is_force_add()):
+            raise UserError(f"{key}: its YAML does not list it; +{key}=… adds it")
+        if key not in known and not is_new:
+            raise UserError(f"{key}: no such key{nearest(key, [*known, *loader.list_groups('')])}")
+        if override.is_delete() and not _open(composed, parent):
+            raise _needed(key)
+    for first, *_ in values:
+        _set(composed, first)
+    schema.check(composed, whole=False)
+    for first, *others in values:
+        for other in others:
+            _set(composed, other)
+            schema.check(composed, whole=False)
+        if others:
+            _set(composed, first)
+
+
 def _open(composed: DictConfig, key: str) -> bool:
-    """Whether a key holds others by any name, as task.source.files does."""
-    node = OmegaConf.select(composed, key) if key and key not in schema.COMPONENTS else None
+    """Whether a key holds others by any name, as task.source.files and a component's section do."""
+    node = OmegaConf.select(composed, key) if key else None
     return isinstance(node, DictConfig) and OmegaConf.get_type(node) is dict
 
 
@@ -306,57 +321,14 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _groups(overrides: Sequence[Override], own: Path | None) -> dict[str, list[str]]:
-    """Return the config groups and their files; refuse an override that removes one or names none of its files."""
-    options = {group.name: sorted(group.files) for group in choices.groups(own)}
-    needed = {section.name for section in fields(Config)} - {"model"}  # a shorthand
-    for override in overrides:
-        group = override.key_or_group
-        files = options.get(group, [])
-        if override.is_delete():
-            other = f" ({', '.join(files)})" if files else ""
-            raise UserError(f"~{group}: a run needs every key; choose another value with {group}=…{other}")
-        for choice in _choices(override, files) if files else ():
-            _check_name(group, choice, own)
-            if choice not in files and (choice != "null" or group in needed):
-                raise UserError(
-                    f"{group}={choice}: no such {group}{nearest(choice, files)} (there are {', '.join(files)})"
-                )
-    return options
-
-
-def _check_name(group: str, choice: str, own: Path | None) -> None:
-    """Refuse a file of one's own that Hydra would not read, since glue-pool's has the same name."""
-    mine, shipped = (folder / group / f"{choice}.yaml" if folder else None for folder in (own, CONF))
-    if mine and shipped and mine.is_file() and shipped.is_file() and mine.read_bytes() != shipped.read_bytes():
-        raise UserError(f"{group}={choice}: {mine} is not read: a {group} of that name comes with glue-pool; rename it")
-
-
-def _choices(override: Override, files: list[str]) -> list[str]:
-    if isinstance(given := override.value(), Glob):
-        if not (matching := given.filter(files)):
-            raise UserError(f"{override.input_line}: matches none of {', '.join(files)}")
-        return list(matching)
-    if override.is_sweep_override():
-        return [str(choice) for choice in override.sweep_string_iterator()]
-    return ["null" if given is None else str(given)]
-
-
-def _values(override: Override) -> list[Any]:
-    """Return what a key is set to: one value, or every one of a sweep; none of a continuous one."""
-    if isinstance(override.value(), Glob):
-        raise UserError(f"{override.input_line}: glob() is for groups; a key takes its values, a,b,c")
-    if override.is_discrete_sweep():
-        return [Override._convert_value(value) for value in override.sweep_iterator()]
-    return [] if override.is_sweep_override() else [override.value()]
-
-
-def _set(composed: DictConfig, key: str, value: Any) -> None:
+def _set(composed: DictConfig, override: Override) -> None:
+    """Put a value into what Hydra composed, as it does."""
+    if override.is_sweep_override():  # a range without steps
+        return
     try:
-        with open_dict(composed):
-            OmegaConf.update(composed, key, value, merge=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"{key}={'null' if value is None else value}: {_first_line(error)}") from None
+        ConfigLoaderImpl._apply_overrides_to_config([override], composed)
+    except HydraException as error:
+        raise composing.explained(error, str(override.input_line)) from None
 
 
 def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
@@ -364,32 +336,10 @@ def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
         return hydra.compose_config(
             name, overrides, run_mode=RunMode.RUN, from_shell=False, with_log_configuration=False
         )
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+    except composing.REFUSALS as error:
         for fewer in range(len(overrides)):  # the first that can't be composed is the culprit
             _compose(hydra, name, overrides[:fewer])
-        culprit = overrides[-1] if overrides else name
-        cause = _cause(error)
-        if isinstance(cause, MarkedYAMLError) and cause.problem_mark:
-            said = f"{cause.problem_mark.name}:{cause.problem_mark.line + 1}: {cause.problem}"
-            raise UserError(f"{culprit}: {said}") from None
-        if isinstance(error, MissingConfigException) and error.options:
-            group, _, choice = culprit.partition("=")
-            there = ", ".join(error.options)
-            raise UserError(f"{culprit}: no such {group}{nearest(choice, error.options)} (there are {there})") from None
-        if refused := schema.refused(error):
-            raise UserError(f"{culprit}: {refused}", key=refused.key) from None
-        raise UserError(f"{culprit}: {_first_line(cause)}", key=culprit.partition("=")[0]) from None
-
-
-def _cause(error: BaseException) -> BaseException:
-    while error.__cause__:
-        error = error.__cause__
-    return error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+        raise composing.explained(error, overrides[-1] if overrides else name) from None
 
 
 def _flat(node: Any, prefix: str = "") -> Iterator[str]:

@@ -120,12 +120,15 @@ def source_id(cls: type) -> str | None:
 class Declared:
     """What a class says of itself: keywords that were added later, all keywords' defaults, whether it has an identity.
 
-    identifies: whether a recipe says what outside the config it rests on (`Recipe.identity`).
+    identifies: whether a recipe says what outside the config it rests on (`Recipe.identity`). bounds: of a pooler
+    (`Pooler.bounds`); on_frozen: of a recipe (`Recipe.on_frozen`).
     """
 
     added: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     identifies: bool = False
+    bounds: dict[str, str] = field(default_factory=dict)
+    on_frozen: bool = True
 
     def missing(self, section: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keywords that a section does not give: what came later with the value that changes nothing."""
@@ -186,7 +189,8 @@ def _parsed(file: Path, _mtime: int, module: str, name: str) -> Declared:
     if found is None or found.keywords or found.decorator_list:
         raise _Untold
     bases = [of for base in found.bases if (of := _base(base, tree, file, module)) is not None]
-    added, init, identifies = None, None, False
+    said: dict[str, Any] = {}
+    init, identifies = None, False
     for node in found.body:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             init = _defaults(node)
@@ -194,12 +198,15 @@ def _parsed(file: Path, _mtime: int, module: str, name: str) -> Declared:
             identifies = f"{module}.{name}" != RECIPE
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if any(isinstance(target, ast.Name) and target.id == "added" for target in targets):
-                added = dict(_literal(node.value))
+            for target in targets:
+                if isinstance(target, ast.Name) and target.id in ("added", "bounds", "on_frozen"):
+                    said[target.id] = _literal(node.value)
     return Declared(
-        added if added is not None else next((of.added for of in bases if of.added), {}),
+        dict(said["added"]) if "added" in said else next((of.added for of in bases if of.added), {}),
         init if init is not None else next((of.defaults for of in bases if of.defaults), {}),
         identifies or any(of.identifies for of in bases),
+        dict(said["bounds"]) if "bounds" in said else next((of.bounds for of in bases if of.bounds), {}),
+        bool(said["on_frozen"]) if "on_frozen" in said else all(of.on_frozen for of in bases),
     )
 
 
@@ -249,7 +256,13 @@ def _of_class(cls: Any) -> Declared:
         name: keyword.default for name, keyword in _keywords(cls).items() if keyword.default is not keyword.empty
     }
     of = next((of for of in getattr(cls, "__mro__", ()) if "identity" in vars(of)), None)
-    return Declared(dict(getattr(cls, "added", {})), defaults, of is not None and full_name(of) != RECIPE)
+    return Declared(
+        dict(getattr(cls, "added", {})),
+        defaults,
+        of is not None and full_name(of) != RECIPE,
+        dict(getattr(cls, "bounds", {})),
+        bool(getattr(cls, "on_frozen", True)),
+    )
 
 
 def _keywords(cls: type) -> dict[str, inspect.Parameter]:

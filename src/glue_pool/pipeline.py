@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from glue_pool import locks, results
 from glue_pool.errors import Held, NotWritten, TrainingFailed, UserError
+from glue_pool.models import shape
 from glue_pool.result import Result
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
@@ -33,6 +34,7 @@ def run(cfg: Config) -> Result:
     folder = results.find(cfg)
     if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:
         return _there_already(cfg, folder, done)
+    shape.check(cfg)
     results.check_output_root(cfg, folder)
     with locks.hold(folder.lock) as lease:
         if (done := folder.read_completed(with_model=cfg.save_model)) and not cfg.force:  # its holder was just done

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 
 from glue_pool import cli
+from glue_pool.models import shape
 from glue_pool.schema import Config
 
 
@@ -21,6 +22,9 @@ def prepare(configs: Iterable[Config]) -> None:
 
     Raises UserError at the first that can't be used.
     """
+    configs = list(configs)
+    for cfg in configs:
+        shape.check(cfg)
     from glue_pool.data.load import TaskData, load
     from glue_pool.models import factory, fitting
     from glue_pool.training import recipe

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from glue_pool import cli, commandline, pipeline, results, schema, sweeps
 from glue_pool.choices import CONF
 from glue_pool.errors import Failed, Interrupted
+from glue_pool.models import shape
 from glue_pool.result import objective
 from glue_pool.schema import Config
 
@@ -57,6 +58,8 @@ def _dry_run(cfg: Config) -> float:
     from glue_pool.sweeps.screen import dry_run
 
     run = Planned(cfg, results.find(cfg), f"{cfg.task.name} {cfg.method} seed={cfg.seed}")
+    if run.is_left():
+        shape.check(cfg)
     dry_run([run], Estimate.from_folder(Path(cfg.output_root)))
     return math.nan
 

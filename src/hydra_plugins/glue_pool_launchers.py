@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -56,6 +57,7 @@ class _SweepLauncher(Launcher):
         """Run what isn't done yet, and return every job's objective; NaN where it has none."""
         from glue_pool.sweeps.sweep import run_sweep
 
+        HydraConfig.instance().set_config(self.config)  # for ${hydra:…} in it, as of output_root
         logs = Path(self.config.output_root, ".sweeps", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
         objectives = run_sweep(self.loader, self.config, job_overrides, self.backend(logs))
         return [_returned(overrides, value) for overrides, value in zip(job_overrides, objectives, strict=True)]

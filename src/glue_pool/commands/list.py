@@ -32,12 +32,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _count(group: Group) -> int:
+    if not group.sentence:  # what lies in a folder of one's own may be no choice at all: it is not read for this
+        return len(group.files)
     return sum(not choice.other_name_of for choice in group.choices())
 
 
 def _about(group: Group) -> str:
     default = f" ({group.default} unless given)" if group.default not in ("", "null") else ""
-    return group.sentence + default
+    return (group.sentence or f"a group of your own: +{group.name}=…") + default
 
 
 def _text(choice: Choice) -> str:

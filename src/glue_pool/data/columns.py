@@ -156,6 +156,8 @@ class Labels:
             way_out = ": this split's labels are hidden"
         elif isinstance(value, bool):
             way_out = "; label_map: {true: …, false: …} says which is which"
+        elif isinstance(value, str) and {"True", "False"} & set(task.labels):
+            way_out = "; no, yes, off and on take quotes in a YAML: labels: ['no', 'yes']"
         return UserError(
             f"{self.where}: label {value!r} in row {row} is none of task {task.name}'s labels ({known}){way_out}",
             key="task.labels",

@@ -10,12 +10,13 @@ from torch import nn
 
 from glue_pool import components
 from glue_pool.errors import UserError
-from glue_pool.models import families, identity, pretrained
+from glue_pool.models import families, identity, pretrained, shape
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
 from glue_pool.models.families import Batching
 from glue_pool.models.poolers import Pooler
+from glue_pool.models.shape import Shape
 from glue_pool.schema import Config
 from glue_pool.seeds import drawing_from
 
@@ -54,14 +55,7 @@ def plan(cfg: Config) -> Blueprint:
     encoder = pretrained.plan(config, batching, edit, f"encoder.name={cfg.encoder.name}")
     with torch.device("meta"):
         pooler = build_pooler(cfg.pooling, encoder.d, encoder.num_layers)
-    if encoder.max_tokens and cfg.train.max_length > encoder.max_tokens:
-        raise UserError(
-            f"train.max_length={cfg.train.max_length}: this encoder takes at most {encoder.max_tokens} tokens"
-        )
-    if cfg.encoder.reinit_layers > encoder.num_layers:
-        raise UserError(
-            f"encoder.reinit_layers={cfg.encoder.reinit_layers}: this encoder has {encoder.num_layers} layers"
-        )
+    shape.fits(cfg, Shape(encoder.d, encoder.num_layers, encoder.max_tokens))
     if cfg.encoder.reinit_layers:
         encoder.own_layers("encoder.reinit_layers")
     if cfg.optimizer.layer_decay < 1:

@@ -42,6 +42,23 @@ PACKED = {
 }
 # who look at padding: they mix all positions (FNet), or neighbours (MobileBERT's embeddings)
 EQUAL = {"convbert", "fnet", "mobilebert", "nystromformer", "yoso"}
+# who keep a position for padding, and count from the one after it: as many tokens less
+AFTER_PADDING = {
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
+    "markuplm",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+}
 # who fail where autocast hands them bf16
 FP32_ONLY = {"deberta", "xmod"}
 REFUSED = {

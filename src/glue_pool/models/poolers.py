@@ -7,15 +7,16 @@ wherever the tokenizer puts it. Every pooler ignores padding, on either side and
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glue_pool.errors import UserError
+from glue_pool.models import shape
 
 
 class Pooler(nn.Module, ABC):
@@ -30,6 +31,8 @@ class Pooler(nn.Module, ABC):
     also has to work on torch.device("meta").
     """
 
+    bounds: ClassVar[Mapping[str, str]] = {}
+    """Keyword arguments that the encoder bounds: by its `layers` (1..L), or as `heads`, which divide d."""
     layers: tuple[int, ...]
     reads: Literal["cls", "tokens", "both"] = "tokens"
     out_dim: int
@@ -71,6 +74,7 @@ class Cls(Pooler):
 class ConcatCls(Pooler):
     """z = [c_{L-k+1}; ...; c_L], k d features (Sun et al. 2019, arXiv 1905.05583)."""
 
+    bounds: ClassVar[Mapping[str, str]] = {"k": "layers"}
     reads = "cls"
 
     def __init__(self, d: int, num_layers: int, *, k: int = 4) -> None:
@@ -85,6 +89,7 @@ class ConcatCls(Pooler):
 class MeanCls(Pooler):
     """z = mean over l = L-k+1..L of c_l (Sun et al. 2019, arXiv 1905.05583)."""
 
+    bounds: ClassVar[Mapping[str, str]] = {"k": "layers"}
     reads = "cls"
 
     def __init__(self, d: int, num_layers: int, *, k: int = 4) -> None:
@@ -98,6 +103,7 @@ class MeanCls(Pooler):
 class MaxCls(Pooler):
     """z_j = max over l = L-k+1..L of c_l[j] (MaxPoolBERT, arXiv 2505.15696)."""
 
+    bounds: ClassVar[Mapping[str, str]] = {"k": "layers"}
     reads = "cls"
 
     def __init__(self, d: int, num_layers: int, *, k: int = 3) -> None:
@@ -288,6 +294,8 @@ class MaxSeqMean(Pooler):
     `maxpool` without its MHA: an ablation.
     """
 
+    bounds: ClassVar[Mapping[str, str]] = {"k": "layers"}
+
     def __init__(self, d: int, num_layers: int, *, k: int = 3) -> None:
         super().__init__(d, num_layers)
         self.layers = last_layers(k, num_layers)
@@ -309,6 +317,7 @@ class _SeqMHA(Pooler, ABC):
     """
 
     reads = "both"
+    bounds: ClassVar[Mapping[str, str]] = {"k": "layers", "num_heads": "heads"}
 
     def __init__(
         self,
@@ -397,6 +406,8 @@ class AdaPool(Pooler):
     The projections have no bias.
     """
 
+    bounds: ClassVar[Mapping[str, str]] = {"num_heads": "heads"}
+
     def __init__(self, d: int, num_layers: int, *, num_heads: int = 4) -> None:
         super().__init__(d, num_layers)
         self.attention = _multihead_attention(d, num_heads, bias=False)
@@ -475,10 +486,7 @@ def masked_max(hidden: Tensor, mask: Tensor) -> Tensor:
 
 def last_layers(k: int, num_layers: int) -> tuple[int, ...]:
     """Indices of the last k layers, L-k+1..L; UserError unless 1 <= k <= num_layers."""
-    if not 1 <= k <= num_layers:
-        raise UserError(
-            f"pooling.k={k}: this encoder has {num_layers} layer{'s' * (num_layers > 1)}, so k lies in 1..{num_layers}"
-        )
+    shape.check_depth("pooling.k", k, num_layers)
     return tuple(range(num_layers - k + 1, num_layers + 1))
 
 
@@ -523,11 +531,7 @@ def _linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
 
 
 def _multihead_attention(d: int, num_heads: int, *, dropout: float = 0.0, bias: bool = True) -> nn.MultiheadAttention:
-    if num_heads < 1 or d % num_heads:
-        divisors = ", ".join(str(n) for n in range(1, min(d, 16) + 1) if d % n == 0)
-        raise UserError(
-            f"pooling.num_heads={num_heads} does not divide the encoder's d={d}; take one that does ({divisors}, ...)"
-        )
+    shape.check_heads("pooling.num_heads", num_heads, d)
     _require(0 <= dropout < 1, "dropout", dropout, "has to be at least 0 and below 1")
     attention = nn.MultiheadAttention(d, num_heads, dropout=dropout, bias=bias, batch_first=True)
     # torch draws the in-projection Xavier-uniform and sets the biases to 0, but leaves this one.

@@ -17,6 +17,7 @@ from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import PLAIN, Encoder
 from glue_pool.models.families import Batching
 from glue_pool.models.identity import verify
+from glue_pool.models.shape import kept_layers
 from glue_pool.models.trial import odd, trial
 from glue_pool.schema import Config, EncoderConfig
 
@@ -42,10 +43,7 @@ def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
         raise UserError(f"{name}: {why}")
     families.settle(config)
     if cfg.num_hidden_layers is not None:
-        depth = int(config.num_hidden_layers)
-        if cfg.num_hidden_layers > depth:
-            raise UserError(f"encoder.num_hidden_layers={cfg.num_hidden_layers}: this encoder has {depth} layers")
-        config.num_hidden_layers = cfg.num_hidden_layers
+        config.num_hidden_layers = kept_layers(cfg, int(config.num_hidden_layers))
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[: cfg.num_hidden_layers]
     if cfg.dropout is not None:

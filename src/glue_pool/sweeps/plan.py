@@ -4,17 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 
-from glue_pool import results, schema
+from glue_pool import composing, results, schema
 from glue_pool.errors import UserError
 from glue_pool.result import Result
 from glue_pool.results import RunFolder
@@ -56,7 +53,7 @@ def plan(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]
     """
     planned = []
     for label, cfg in zip(_labels(jobs), compose(loader, config, jobs), strict=True):
-        with _naming(label):
+        with naming(label):
             planned.append(Planned(cfg, results.find(cfg), label or cfg.task.name))
     return planned
 
@@ -64,12 +61,12 @@ def plan(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]
 def grid(loader: ConfigLoader, params: Mapping[str, Any], overrides: Sequence[str]) -> list[list[str]]:
     """Return the overrides of every job: all combinations of the values in `params` and in `overrides`, which win."""
     given = [*(f"{key}={value}" for key, value in params.items()), *overrides]
-    parsed = OverridesParser.create(config_loader=loader).parse_overrides(given)
-    for override in parsed:
+    by_key: dict[str, list[str]] = {}
+    for override in composing.parsed(given):
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise UserError(f"{override.input_line}: a grid takes single values, as 1,2,3 or range(1,4)")
-    (jobs,) = BasicSweeper.split_arguments(parsed, None)
-    return jobs
+        by_key[override.get_key_element()] = composing.single(loader, override)
+    return [list(job) for job in product(*by_key.values())]
 
 
 def compose(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:
@@ -77,7 +74,7 @@ def compose(loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[st
     composer = _Composer(loader, config)
     composed = []
     for label, overrides in zip(_labels(jobs), jobs, strict=True):
-        with _naming(label):
+        with naming(label):
             composed.append(schema.check(composer.compose(overrides)))
     return composed
 
@@ -89,40 +86,44 @@ def _labels(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 
 @contextmanager
-def _naming(label: str) -> Iterator[None]:
+def naming(label: str) -> Iterator[None]:
     """Say of an error which job has it."""
     before = f"{label}: " if label else ""
     try:
         yield
     except UserError as error:
         raise UserError(f"{before}{error}", key=error.key) from None
-    except (ConfigKeyError, ConfigAttributeError) as error:
-        raise UserError(f"{before}{error.full_key}: no such key") from None
-    except (HydraException, OmegaConfBaseException) as error:
-        if refused := schema.refused(error):
-            raise UserError(f"{before}{refused}", key=refused.key) from None
-        raise UserError(f"{before}{str(error).strip().splitlines()[0]}") from None
+    except composing.REFUSALS as error:
+        refused = composing.explained(error)
+        raise UserError(f"{before}{refused}", key=refused.key) from None
 
 
 class _Composer:
     """Composes jobs one after another; those that choose the same groups are composed by Hydra once.
 
-    That takes 0.08 s a job. Values are set afterwards, as Hydra does it.
+    That takes 0.08 s a job. Values are set afterwards, as Hydra does it; but what reads Hydra's own node, `${hydra:…}`,
+    is composed job by job.
     """
 
     def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
         self._config = config
         self._loader = loader
-        self._parser = OverridesParser.create(config_loader=loader)
         self._groups: dict[str, bool] = {}  # whether a key is one
         self._composed: dict[tuple[str, ...], DictConfig] = {}  # by the groups' choices
+        self._of_hydra: set[tuple[str, ...]] = set()  # those that read Hydra's own node
+        self._jobs = 0
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
-        parsed = self._parser.parse_overrides(list(overrides))
+        self._jobs += 1
+        parsed = composing.parsed(overrides)
         values = [override for override in parsed if self._is_value(override)]
         choices = tuple(str(override.input_line) for override in parsed if not self._is_value(override))
         if choices not in self._composed:
             self._composed[choices] = self._compose(choices)
+            if "${hydra:" in OmegaConf.to_yaml(self._composed[choices]):
+                self._of_hydra.add(choices)
+        if choices in self._of_hydra or any("${hydra:" in override for override in overrides):
+            return self._compose(overrides)
         composed = deepcopy(self._composed[choices])
         for override in values:
             OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
@@ -133,11 +134,8 @@ class _Composer:
             return False
         name = override.key_or_group
         if name not in self._groups:
-            self._groups[name] = bool(self._loader.get_group_options(name))
+            self._groups[name] = composing.is_group(self._loader, override)
         return not self._groups[name]
 
-    def _compose(self, overrides: tuple[str, ...]) -> DictConfig:
-        composed = self._loader.load_sweep_config(self._config, list(overrides))
-        with open_dict(composed):
-            del composed["hydra"]
-        return composed
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        return composing.settled(self._loader.load_sweep_config(self._config, list(overrides)), self._jobs - 1)

@@ -17,10 +17,11 @@ from omegaconf import DictConfig
 from glue_pool import locks, results, sweeps
 from glue_pool.data import load, sources
 from glue_pool.errors import Held, Interrupted, TrainingFailed, UserError
+from glue_pool.models import shape
 from glue_pool.result import objective
 from glue_pool.sweeps.attempt import Ending
 from glue_pool.sweeps.estimate import Estimate
-from glue_pool.sweeps.plan import Planned, plan
+from glue_pool.sweeps.plan import Planned, naming, plan
 from glue_pool.sweeps.screen import Screen, dry_run
 
 HELD_SECONDS = 1.0  # between two looks at the runs that other processes hold
@@ -59,6 +60,7 @@ def run_sweep(
     """
     runs = plan(loader, config, jobs)
     unique = list({run.folder.path: run for run in runs}.values())
+    _check_encoders(unique)
     _check_rows(unique)
     estimate = Estimate.from_folder(Path(config.output_root))
     if config.dry_run:
@@ -71,6 +73,14 @@ def run_sweep(
             screen.end(failed)
             sweeps.failures |= failed
     return [objective(result) if (result := run.result()) else None for run in runs]
+
+
+def _check_encoders(runs: Sequence[Planned]) -> None:
+    """Raise UserError, which names the run, for one that is left and does not fit its encoder's sizes."""
+    for run in runs:
+        if run.is_left():
+            with naming(run.label):
+                shape.check(run.cfg)
 
 
 def _check_rows(runs: Sequence[Planned]) -> None:

@@ -15,6 +15,8 @@ from glue_pool import components
 from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.errors import UserError
 from glue_pool.models.classifier import Classifier, Output
+from glue_pool.models.shape import Shape as Shape
+from glue_pool.models.shape import check_frozen
 from glue_pool.schema import Config, OptimizerConfig
 from glue_pool.tasks import TaskConfig
 
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
     from glue_pool.training.evaluation import Evaluation
 
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits `(batch, outputs)` and labels `(batch,)` to a mean over rows
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a recipe may have to know of an encoder before its weights are loaded: d, and the layers that run."""
-
-    d: int
-    layers: int
 
 
 @dataclass(frozen=True)
@@ -124,8 +118,7 @@ def build_recipe(recipe: Mapping[str, Any]) -> Recipe:
 def plan(cfg: Config, shape: Shape) -> Recipe:
     """Build a run's recipe and check that it fits the encoder and the task, before any data or weight is read."""
     recipe = build_recipe(cfg.recipe)
-    if cfg.encoder.freeze and not recipe.on_frozen:
-        raise UserError(f"encoder.freeze: recipe={cfg.recipe['name']} is for training the encoder, too")
+    check_frozen(cfg, on_frozen=recipe.on_frozen)
     recipe.check(shape, cfg.task)
     if cfg.encoder.freeze and recipe.reads:
         raise UserError(f"encoder.freeze: recipe={cfg.recipe['name']} reads hidden states, which a probe does not keep")
