@@ -361,11 +361,14 @@ def _compose(hydra: Hydra, name: str, overrides: list[str]) -> DictConfig:
         return hydra.compose_config(
             name, overrides, run_mode=RunMode.RUN, from_shell=False, with_log_configuration=False
         )
-    except (HydraException, OmegaConfBaseException, YAMLError, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError) as error:
         for fewer in range(len(overrides)):  # the first that can't be composed is the culprit
             _compose(hydra, name, overrides[:fewer])
         culprit = overrides[-1] if overrides else name
         cause = _cause(error)
+        if isinstance(cause, RecursionError):
+            said = "has no end: a file is among its own defaults, or an anchor within itself"
+            raise UserError(f"{culprit}: {said}", key=culprit.partition("=")[0]) from None
         if isinstance(cause, MarkedYAMLError) and cause.problem_mark:
             said = f"{cause.problem_mark.name}:{cause.problem_mark.line + 1}: {cause.problem}"
             raise UserError(f"{culprit}: {said}") from None
