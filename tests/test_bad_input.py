@@ -156,6 +156,13 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("encoder.num_hidden_layers=7", "encoder.num_hidden_layers=7: this encoder has 6 layers"),
         ("encoder.name=", "encoder.name=: is empty"),
         ("encoder.name=/nowhere", "encoder.name=/nowhere: there is no such folder"),
+        (f"encoder.name={'x' * 300}", f"encoder.name={'x' * 40}: can't be a path (File name too long)"),
+        (f"output_root={'x' * 300}", "can't be a path (File name too long)"),
+        ('data.dir="~no_one/rows"', "data.dir=~no_one/rows: can't be a path (Could not determine home directory.)"),
+        (
+            'data=hub +task.source.files.train="~no_one/rows.csv" task.source.path=null task.source.config=null',
+            "task.source.files.train=~no_one/rows.csv: can't be a path",
+        ),
         ("pooling._target_=no.such", "pooling._target_=no.such: can't be imported (No module named 'no')"),
         ("pooling._target_=json.JSONDecoder", "not a glue_pool.models.poolers.Pooler"),
         ("seed=1,2", "seed=1,2: several values are a sweep; put -m before them"),

@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
-from glue_pool.fields import check_name, key, literal
+from glue_pool.fields import check_name, check_path, key, literal
 from glue_pool.tasks import TaskConfig
 
 COMPONENTS = {"pooling": ("name", "_target_", "tanh"), "edit": ("name", "_target_"), "recipe": ("name", "_target_")}
@@ -28,7 +28,7 @@ PLAIN, NO_EDIT = "glue_pool.training.recipe.Recipe", "glue_pool.models.edit.Edit
 class EncoderConfig:
     """The pre-trained encoder whose hidden states are pooled."""
 
-    name: str = key(in_key=False)
+    name: str = key(in_key=False, path=True)
     """A Hub name, a local folder (config.json, safetensors, tokenizer) or `minilm_l6`, the packaged encoder."""
     revision: str | None = key(None, in_key=False)
     """Branch, tag or commit of a Hub name; null is the default branch."""
@@ -70,9 +70,9 @@ class DataConfig:
 
     name: str = key(choices=["hub", "local", "synthetic"], in_key=False)
     """`hub` is the task's own source, a Hub data set or files; `local` reads a folder, `synthetic` generates."""
-    dir: str | None = key(None, in_key=False)
+    dir: str | None = key(None, in_key=False, path=True)
     """The local folder, laid out as <task>/<split>.parquet (or .csv, .tsv, .jsonl, .arrow)."""
-    cache_dir: str = key(in_key=False)
+    cache_dir: str = key(in_key=False, path=True)
     """Where tokenised splits are kept, keyed by content; processes may share it."""
     train_rows: int = key(2000, at_least=1, in_key=False)
     """Synthetic train rows."""
@@ -176,7 +176,7 @@ class TrackingConfig:
     """The W&B project; a W&B sweep has its own."""
     entity: str | None = key(None, in_key=False)
     """The W&B user or team; null is one's default; a W&B sweep has its own."""
-    dir: str = key(in_key=False)
+    dir: str = key(in_key=False, path=True)
     """The folder in which W&B makes its own `wandb` folder."""
     tags: list[str] = key([], in_key=False)
     """Tags beside the run's own (task, method, encoder, subset)."""
@@ -205,7 +205,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = key(0, at_least=0)
     """The training seed: initialisation, data order and dropout each get a stream of their own from it."""
-    output_root: str = key(in_key=False)
+    output_root: str = key(in_key=False, path=True)
     """Where results go."""
     force: bool = key(False, in_key=False)
     """Run anew even if the result is there."""
@@ -301,6 +301,8 @@ def _check_value(name: str, value: Any, limits: Any) -> None:
         raise UserError(f"{name}=: is empty", key=name)
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{name}={value}: not a finite number", key=name)
+    if "path" in limits:
+        check_path(name, value)
     if "choices" in limits and value not in limits["choices"]:
         choices = limits["choices"]
         raise UserError(f"{name}={value}: one of {', '.join(choices)}{nearest(str(value), choices)}", key=name)

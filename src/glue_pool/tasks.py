@@ -15,7 +15,7 @@ SAID: dict[ProblemType, str] = {SINGLE: "one label a row", MULTI: "any number of
 class SourceConfig:
     """A task's own source: a Hub data set, files, or files of a Hub data set."""
 
-    path: str | None = key(None, in_key=False)
+    path: str | None = key(None, in_key=False, path=True)
     """The Hub data set, or a folder laid out like one; null where files alone are the source."""
     config: str | None = key(None, in_key=False)
     """The Hub data set's configuration."""

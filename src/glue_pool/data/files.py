@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glue_pool.errors import UserError
+from glue_pool.fields import check_path
 
 if TYPE_CHECKING:  # pyarrow is imported on use
     import pyarrow as pa
@@ -31,6 +32,7 @@ def expand(entry: str | Sequence[str], where: str) -> list[Path]:
     """
     if not isinstance(entry, str):
         return [file for one in entry for file in expand(str(one), where)]
+    check_path(where, entry)
     path = Path(entry).expanduser()
     if path.is_file():
         return [path]
