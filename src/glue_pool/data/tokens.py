@@ -20,7 +20,7 @@ import numpy as np
 
 from glue_pool.data.rows import Rows
 from glue_pool.disk import check_room
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 
 FORMAT = 1
 AT_ONCE = 10_000  # rows that are tokenised together: their encodings take some fifty times what is kept of them
@@ -112,9 +112,8 @@ class Tokenizer:
 
         try:
             loaded = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"the tokenizer in {self.folder} can't be loaded: {reason}") from None
+        except Exception as error:  # transformers raises whatever it stumbles over
+            raise UserError(f"the tokenizer in {self.folder} can't be loaded: {reason(error)}") from None
         if not loaded.is_fast:
             raise UserError(f"the tokenizer in {self.folder} has no fast form (tokenizer.json)")
         if len(loaded) <= len(loaded.all_special_tokens):  # what transformers makes of a folder without a tokenizer

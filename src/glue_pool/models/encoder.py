@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from glue_pool.data.layout import Layout
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 from glue_pool.models import dropout
 from glue_pool.models.edit import Edit
 from glue_pool.models.identity import verify
@@ -40,9 +40,8 @@ def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"encoder.name={cfg.name}: no usable config.json there: {reason}") from None
+    except Exception as error:  # transformers raises whatever it stumbles over
+        raise UserError(f"encoder.name={cfg.name}: no usable config.json there: {reason(error)}") from None
     if config.is_encoder_decoder or not all(hasattr(config, name) for name in ("num_hidden_layers", "hidden_size")):
         raise UserError(f"encoder.name={cfg.name}: a {config.model_type} model is no text encoder")
     depth = num_layers(config)
@@ -332,9 +331,8 @@ def load(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"encoder.name={cfg.name}: its weights can't be loaded: {reason}") from None
+    except Exception as error:
+        raise UserError(f"encoder.name={cfg.name}: its weights can't be loaded: {reason(error)}") from None
     missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
     if missing:
         raise UserError(f"encoder.name={cfg.name}: weights without {missing[0]} ({len(missing)} missing)")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from glue_pool import components
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 from glue_pool.models import encoder as encoders
 from glue_pool.models import identity
 from glue_pool.models.classifier import Classifier
@@ -50,7 +50,14 @@ def plan(cfg: Config) -> Blueprint:
     config = encoders.read_config(cfg.encoder, folder, edit)
     packed = encoders.packs(config, cfg.train.batching)
     with torch.device("meta"):
-        encoder = Encoder(config, packed, edit=edit)
+        try:
+            encoder = Encoder(config, packed, edit=edit)
+        except UserError:
+            raise
+        except Exception as error:  # transformers raises whatever it stumbles over
+            raise UserError(
+                f"encoder.name={cfg.encoder.name}: transformers can't make a model of its config.json: {reason(error)}"
+            ) from None
         pooler = build_pooler(cfg.pooling, encoder.d, encoder.num_layers)
     if encoder.max_tokens and cfg.train.max_length > encoder.max_tokens:
         raise UserError(
