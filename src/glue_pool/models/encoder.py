@@ -42,8 +42,12 @@ def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever it stumbles over
         raise UserError(f"encoder.name={cfg.name}: no usable config.json there: {reason(error)}") from None
-    if config.is_encoder_decoder or not all(hasattr(config, name) for name in ("num_hidden_layers", "hidden_size")):
+    sizes = ("num_hidden_layers", "hidden_size")
+    if config.is_encoder_decoder or not all(hasattr(config, name) for name in sizes):
         raise UserError(f"encoder.name={cfg.name}: a {config.model_type} model is no text encoder")
+    if odd := next((name for name in sizes if not isinstance(getattr(config, name), int)), None):
+        said = f"{odd}={getattr(config, odd)!r}, which is no whole number"
+        raise UserError(f"encoder.name={cfg.name}: config.json says {said}")
     depth = num_layers(config)
     if cfg.num_hidden_layers is not None:
         if cfg.num_hidden_layers > depth:
