@@ -11,7 +11,7 @@ import math
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 
 import glue_pool
-from glue_pool import commandline
+from glue_pool import choices, commandline
 from glue_pool.data import sources
 from glue_pool.data.rows import Rows
 from glue_pool.errors import UserError
@@ -365,7 +365,7 @@ def task_yamls(draw: st.DrawFn) -> tuple[str, str, bytes]:
     fields = COMMON | TASKS[kind][0]
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
         name = draw(st.sampled_from([*FIELDS, *(f"source.{name}" for name in SOURCE), "source", ODD_KEY]))
-        value = draw(values(name))
+        value = draw(st.sampled_from(SENSIBLE[name]) if name in SENSIBLE and draw(st.booleans()) else values(name))
         if name.startswith("source."):
             given = {"files": "{train: train.FORMAT, dev: dev.FORMAT}"} | {name.removeprefix("source."): value}
             name, value = "source", "{" + ", ".join(f"{key}: {said}" for key, said in given.items()) + "}"
@@ -379,6 +379,37 @@ def task_yamls(draw: st.DrawFn) -> tuple[str, str, bytes]:
     return kind, ending, draw(st.sampled_from(FORMS))(text)
 
 
+SENSIBLE = {  # at least for some of the tasks
+    "title": ["Mine", "'a: b'"],
+    "order": ["3", "-1"],
+    "columns": ["[text, text]", "['{text}']", "['{text}: {text}', text]", "['{number}', text]", "[text, other]"],
+    "label": ["label", "answer"],
+    "idx": ["null", "number", "idx"],
+    "labels": ["[good, bad]", "[bad, good, fair]", "[sad, warm, calm]", "[perhaps, 'yes', 'no']"],
+    "label_map": ["{0: bad}", "{2: 'no', 1: 'yes', 3: perhaps}", "{'1.0': 'no', 2: 'yes', 3: 'yes'}", "{calm: sad}"],
+    "positive": ["bad", "good"],
+    "separator": ["','", "';'"],
+    "score_range": ["null", "[-1, 9]", "[0, 4.6]"],
+    "standardise": ["false"],
+    "metrics": [
+        "[accuracy, f1_macro]",
+        "[pearson, mean_squared_error]",
+        "[f1_micro, f1_macro]",
+        "[accuracy, log_loss]",
+    ],
+    "dev_splits": ["[dev, train]", "[train]", "[held_out]\ndev_share: 0.25"],
+    "dev_seed": ["7"],
+    "train_split": ["dev"],
+    "test_splits": ["[test]"],
+    "official_rows": ["{train: 24, dev: 12}", "{dev: 1}"],
+    "submission": ["{test: x.tsv}"],
+    "default_average": ["false"],
+    "synthetic": ["rte"],
+    "source": [
+        "{files: {train: [train.FORMAT, dev.FORMAT], dev: [dev.FORMAT]}}",
+        "{files: {train: ./train.FORMAT, dev: dev.FORMAT}, quotes: false}",
+    ],
+}
 ODD_KEY = "(a key that there is not)"
 
 
@@ -411,6 +442,7 @@ FORMS: list[Callable[[str], bytes]] = [
     lambda text: b"defaults: [[]]\n" + raw(text),
     lambda text: b"",
     lambda text: b"null\n",
+    lambda text: b"defaults: 5\n",
     lambda text: b"[a, b]\n",
     lambda text: b"text\n",
     lambda text: b"%YAML 1.2\n---\n" + raw(text),
@@ -425,6 +457,8 @@ def try_yaml(case: tuple[str, str, bytes]) -> bool:
         patch.chdir(folder)
         patch.setenv("HF_HUB_OFFLINE", "1")
         lay_out(folder, kind, ending, content)
+        with suppress(UserError):  # as `glue-pool list` does
+            choices.read(folder / "conf/task/mine.yaml")
         run = train(folder)
         if run:
             (cfg,) = commandline.jobs([f"--config-dir={folder}/conf", *LINE.split()])
@@ -556,7 +590,7 @@ def test_a_task_as_it_should_be(kind: str, ending: str) -> None:
 
 
 def test_a_score_that_there_is_not_is_null_in_what_is_returned_and_in_the_file() -> None:
-    columns = {"text": ["the same"] * 12, "label": [i / 3 for i in range(12)]}
+    columns: dict[str, list[Any]] = {"text": ["the same"] * 12, "label": [i / 3 for i in range(12)]}
     assert try_files(("scores", "jsonl", "dev", columns, None), whole=True)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel; in a checkout conf/ stands at the top
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -63,9 +63,9 @@ def read(file: Path) -> Choice:
         text = file.read_text()
         content = yaml.safe_load(text)
     except UNREADABLE as error:
-        raise UserError(f"{file}: can't be read as YAML ({str(error).splitlines()[0]})") from None
-    if isinstance(content, dict) and list(content) == ["defaults"]:
-        names = [name for name in content["defaults"] or () if name != "_self_"]
+        raise UserError(f"{file}: can't be read as YAML ({reason(error)})") from None
+    if isinstance(content, dict) and list(content) == ["defaults"] and isinstance(content["defaults"], list):
+        names = [name for name in content["defaults"] if name != "_self_"]
         if len(names) == 1 and isinstance(names[0], str):
             return Choice(file.stem, other_name_of=names[0])
     return Choice(file.stem, *_comment(text.splitlines()))
