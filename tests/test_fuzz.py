@@ -594,13 +594,13 @@ def test_a_score_that_there_is_not_is_null_in_what_is_returned_and_in_the_file()
     assert try_files(("scores", "jsonl", "dev", columns, None), whole=True)
 
 
-@few(12)
+@few(10)
 @given(task_yamls())
 def test_a_tasks_yaml(case: tuple[str, str, bytes]) -> None:
     try_yaml(case)
 
 
-@few(60)
+@few(50)
 @given(task_files())
 def test_a_tasks_files(case: Files) -> None:
     try_files(case)

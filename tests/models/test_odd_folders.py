@@ -234,7 +234,7 @@ def check_logits(cfg: Config, folder: Path) -> None:
 CONFIG, TOKENIZER, SPECIAL_TOKENS, WHOLE_TOKENIZER = FILES
 
 
-@few(10)
+@few(12)
 @given(changes(CONFIG))
 def test_a_config(change: Change) -> None:
     try_folder(change)
