@@ -41,7 +41,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         (tmp_path / name).write_text(ROWS)
 
     def run(yaml: str, *more: str) -> str:
-        (tmp_path / "my_conf/task/reviews.yaml").write_text(yaml)
+        (tmp_path / "my_conf/task/reviews.yaml").write_text(yaml, errors="surrogateescape")
         line = ["train", "--config-dir", "my_conf", "task=reviews", "encoder=minilm_l6", "tracking=none"]
         with pytest.raises(SystemExit) as ended:
             cli.main([*line, f"data.cache_dir={tmp_path}/cache", *more])
@@ -147,6 +147,10 @@ WITHOUT_LINE = [
     ("labels: {0: bad, 1: good}", "labels: [bad, good]"),
     ("source: train.csv", "source:\n  files: {train: train.csv, validation: dev.csv}"),
     ("", "primary_metric: accuracy\n"),
+    ("title: caf\udce9\ncolumns: [text]", "columns: [text]"),  # no UTF-8
+    ("title: \0\ncolumns: [text]", "columns: [text]"),
+    ("defaults: [reviews]\ncolumns: [text]", "columns: [text]"),
+    ("columns: &all [*all]", "columns: [text]"),
 ]
 
 
@@ -159,6 +163,14 @@ def test_a_slip_whose_line_is_not_known_names_the_file(refused: Refused, put: st
 def test_labels_that_yaml_takes_for_truth_values_are_told_to_take_quotes(refused: Refused) -> None:
     said = refused(GOOD.replace("labels: [bad, good]", "labels: [no, yes, maybe]").replace("accuracy, f1", "accuracy"))
     assert "(0 False, 1 True, 2 maybe); no, yes, off and on take quotes in a YAML: labels: ['no', 'yes']" in said
+
+
+def test_what_a_line_quotes_is_printable_and_its_length_has_an_end(refused: Refused) -> None:
+    said = refused(GOOD.replace("[bad, good]", r'["b\nad\e[31m", b]'))
+    assert said.endswith(r"none of task reviews's labels (0 b ad\x1b[31m, 1 b)")
+    said = refused(GOOD.replace("name: reviews", f"name: reviews\ntitle: [{'long, ' * 9999}]"))
+    assert len(said) < 1200
+    assert said.endswith("'")
 
 
 def test_a_yaml_of_ones_own_with_the_name_of_a_shipped_one_is_refused(tmp_path: Path, refused: Refused) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import yaml
 
 from glue_pool.disk import missing
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 
 _INSTALLED = Path(__file__).parent / "conf"  # in a wheel; in a checkout conf/ stands at the top
 CONF = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "conf"
 
+UNREADABLE = (OSError, ValueError, yaml.YAMLError, RecursionError)  # no UTF-8, no date, no YAML, no end of it
 _DEFAULT = re.compile(r"\s*- (?:override )?/?(?P<group>[\w/]+): (?P<choice>\w+)(?:\s+# (?P<sentence>.*))?")
 
 
@@ -69,10 +70,10 @@ def read(file: Path, name: str = "") -> Choice:
     try:
         text = file.read_text(encoding="utf-8-sig")
         content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: can't be read as YAML ({str(error).splitlines()[0]})") from None
-    if isinstance(content, dict) and list(content) == ["defaults"]:
-        names = [name for name in content["defaults"] or () if name != "_self_"]
+    except UNREADABLE as error:
+        raise UserError(f"{file}: can't be read as YAML ({reason(error)})") from None
+    if isinstance(content, dict) and list(content) == ["defaults"] and isinstance(content["defaults"], list):
+        names = [name for name in content["defaults"] if name != "_self_"]
         if len(names) == 1 and isinstance(names[0], str):
             return Choice(name, other_name_of=names[0])
     return Choice(name, *_comment(text.splitlines()))
@@ -89,7 +90,10 @@ def _comment(lines: Sequence[str]) -> tuple[str, str]:
 
 def line(file: Path, names: Sequence[str]) -> int | None:
     """Return the line on which a config file has a key, given by its path of names; None where it hasn't."""
-    node, found = yaml.compose(file.read_text(encoding="utf-8-sig")), None
+    try:
+        node, found = yaml.compose(file.read_text(encoding="utf-8-sig")), None
+    except UNREADABLE:
+        return None
     for name in names:
         entries = node.value if isinstance(node, yaml.MappingNode) else []
         found, node = next(

@@ -37,7 +37,7 @@ from glue_pool.schema import Config
 
 ConfigStore.instance().store(name="glue_pool_schema", node=Config)
 
-REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)  # what composing raises
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, RecursionError)  # what composing raises
 
 
 @contextmanager
@@ -169,6 +169,9 @@ def explained(error: Exception, culprit: str = "") -> UserError:
     cause = _cause(error)
     before = f"{culprit}: " if culprit else ""
     key = culprit.lstrip("+").partition("=")[0]
+    if isinstance(cause, RecursionError):
+        said = "has no end: a file is among its own defaults, or an anchor within itself"
+        return UserError(f"{before or 'the config '}{said}", key=key or None)
     if isinstance(cause, MarkedYAMLError) and cause.problem_mark:
         return UserError(f"{before}{cause.problem_mark.name}:{cause.problem_mark.line + 1}: {cause.problem}")
     if isinstance(error, MissingConfigException) and error.options:

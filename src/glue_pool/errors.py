@@ -4,20 +4,29 @@ import difflib
 import signal
 from collections.abc import Sequence
 
+MOST = 1000  # characters of a message
+
 
 class UserError(Exception):
     """Something a user gave (config, data, an encoder, a folder) can't be used.
 
-    The message is what the user reads: one line or two that name the key or file, what is wrong
-    with it, and the way out. On the command line it is printed without a traceback.
+    The message is what the user reads: a line that names the key or file, what is wrong with it, and the way out. On
+    the command line it is printed without a traceback. What it quotes may hold anything: line breaks and the like are
+    written as escapes, and the middle of a very long one is left out.
 
     key: the config key that is to blame, where one is. If its value stands in a YAML file of the user's, the command
     line names file and line.
     """
 
     def __init__(self, message: str = "", *, key: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(_one_line(message))
         self.key = key
+
+
+def _one_line(text: str) -> str:
+    if len(text) > MOST:
+        text = f"{text[: MOST * 2 // 3]} … {text[-MOST // 3 :]}"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class TrainingFailed(Exception):
@@ -49,6 +58,13 @@ class Interrupted(BaseException):
 
     def __str__(self) -> str:
         return self.message
+
+
+def reason(error: Exception) -> str:
+    """Return what a library's error says, in a line: its first one, and the next where that is but a heading."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    said = " ".join(map(str.strip, lines[:2])) if lines[0].endswith(":") else lines[0]
+    return said if isinstance(error, OSError | ValueError | ImportError) else f"{type(error).__name__}: {said}"
 
 
 def nearest(word: str, words: Sequence[str]) -> str:

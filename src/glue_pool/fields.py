@@ -1,8 +1,10 @@
 """How a config key is declared, and what a name may be that folders go by."""
 
+import errno
 import re
 from collections.abc import Sequence
 from dataclasses import field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -30,7 +32,8 @@ def key(
 
     in_key: whether the value can change a run's numbers, and so is in the run's key. neutral: of a key that came after
     results were written without it, the value that changes nothing: it is in no run's key, and results without it have
-    it. The default is another thing, and may change. path: whether `~` at its start is a home folder.
+    it. The default is another thing, and may change. path: whether it names a file or a folder, or may do so; `~` at
+    its start is a home folder.
     """
     limits = {
         "choices": choices,
@@ -54,6 +57,17 @@ def check_name(key: str, name: str) -> None:
     if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > MOST:
         said = f"it names folders, and takes up to {MOST} letters, digits, `_`, `-` and `.`"
         raise UserError(f"{key}={name[:40]}: {said}", key=key)
+
+
+def check_path(key: str, name: str) -> None:
+    """Raise UserError where no file can go by a name, whether there is one or not."""
+    try:
+        Path(name).stat()
+    except (ValueError, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+            return
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{key}={name[:40]}: can't be a path ({said})", key=key) from None
 
 
 def literal(text: str) -> str:

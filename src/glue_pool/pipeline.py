@@ -119,8 +119,9 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         except Exception as error:
             tracker.summary(results.failed(about, error))
             raise
-        tracker.summary(result)
-    return result
+        tracker.summary(result)  # which tells a NaN from what there is not
+    written: Result = results.without_nan(result)
+    return written
 
 
 def _tracked(cfg: Config, key: str, train_rows: int | None) -> AbstractContextManager["Tracker"]:

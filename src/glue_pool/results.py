@@ -133,7 +133,7 @@ class RunFolder:
         """Add one evaluation to history.jsonl; the line is on disk when this returns."""
         path = self.path / "history.jsonl"
         with writing(path), path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_without_nan(record)) + "\n")
+            file.write(json.dumps(without_nan(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -230,7 +230,7 @@ def check_output_root(cfg: Config, folder: RunFolder, checkpoint_bytes: int = 0,
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON atomically; a NaN becomes null, since JSON has none."""
-    write_text(path, json.dumps(_without_nan(as_text(content)), indent=2) + "\n")
+    write_text(path, json.dumps(without_nan(as_text(content)), indent=2) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -262,11 +262,12 @@ def as_text(value: Any) -> Any:
     return readable(value) if isinstance(value, str) else value
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Return plain data as JSON can hold them: a NaN is null."""
     if isinstance(value, Mapping):
-        return {name: _without_nan(item) for name, item in value.items()}
+        return {name: without_nan(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

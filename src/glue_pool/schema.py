@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
-from glue_pool.fields import EXACT, check_name, key, literal
+from glue_pool.fields import EXACT, check_name, check_path, key, literal
 from glue_pool.shell import expanded
 from glue_pool.tasks import TaskConfig
 
@@ -241,9 +241,10 @@ def check(composed: DictConfig, *, whole: bool = True) -> Config:
     assert isinstance(config, Config)
     # output_root before tracking.dir, which is output_root unless given
     for part, name, value, limits in sorted(_keys(config), key=lambda of: of[0] is not config):
-        _check_value(name, value, limits)
         if value is not None and "path" in limits:
-            setattr(part, name.rpartition(".")[2], expanded(value, name))
+            value = expanded(value, name)
+            setattr(part, name.rpartition(".")[2], value)
+        _check_value(name, value, limits)
     for section, keys in COMPONENTS.items():
         content = getattr(config, section)
         for required in keys:
@@ -308,6 +309,8 @@ def _check_value(name: str, value: Any, limits: Any) -> None:
         raise UserError(f"{name}={value}: not a finite number", key=name)
     if isinstance(value, int) and abs(value) >= EXACT:
         raise UserError(f"{name}={value}: has to be below 2^53, or it is not exact everywhere", key=name)
+    if "path" in limits:
+        check_path(name, value)
     if "choices" in limits and value not in limits["choices"]:
         choices = limits["choices"]
         raise UserError(f"{name}={value}: one of {', '.join(choices)}{nearest(str(value), choices)}", key=name)

@@ -54,6 +54,14 @@ def test_a_template_joins_columns(tmp_path: Path) -> None:
     assert got.texts == (["place: a (1999)", "{text}: b (2000)", ": c (-1)"], ["0.5", "2", "1000000000"])
 
 
+def test_a_nan_is_no_text(tmp_path: Path) -> None:
+    said = refused(tmp_path, {"label": [0, 1, 0], "year": [1999.0, float("nan"), 2001.0]}, columns=["{text} {year}"])
+    assert said == "column year has no value in row 1, but a NaN"
+    (tmp_path / "rows.jsonl").write_text('{"text": "a", "label": 0}\n{"text": NaN, "label": 1}\n')
+    with pytest.raises(UserError, match="column text has no value in row 1"):
+        read(HUB, task(tmp_path / "rows.jsonl"))
+
+
 def test_a_column_of_a_template_has_to_be_there(tmp_path: Path) -> None:
     said = refused(tmp_path, {"label": [0, 1, 0]}, columns=["{word}: {text}"])
     assert said == "no column word; the columns are text, label"

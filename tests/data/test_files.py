@@ -153,6 +153,7 @@ BROKEN: dict[str, tuple[str, bytes, str]] = {
     "nothing": ("rows.csv", b"", "the split is empty"),
     "header": ("rows.csv", b"text,label\n", "the split is empty"),
     "no json": ("rows.jsonl", b'{"text": "a", "label": "bad"}\n{"text": \n', "line 2: Expecting value"),
+    "no end": ("rows.json", b"[" * 9999, "can't be read as json"),
     "no objects": ("rows.jsonl", b'["a", "bad"]\n', "a row is an object"),
     "no gzip": ("rows.csv.gz", b"text,label\na,bad\n", "can't be read as csv"),
     "no parquet": ("rows.parquet", b"text,label\na,bad\n", "can't be read as parquet"),

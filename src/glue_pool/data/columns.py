@@ -97,6 +97,8 @@ def texts_of(table: "pa.Table", entry: str, where: str) -> list[str]:
     for name, values in columns.items():
         if not isinstance(values[0], str | int | float):
             raise UserError(f"{where}: column {name} holds {table.column(name).type}, not text", key="task.columns")
+        if (row := next((row for row, value in enumerate(values) if value != value), None)) is not None:
+            raise UserError(f"{where}: column {name} has no value in row {row}, but a NaN")
     return [filled(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from glue_pool.disk import missing
 from glue_pool.errors import UserError
+from glue_pool.fields import check_path
 from glue_pool.shell import expanded
 
 if TYPE_CHECKING:  # pyarrow is imported on use
@@ -35,6 +36,7 @@ def expand(entry: str | Sequence[str], where: str) -> list[Path]:
     if not isinstance(entry, str):
         return [file for one in entry for file in expand(str(one), where)]
     path = Path(expanded(entry, where))
+    check_path(where, str(path))
     if os.path.isfile(path):
         return [path]
     if os.path.isdir(path):
@@ -149,7 +151,7 @@ def _read(file: Path, quotes: bool) -> "pa.Table":
     except UnicodeDecodeError as error:
         said = f"it is no UTF-8 ({error.reason}); iconv -f latin1 -t utf-8 makes Latin-1 so"
         raise UserError(f"{file} can't be read as {kind(file)[1:]}: {said}") from None
-    except (pa.ArrowException, OSError, EOFError, csv.Error, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, EOFError, csv.Error, ValueError, OverflowError, RecursionError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise UserError(f"{file} can't be read as {kind(file)[1:]}: {said}") from error
     return table
@@ -226,13 +228,14 @@ def _record(line: str, number: int) -> Any:
 
 
 def _array(values: list[Any]) -> "pa.Array":
-    """Return a column; values of several types, such as 1 and "2", are text."""
+    """Return a column; values of several types, such as 1 and "2", are text, and a NaN among them is no value."""
     import pyarrow as pa
 
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
-        return pa.array([value if value is None or isinstance(value, str) else json.dumps(value) for value in values])
+        present = [None if value != value else value for value in values]
+        return pa.array([one if one is None or isinstance(one, str) else json.dumps(one) for one in present])
 
 
 def _parquet(file: Path, quotes: bool) -> "pa.Table":

@@ -21,7 +21,7 @@ import numpy as np
 
 from glue_pool.data.rows import Rows
 from glue_pool.disk import check_room
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 
 FORMAT = 2
 FACTS = ("cls", "joined", "truncated", "empty")  # what an entry holds beside arrays
@@ -121,7 +121,7 @@ class Tokenizer:
         try:
             loaded = AutoTokenizer.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
         except Exception as error:  # a damaged or foreign file ends in whatever its reader stumbled over
-            raise UserError(f"the tokenizer in {self.folder} can't be loaded: {_reason(error)}") from None
+            raise UserError(f"the tokenizer in {self.folder} can't be loaded: {reason(error)}") from None
         if not loaded.is_fast:
             raise UserError(
                 f"the tokenizer in {self.folder} is a {type(loaded).__name__}, which has no fast form "
@@ -156,7 +156,7 @@ class Tokenizer:
                 return_attention_mask=False,
             )
         except Exception as error:  # the tokenizers library raises nothing narrower
-            raise UserError(f"the tokenizer in {self.folder} fails on these texts: {_reason(error)}") from None
+            raise UserError(f"the tokenizer in {self.folder} fails on these texts: {reason(error)}") from None
 
     def added(self, texts: int) -> int:
         """Return how many special tokens a row of so many texts gets."""
@@ -189,11 +189,6 @@ class Tokenizer:
             content = json.loads(config.read_text(encoding="utf-8"))
             digest.update(str([content.get(name) for name in ("model_type", "tokenizer_class")]).encode())
         return digest.hexdigest()
-
-
-def _reason(error: Exception) -> str:
-    said = str(error).strip().splitlines()
-    return said[0] if said and not isinstance(error, KeyError | TypeError | AttributeError) else repr(error)
 
 
 def tokenise(rows: Rows, tokenizer: Tokenizer, max_length: int, cache_dir: Path, of: str = "the texts") -> Tokens:

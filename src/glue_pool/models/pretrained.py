@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 from glue_pool.models import families
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import PLAIN, Encoder
@@ -67,7 +67,7 @@ def config_in(folder: Path, name: str) -> Any:
     except Exception as error:  # the file may hold anything
         if code := _own_code(folder):
             raise UserError(f"{name}: its model is code of its own ({code}), which is never run") from None
-        raise UserError(f"{name}: no usable config.json there: {_line(error)}") from None
+        raise UserError(f"{name}: no usable config.json there: {reason(error)}") from None
     for key, what in {"quantization_config": "quantised weights", "transformers_weights": "weights elsewhere"}.items():
         if getattr(config, key, None) is not None:
             raise UserError(f"{name}: its config.json says {key}, and {what} are not read; save it without, in fp32")
@@ -86,7 +86,7 @@ def plan(config: Any, batching: Batching, edit: Edit, name: str) -> Encoder:
     except NotImplementedError:
         table = None
     except Exception as error:  # whatever a family makes of a value that it can't use
-        raise UserError(f"{name}: its config.json describes no {config.model_type} model: {_line(error)}") from None
+        raise UserError(f"{name}: its config.json describes no {config.model_type} model: {reason(error)}") from None
     if table is None or table.dim() != 2:
         raise UserError(f"{name}: {config.model_type} has no table of token ids")
     if encoder.blocks and len(encoder.blocks) < config.num_hidden_layers:
@@ -125,7 +125,7 @@ def load(
             output_loading_info=True,
         )
     except Exception as error:
-        raise UserError(f"{name}: its weights can't be loaded: {_line(error)}") from None
+        raise UserError(f"{name}: its weights can't be loaded: {reason(error)}") from None
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
         raise UserError(f"{name}: weights without {missing[0]} ({len(missing)} missing)")
@@ -159,7 +159,7 @@ def try_out(encoder: Encoder, cfg: Config) -> None:
             known = encoder.batching == "packed"
             failed = odd(encoder) if known else trial(encoder, cfg.train.padding_side).failed
     except Exception as error:  # whatever a family's forward makes of a value that it can't use
-        raise UserError(f"{name}: this {encoder.kind} encoder takes no texts: {_line(error)}") from None
+        raise UserError(f"{name}: this {encoder.kind} encoder takes no texts: {reason(error)}") from None
     if failed:
         raise UserError(f"{name}: this {encoder.kind} encoder can't be used: {failed}")
 
@@ -210,9 +210,3 @@ def _be_quiet() -> None:
 
     of_transformers.disable_progress_bar()
     of_transformers.set_verbosity(logging.ERROR)
-
-
-def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else (lines or [type(error).__name__])[0]
-    return said[:300]
