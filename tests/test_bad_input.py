@@ -339,6 +339,7 @@ INDEX = "model.safetensors.index.json"
         ([], {"config.json": json.dumps(CONFIG | {"hidden_size": [384]})}, "'hidden_size': TypeError: Field"),
         ([], {"config.json": json.dumps(CONFIG | {"hidden_act": "nope"})}, "a model of its config.json: KeyError"),
         ([], {"config.json": '{"model_type": "distilbert", "num_hidden_layers": "6"}'}, "='6', which is no whole"),
+        ([], {"config.json": json.dumps(CONFIG | {"hidden_dropout_prob": math.nan})}, "dropout of nan, which has"),
         ([], {"config.json": "[" * 9999}, "no usable config.json there: RecursionError"),
         ([], {"tokenizer_config.json": '{"eos_token": true}'}, "can't be loaded: TypeError: Special token eos_token"),
         (["tokenizer.json", "vocab.txt", "tokenizer_config.json"], {}, "no tokenizer there (tokenizer.json)"),

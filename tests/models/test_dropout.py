@@ -46,6 +46,15 @@ def test_evaluation_and_p_0_drop_nothing() -> None:
     assert torch.equal(Dropout(0.0).train()(x), x)
 
 
+def test_something_is_kept_whatever_p_rounds_to_and_a_p_of_1_is_refused() -> None:
+    torch.manual_seed(0)
+    mask, scale = keep_mask((2**20,), 0.999999)
+    assert scale == 2**15
+    assert 0 < (mask == -1).sum() < 100
+    with pytest.raises(ValueError, match="has to be at least 0 and below 1"):
+        cheapen(nn.Sequential(nn.Dropout(1.0)))
+
+
 def test_every_dropout_inside_a_module_is_replaced() -> None:
     module = nn.Sequential(nn.Dropout(0.3), nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.2)))
     cheapen(module)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 def keep_mask(shape: tuple[int, ...], p: float) -> tuple[Tensor, float]:
     """Draw an int16 mask on the CPU, 0 with probability p and else -1; return it with the scale of what it keeps."""
-    count, dropped = math.prod(shape), round(p * 2**15)
+    count, dropped = math.prod(shape), min(round(p * 2**15), 2**15 - 1)  # some are kept, else there is no scale
     bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     mask = bits.view(torch.int16)[:count].bitwise_right_shift_(1)  # 15 bits, so that the difference can't overflow
     mask = mask.neg_().add_(dropped - 2**14 - 1).bitwise_right_shift_(15)  # its sign, in every bit
@@ -40,9 +40,11 @@ class Dropout(nn.Dropout):
 
 
 def cheapen(module: nn.Module) -> None:
-    """Replace every `nn.Dropout` inside a module."""
+    """Replace every `nn.Dropout` inside a module; raises ValueError where one keeps nothing, or is no probability."""
     for name, child in module.named_children():
         if type(child) is nn.Dropout:
+            if not 0 <= child.p < 1:
+                raise ValueError(f"dropout of {child.p}, which has to be at least 0 and below 1")
             setattr(module, name, Dropout(child.p))
         else:
             cheapen(child)
