@@ -32,6 +32,7 @@ from yaml import MarkedYAMLError, YAMLError
 
 from glue_pool import schema
 from glue_pool.choices import CONF
+from glue_pool.disk import missing
 from glue_pool.errors import UserError, nearest
 from glue_pool.schema import Config
 
@@ -49,8 +50,8 @@ def opened(args: argparse.Namespace) -> Iterator[Hydra]:
     """
     path = create_config_search_path(main_folder(args))
     if args.config_dir:
-        if not Path(args.config_dir).is_dir():
-            raise UserError(f"--config-dir {args.config_dir}: there is no such folder")
+        if not os.path.isdir(args.config_dir):
+            raise UserError(f"--config-dir {args.config_dir}: {missing(Path(args.config_dir))}")
         where = f"file://{args.config_dir}"  # as it was given, for messages
         path.prepend(provider="command-line", path=where, anchor=SearchPathQuery(provider="schema"))
     with apart():

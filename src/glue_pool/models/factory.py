@@ -1,5 +1,6 @@
 """From config to classifier: every module draws its start from a stream of its own."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,10 @@ def _no_pretrained_pooler(encoder: Encoder) -> UserError:
 
 
 def _initializer_range(encoder: Encoder) -> float:
-    return float(getattr(encoder.config, "initializer_range", 0.02))
+    said = getattr(encoder.config, "initializer_range", 0.02)
+    if not isinstance(said, int | float) or not 0 <= said < math.inf:
+        raise UserError(f"the encoder's config.json says initializer_range={said}: has to be a number from 0 on")
+    return float(said)
 
 
 def reinitialise(encoder: Encoder, layers: int, dense: nn.Linear | None) -> None:

@@ -61,6 +61,7 @@ AFTER_PADDING = {
 }
 # who fail where autocast hands them bf16
 FP32_ONLY = {"deberta", "xmod"}
+SIZES = {"num_hidden_layers": 1000, "hidden_size": 100_000}  # and the most of each: transformers would make more
 REFUSED = {
     "dpr": "dpr wraps a BERT; save that one by itself",
     "funnel": "funnel pools positions away, so that its layers' states are of several lengths",
@@ -85,9 +86,11 @@ def batching(config: Any, wanted: str) -> Batching:
 
 
 def settle(config: Any) -> None:
-    """Set in a transformers config what else would hang on the order of the batches."""
+    """Set in a transformers config what else would depend on the batches: their order, or their tokens."""
     if config.model_type == "big_bird":  # a short batch turns sparse attention into full attention, for good
         config.attention_type = "original_full"
+    if hasattr(config, "chunk_size_feed_forward"):  # saves memory alone, and wants batches of a multiple of it
+        config.chunk_size_feed_forward = 0
 
 
 def check_precision(config: Any, precision: str) -> None:
@@ -107,8 +110,12 @@ def refusal(config: Any) -> str | None:
         return "its config.json makes a decoder of it (is_decoder, add_cross_attention)"
     if any(hasattr(config, part) for part in ("text_config", "thinker_config", "vision_config", "decoder")):
         return f"{kind} is made of several models; save the one that reads text by itself"
-    if not all(isinstance(getattr(config, size, None), int) for size in ("num_hidden_layers", "hidden_size")):
-        return f"{kind} has no layers of hidden states of one size (num_hidden_layers, hidden_size)"
+    for size, most in SIZES.items():
+        value = getattr(config, size, None)
+        if value is None or isinstance(value, list | tuple):
+            return f"{kind} has no layers of hidden states of one size ({size})"
+        if type(value) is not int or not 0 < value <= most:
+            return f"its config.json says {size}={value!r}, which is no whole number from 1 to {most}"
     takes = _takes(config)
     if takes is None:
         return f"transformers has no {kind} that gives hidden states"

@@ -200,7 +200,7 @@ def _own_code(folder: Path) -> Any:
     try:
         said = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("auto_map", {})
         return said.get("AutoModel") or said.get("AutoConfig")
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
 
 

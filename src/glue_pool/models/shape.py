@@ -48,7 +48,7 @@ def read(cfg: EncoderConfig) -> Shape | None:
         content = json.loads(_config_file(cfg).read_text(encoding="utf-8"))
         d, layers = (_size(content, names) for names in (D, LAYERS))
         tokens = _size(content, POSITIONS)
-    except (OSError, ValueError, AttributeError):  # the run says what is wrong with it
+    except (OSError, ValueError, AttributeError, RecursionError):  # the run says what is wrong with it
         return None
     if d is None or layers is None:
         return None
