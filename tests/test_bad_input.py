@@ -337,7 +337,7 @@ INDEX = "model.safetensors.index.json"
         ([], {"config.json": '{"model_type": "t5"}'}, "t5 is an encoder-decoder, and no encoder alone"),
         ([], {"config.json": json.dumps(CONFIG | {"intermediate_size": 999})}, "these files are not of one model"),
         ([], {"config.json": json.dumps(CONFIG | {"hidden_size": [384]})}, "'hidden_size': TypeError: Field"),
-        ([], {"config.json": json.dumps(CONFIG | {"hidden_act": "nope"})}, "its config.json describes no bert model: KeyError"),
+        ([], {"config.json": json.dumps(CONFIG | {"hidden_act": "nope"})}, "describes no bert model: KeyError"),
         ([], {"config.json": '{"model_type": "distilbert", "num_hidden_layers": "6"}'}, "='6', which is no whole"),
         ([], {"config.json": json.dumps(CONFIG | {"hidden_dropout_prob": math.nan})}, "dropout of nan, which has"),
         ([], {"config.json": "[" * 9999}, "no usable config.json there: RecursionError"),
