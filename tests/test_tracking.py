@@ -19,8 +19,9 @@ from omegaconf import OmegaConf
 from conftest import unshare
 from glue_pool.errors import UserError
 from glue_pool.on_wandb import wandb_file
+from glue_pool.on_wandb.variables import get_ready
 from glue_pool.schema import TrackingConfig
-from glue_pool.tracking import Tracker, get_ready, track
+from glue_pool.tracking import Tracker, track
 
 ROOT = Path(__file__).parents[1]
 KEY = "0123456789abcdef" * 4

@@ -57,7 +57,7 @@ def run(cfg: Config) -> Result:
 def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, started: float) -> Result:
     """Train what isn't there yet, and fill in what is known about it as soon as it is."""
     with _without_collector():
-        from glue_pool.tracking import get_ready
+        from glue_pool.on_wandb.variables import get_ready
 
         get_ready(cfg.tracking)
         from glue_pool.checkpoints import Checkpoint
@@ -210,7 +210,7 @@ def _watch(folder: RunFolder, lease: locks.Lease, tracker: "Tracker", progress: 
 
 
 def _there_already(cfg: Config, folder: RunFolder, done: Result) -> Result:
-    from glue_pool.tracking import in_sweep
+    from glue_pool.on_wandb.variables import in_sweep
 
     folder.drop_checkpoint()
     if in_sweep():

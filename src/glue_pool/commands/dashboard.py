@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the dashboard as JSON; needs no network")
     args = parser.parse_args(argv)
     if not args.dry_run:
-        from glue_pool.tracking import check_variables
+        from glue_pool.on_wandb.variables import check_variables
 
         check_variables({name: value for name, value in os.environ.items() if name.startswith("WANDB_")})
     try:
