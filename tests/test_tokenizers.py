@@ -157,6 +157,8 @@ def test_cls_is_where_the_tokenizer_puts_it(
         expected = by_hand(built(cfg), folder, texts, cls)
         assert expected.std() > 0.01
         tokens, hardware = load(cfg, folder), Hardware.of(cfg.train)
+        said = f"adds no [CLS]: {cls}, a row's last token, stands for it"
+        assert any(said in line for line in tokens.about["findings"]) == (cls != "[CLS]")
         for batching, size in (("packed", 24), ("packed", 1), ("padded", 5)):
             model = built(replace(cfg, train=replace(cfg.train, batching=batching)))
             for side in ("right", "left"):

@@ -91,16 +91,15 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
     _say(found, cfg.task)
     of = f"{cfg.task.name}: rows of"
     tokens = {n: tokenise(split, tokenizer, cfg.train.max_length, cache, f"{of} {n}") for n, split in rows.items()}
-    if any(split.joined for split in tokens.values()):
-        found.append(f"the tokenizer of {cfg.encoder.name} puts nothing between the two texts of a row")
-        _say(found[-1:], cfg.task)
+    of_tokenizer = _of_tokenizer(tokens[cfg.task.train_split], cfg.encoder.name)
+    _say(of_tokenizer, cfg.task)
     return _Whole(
         tokens,
         describe_splits(cfg, rows),
         {
             "source": cfg.rows_from,
             "fingerprints": {name: split.fingerprint() for name, split in rows.items()},
-            "findings": found,
+            "findings": [*found, *of_tokenizer],
             **(
                 {}
                 if cfg.task.dev_share is None or cfg.rows_from == "synthetic"
@@ -118,6 +117,19 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
             },
         },
     )
+
+
+def _of_tokenizer(tokens: Tokens, encoder: str) -> list[str]:
+    """Return what is odd about how a tokenizer frames texts."""
+    found = []
+    if tokens.joined:
+        found.append(f"the tokenizer of {encoder} puts nothing between the two texts of a row")
+    if tokens.stand_in is not None:
+        where = "first" if tokens.cls == 0 else "last"
+        found.append(
+            f"the tokenizer of {encoder} adds no [CLS]: {tokens.stand_in}, a row's {where} token, stands for it"
+        )
+    return found
 
 
 def _say(found: Sequence[str], task: TaskConfig) -> None:

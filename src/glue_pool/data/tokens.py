@@ -24,7 +24,7 @@ from glue_pool.disk import check_room
 from glue_pool.errors import UserError, reason
 
 FORMAT = 2
-FACTS = ("cls", "joined", "truncated", "empty")  # what an entry holds beside arrays
+FACTS = ("cls", "stand_in", "joined", "truncated", "empty")  # what an entry holds beside arrays
 AT_ONCE = 10_000  # rows that are tokenised together: their encodings take some fifty times what is kept of them
 WAY_OUT = "choose another with data.cache_dir=… or GLUE_POOL_CACHE"
 TOKENIZER_FILES = (
@@ -75,6 +75,7 @@ class Tokens(Split):
 
     input_ids: `(tokens,)` int32; token_type_ids: `(tokens,)` uint8, or None where the tokenizer makes none.
     cls: where each row has its [CLS], as an index (0 the first token, -1 the last); None if nothing can stand for it.
+    stand_in: the token that stands there, where the tokenizer adds no [CLS] of its own; None else.
     joined: whether a second text follows the first with no special token between them.
     truncated, empty: how many rows lost tokens to `max_length`, and how many have a text without a word.
     """
@@ -82,6 +83,7 @@ class Tokens(Split):
     input_ids: np.ndarray
     token_type_ids: np.ndarray | None
     cls: int | None
+    stand_in: str | None
     joined: bool
     truncated: int
     empty: int
@@ -162,8 +164,10 @@ class Tokenizer:
         """Return how many special tokens a row of so many texts gets."""
         return int(self.loaded.num_special_tokens_to_add(pair=texts == 2))
 
-    def frame(self, text: str, texts: int) -> tuple[int | None, bool]:
-        """Return where a row of so many texts has its [CLS], and whether its texts are joined, as in `Tokens`.
+    def frame(self, text: str, texts: int) -> tuple[int | None, str | None, bool]:
+        """Return of a row of so many texts where it has its [CLS], what stands for it and whether the texts are joined.
+
+        These are `cls`, `stand_in` and `joined` of `Tokens`.
 
         [CLS] is the tokenizer's own; where it adds none, the first token stands for it if that is a special one, else
         the last. text: one that it finds tokens in.
@@ -173,9 +177,11 @@ class Tokenizer:
         of_texts = np.flatnonzero(~special)
         lead, tail = (int(of_texts[0]), int(of_texts[-1]) + 1) if len(of_texts) else (len(special), len(special))
         own = np.flatnonzero(special & (np.array(encoding.ids) == self.loaded.cls_token_id)).tolist()
-        spots = [i for i in own if i < lead] + [i - len(special) for i in own if i >= tail]
-        spots += [0] * (lead > 0) + [-1] * (tail < len(special))
-        return spots[0] if spots else None, texts == 2 and len(of_texts) > 0 and bool(special[lead:tail].sum() == 0)
+        its_own = [i for i in own if i < lead] + [i - len(special) for i in own if i >= tail]
+        spots = its_own + [0] * (lead > 0) + [-1] * (tail < len(special))
+        cls = spots[0] if spots else None
+        stand_in = None if its_own or cls is None else str(encoding.tokens[cls])
+        return cls, stand_in, texts == 2 and len(of_texts) > 0 and bool(special[lead:tail].sum() == 0)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -242,11 +248,12 @@ def encode(rows: Rows, tokenizer: Tokenizer, max_length: int, of: str = "the tex
             "leave such rows out"
         )
     longest = " ".join(column[of_rows.argmax()] for column in rows.texts) if len(rows) else ""
-    cls, joined = tokenizer.frame(longest, len(rows.texts))
+    cls, stand_in, joined = tokenizer.frame(longest, len(rows.texts))
     return Tokens(
         input_ids=np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32),
         token_type_ids=_types(np.concatenate(types), tokenizer) if types else None,
         cls=cls,
+        stand_in=stand_in,
         joined=joined,
         offsets=starts(of_rows),
         lengths=of_rows,
