@@ -64,7 +64,8 @@ def reason(error: Exception) -> str:
     """Return what a library's error says, in a line: its first one, and the next where that is but a heading."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     said = " ".join(map(str.strip, lines[:2])) if lines[0].endswith(":") else lines[0]
-    return said if isinstance(error, OSError | ValueError | ImportError) else f"{type(error).__name__}: {said}"
+    plain = type(error) is Exception or isinstance(error, OSError | ValueError | ImportError)
+    return said if plain else f"{type(error).__name__}: {said}"
 
 
 def nearest(word: str, words: Sequence[str]) -> str:
