@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +177,22 @@ def _minds(encoder: Encoder, cfg: EncoderConfig, folder: Path, config: Any) -> l
         minds.append(f"differs by {by:.0e} packed and padded")
     if not encoder.blocks:
         minds.append("has layers that can't be told apart: no layer_decay, reinit_layers, nor edits of layers")
+    minds += _cut(encoder, cfg, folder)
     minds += [f"fails in {precision} ({said})" for precision in ("fp32", "bf16") if (said := _step(encoder, precision))]
     return minds
+
+
+def _cut(whole: Encoder, cfg: EncoderConfig, folder: Path) -> list[str]:
+    """Say where a family's lower layers don't run without the upper ones, or run otherwise."""
+    fewer = replace(cfg, num_hidden_layers=2)
+    try:
+        config = pretrained.read_config(fewer, folder)
+        encoder, _ = pretrained.load(fewer, folder, config, whole.batching)
+    except UserError as error:
+        return [str(error)]
+    ids = rows(whole, LENGTHS)
+    by = differs(states(encoder.eval(), ids)[:1], states(whole.eval(), ids)[:1])
+    return [f"differs by {by:.0e} with layers left out"] if by > MOST else []
 
 
 def _step(encoder: Encoder, precision: str) -> str | None:

@@ -84,7 +84,8 @@ def _configs(line: Line) -> list[Config]:
         )
         if line.sweep:
             loader, params = hydra.config_loader, config.hydra.sweeper.get("params") or {}
-            grid = plan.grid(loader, params, config.hydra.overrides.task)
+            overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+            grid = plan.grid(loader, params, overrides)
             return plan.compose(loader, config, grid)
         return [schema.check(composing.settled(config))]
 

@@ -205,9 +205,15 @@ def _parsed(file: Path, _mtime: int, module: str, name: str) -> Declared:
         dict(said["added"]) if "added" in said else next((of.added for of in bases if of.added), {}),
         init if init is not None else next((of.defaults for of in bases if of.defaults), {}),
         identifies or any(of.identifies for of in bases),
-        dict(said["bounds"]) if "bounds" in said else next((of.bounds for of in bases if of.bounds), {}),
+        _bounds(said["bounds"], name) if "bounds" in said else next((of.bounds for of in bases if of.bounds), {}),
         bool(said["on_frozen"]) if "on_frozen" in said else all(of.on_frozen for of in bases),
     )
+
+
+def _bounds(said: Any, of: str) -> dict[str, str]:
+    if not isinstance(said, Mapping) or not all(bound in ("layers", "heads") for bound in said.values()):
+        raise UserError(f"{of}.bounds = {said!r}: takes keywords with what bounds them, 'layers' or 'heads'")
+    return dict(said)
 
 
 def _defaults(init: ast.FunctionDef) -> dict[str, Any]:
@@ -260,7 +266,7 @@ def _of_class(cls: Any) -> Declared:
         dict(getattr(cls, "added", {})),
         defaults,
         of is not None and full_name(of) != RECIPE,
-        dict(getattr(cls, "bounds", {})),
+        _bounds(getattr(cls, "bounds", {}), str(getattr(cls, "__name__", cls))),
         bool(getattr(cls, "on_frozen", True)),
     )
 

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from glue_pool import locks, results
@@ -64,7 +65,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.data.load import load
         from glue_pool.hardware import Hardware, use_threads
         from glue_pool.manifest import manifest
-        from glue_pool.models import factory, families, fitting, saved
+        from glue_pool.models import factory, families, inputs, saved
         from glue_pool.progress import Progress
         from glue_pool.signals import Signals
         from glue_pool.training import probe, recipe
@@ -74,10 +75,11 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
     hardware = Hardware.of(cfg.train)
     blueprint = factory.plan(cfg)
     chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
-    families.check_precision(blueprint.encoder_config, hardware.precision)
+    precision = families.precision(blueprint.encoder_config, cfg.train.precision, hardware.precision)
+    hardware = replace(hardware, precision=precision)
     model = factory.build(cfg, blueprint)
     data = load(cfg, blueprint.folder)
-    fitting.check(cfg, blueprint, data, chosen.reads_cls)
+    inputs.check(cfg, blueprint, data, chosen.reads_cls)
     if cfg.encoder.freeze:
         data = probe.with_features(model, data, cfg, blueprint, hardware)
     model_bytes = saved.size(model) if cfg.save_model else 0

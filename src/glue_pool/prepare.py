@@ -26,17 +26,18 @@ def prepare(configs: Iterable[Config]) -> None:
     for cfg in configs:
         shape.check(cfg)
     from glue_pool.data.load import TaskData, load
-    from glue_pool.models import factory, fitting
+    from glue_pool.models import factory, inputs
     from glue_pool.training import recipe
 
     ready: dict[tuple[object, ...], TaskData] = {}
     for cfg in configs:
         blueprint = factory.plan(cfg)
         chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
-        what = (cfg.task.name, str(cfg.data), blueprint.folder, blueprint.identity, cfg.train.max_length)
+        form = (blueprint.batching, cfg.train.padding_side, cfg.train.max_length)
+        what = (cfg.task.name, str(cfg.data), blueprint.folder, blueprint.identity, form)
         known = what in ready
         data = ready[what] = ready[what] if known else load(cfg, blueprint.folder)
-        fitting.check(cfg, blueprint, data, chosen.reads_cls)
+        inputs.check(cfg, blueprint, data, chosen.reads_cls)
         if known:
             continue
         factory.build(cfg, blueprint)

@@ -33,9 +33,11 @@ def expanded(path: str, name: str | None = None) -> str:
     """
     found = os.path.expanduser(path)
     if found.startswith("~"):
-        of = f"of a user {user}" if (user := path[1:].partition("/")[0]) else "(HOME is not set)"
-        given = path if name is None else f"{name}={path}"
-        raise UserError(f"{given}: no home folder is known {of}; ./{path} is a path from here", key=name)
+        user, given = path[1:].partition("/")[0], path if name is None else f"{name}={path}"
+        why = (
+            f"of a user {user}; ./{path} is a path from here" if user else "(HOME is not set); name a folder without ~"
+        )
+        raise UserError(f"{given}: no home folder is known {why}", key=name)
     return found
 
 

@@ -145,9 +145,33 @@ def test_packed_batches_are_refused_where_rows_are_run_by_length(made: Made, usi
             factory.plan(using(made("fnet"), f"train.batching={batching}"))
 
 
+@pytest.mark.parametrize("family", ["squeezebert", "bert"])
+def test_padding_is_what_it_was_while_a_part_of_the_embeddings_trains(
+    made: Made, using: Using, tmp_path: Path, family: str
+) -> None:
+    others = {"embedding_size": 16, "q_groups": 1, "k_groups": 1, "v_groups": 1} if family == "squeezebert" else {}
+    encoder = changed(made(family, **others), tmp_path / "encoder", pad_token_id=30000)
+    far = logits(using(encoder, "train.batching=padded"))
+    near = logits(using(made(family, **others), "train.batching=padded"))
+    assert abs(far - near).max() < 1e-5  # no row looks at it
+
+
+def test_layers_that_depend_on_how_many_there_are_can_not_be_left_out(made: Made, using: Using) -> None:
+    cfg = using(made("esmc"), "encoder.num_hidden_layers=1")
+    with pytest.raises(UserError, match=r"encoder\.num_hidden_layers=1: the layers of a esmc encoder depend on"):
+        factory.plan(cfg)
+
+
+def test_what_a_config_lists_for_each_layer_is_cut_with_them(made: Made, using: Using, tmp_path: Path) -> None:
+    encoder = changed(made("longformer"), tmp_path / "encoder", attention_window=[8, 16])
+    cfg = using(encoder, "encoder.num_hidden_layers=1", "encoder.dropout=0.2")
+    backbone: Any = factory.build(cfg, factory.plan(cfg)).encoder.backbone
+    assert backbone.config.attention_window == [8]
+
+
 def test_a_precision_that_a_family_fails_in_is_refused(made: Made, using: Using) -> None:
     cfg = using(made("deberta"), "train.precision=bf16")
-    with pytest.raises(UserError, match=r"a deberta encoder fails in bf16; train\.precision=fp32"):
+    with pytest.raises(UserError, match=r"train\.precision=bf16: a deberta encoder fails in bf16; use fp32, or auto"):
         run(cfg)
 
 

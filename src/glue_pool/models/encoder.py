@@ -13,7 +13,7 @@ from glue_pool.data.layout import Layout
 from glue_pool.errors import UserError
 from glue_pool.models import dropout
 from glue_pool.models.edit import Edit
-from glue_pool.models.families import TYPES_WITHOUT_TABLE, Batching
+from glue_pool.models.families import NOT_CUT, TYPES_WITHOUT_TABLE, Batching, per_layer
 from glue_pool.models.packing import PACKED, Running
 
 PLAIN = Edit()
@@ -58,7 +58,8 @@ class Encoder(nn.Module):
 
     batching: the batches that run, without padding (see `models.packing`), padded, or of rows of one length at a time.
     edit: is applied to the modules.
-    blocks: the layers as they run, the lowest first; one that runs twice stands there twice.
+    blocks: the layers as they run, the lowest first; one that runs twice stands there twice. vocab_size: how many
+    token ids there are. padding_id: the one that fills padded batches.
     """
 
     _layers: nn.ModuleList | None
@@ -82,6 +83,9 @@ class Encoder(nn.Module):
         types = 2 if config.model_type in TYPES_WITHOUT_TABLE else getattr(config, "type_vocab_size", None) or 0
         self._takes_types = "token_type_ids" in accepted and types > 1
         self._first_position = _first_position(self.backbone)
+        self.vocab_size = len(self.embeddings.weight)  # type: ignore[arg-type]
+        padding = getattr(config, "pad_token_id", None)
+        self.padding_id = padding if isinstance(padding, int) and 0 <= padding < self.vocab_size else 0
         vars(self)["_layers"] = _layers(self.backbone)  # not a second name of the same parameters
         self.blocks = _blocks(self._layers, config)
         self.drawn_anew: list[nn.Module] = []  # layers without pre-trained weights
@@ -114,6 +118,10 @@ class Encoder(nn.Module):
     def insert(self, layer: int, block: nn.Module, key: str) -> None:
         """Let a block run right after a layer, 1-based."""
         layers = self.own_layers(key)
+        if self.kind in NOT_CUT:
+            raise UserError(f"{key}: the layers of this {self.kind} encoder depend on how many there are")
+        for name, of_layers in per_layer(self.backbone.config).items():
+            setattr(self.backbone.config, name, [*of_layers[:layer], *of_layers[layer - 1 :]])
         layers.insert(layer, block)
         self.blocks.insert(layer, block)
         self.backbone.config.num_hidden_layers = len(layers)  # type: ignore[union-attr]  # some families run so many
@@ -149,11 +157,6 @@ class Encoder(nn.Module):
         """The table of token ids: its `weight` is `(ids, size)`."""
         table: nn.Module = self.backbone.get_input_embeddings()  # type: ignore[operator]
         return table
-
-    @property
-    def vocab_size(self) -> int:
-        """How many token ids there are."""
-        return len(self.embeddings.weight)  # type: ignore[arg-type]
 
     def forward(
         self, input_ids: Tensor, token_type_ids: Tensor | None, layout: Layout, layers: Sequence[int]
@@ -214,19 +217,13 @@ class Encoder(nn.Module):
             layer: torch.cat([part[layer].flatten(0, 1) for part in parts]).index_select(0, order) for layer in parts[0]
         }
 
-    @property
-    def padding_id(self) -> int:
-        """The token id that fills padded batches."""
-        said = getattr(self.config, "pad_token_id", None)
-        return said if isinstance(said, int) and 0 <= said < self.vocab_size else 0
-
     def _let_edit_see_layers(self) -> None:
         name = f"the edit {type(self.edit).__name__}"
         if self.batching != "packed":
             raise UserError(f"{name}: it works between layers, on packed batches only (train.batching, or the encoder)")
         if not self.blocks:
             raise UserError(f"{name}: the layers of this {self.kind} encoder can't be told apart")
-        if self.edit.shortens and getattr(self.config, "local_attention", None):
+        if self.edit.shortens and any(getattr(part, "sliding_window", None) for part in self.backbone.modules()):
             raise UserError(f"{name}: leaving tokens out would move this {self.kind} encoder's windows of attention")
         for block in {id(block): block for block in self.blocks}.values():
             block.register_forward_pre_hook(self._before_layer, with_kwargs=True)
@@ -247,16 +244,23 @@ class Encoder(nn.Module):
             except ValueError as error:
                 raise UserError(f"{name}: {error}") from None
             hidden = hidden.index_select(0, rows)
+        others = args[1:]
         if running.alive is not None:  # the model hands every layer the positions of all tokens
-            kwargs = {name: _of_tokens(value, name, running.alive) for name, value in kwargs.items()}
-        return (hidden[None], *args[1:]), kwargs
+            alive, tokens = running.alive, running.tokens
+            others = tuple(_of_tokens(value, tokens, alive) for value in others)
+            kwargs = {name: _of_tokens(value, tokens, alive) for name, value in kwargs.items()}
+        return (hidden[None], *others), kwargs
 
 
-def _of_tokens(value: Any, name: str, alive: Tensor) -> Any:
-    """Return what a layer is handed by position, of the tokens that are still there; anything else as it is."""
-    if name == "position_embeddings":  # cosine and sine of rotary positions, `(1, tokens, d_head)`
-        return tuple(part.index_select(1, alive) for part in value)
-    return value.index_select(1, alive) if name == "position_ids" else value
+def _of_tokens(value: Any, tokens: int, alive: Tensor) -> Any:
+    """Return what a layer is handed for each token, `(1, tokens, ...)`, of those that are still there.
+
+    Among it are the cosine and sine of rotary positions, a tuple. Anything else is as it was.
+    """
+    if isinstance(value, tuple):
+        return tuple(_of_tokens(part, tokens, alive) for part in value)
+    of_tokens = isinstance(value, Tensor) and value.dim() > 1 and value.shape[:2] == (1, tokens)
+    return value.index_select(1, alive) if of_tokens else value
 
 
 def _layers(backbone: nn.Module) -> nn.ModuleList | None:

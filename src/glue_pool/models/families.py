@@ -1,7 +1,7 @@
 """Families of encoders: which read a text in both directions, and in what batches each gives the same numbers.
 
 What is written down here was tried, every family of transformers with small random weights (`scripts/try_families.py`,
-whose table is in docs/encoders.md); a family that is not is tried on its own weights before a run (`models.trial`).
+whose page is docs/families.md); a family that is not is tried on its own weights before a run (`models.trial`).
 """
 
 import inspect
@@ -12,7 +12,7 @@ from glue_pool.errors import UserError
 Batching = Literal["packed", "padded", "equal"]
 """Rows end to end, rows padded to the longest, or rows of one length at a time."""
 
-# whose attention takes transformers' interface, and who mix tokens nowhere else
+# whose attention takes transformers' interface, and which mix tokens nowhere else
 PACKED = {
     "albert",
     "bert",
@@ -40,9 +40,9 @@ PACKED = {
     "xlm-roberta-xl",
     "xmod",
 }
-# who look at padding: they mix all positions (FNet), or neighbours (MobileBERT's embeddings)
+# which look at padding: they mix all positions (FNet), or neighbours (MobileBERT's embeddings)
 EQUAL = {"convbert", "fnet", "mobilebert", "nystromformer", "yoso"}
-# who keep a position for padding, and count from the one after it: as many tokens less
+# which keep a position for padding, and count from the one after it: as many tokens less
 AFTER_PADDING = {
     "camembert",
     "data2vec-text",
@@ -59,9 +59,11 @@ AFTER_PADDING = {
     "xlm-roberta-xl",
     "xmod",
 }
-# who fail where autocast hands them bf16
+# which fail where autocast hands them bf16
 FP32_ONLY = {"deberta", "xmod"}
 SIZES = {"num_hidden_layers": 1000, "hidden_size": 100_000}  # and the most of each: transformers would make more
+# whose layers depend on how many there are, so that none can be left out or put in
+NOT_CUT = {"embedding_gemma2_text", "esmc", "neomme"}
 REFUSED = {
     "dpr": "dpr wraps a BERT; save that one by itself",
     "funnel": "funnel pools positions away, so that its layers' states are of several lengths",
@@ -93,10 +95,19 @@ def settle(config: Any) -> None:
         config.chunk_size_feed_forward = 0
 
 
-def check_precision(config: Any, precision: str) -> None:
-    """Raise UserError where a family can't be trained in `fp32` or `bf16`, as a run's hardware has it."""
-    if precision == "bf16" and config.model_type in FP32_ONLY:
-        raise UserError(f"train.precision: a {config.model_type} encoder fails in bf16; train.precision=fp32")
+def precision(config: Any, wanted: str, found: str) -> str:
+    """Return `fp32` or `bf16` for `train.precision` (wanted) on hardware for which auto is `found`."""
+    if found == "bf16" and config.model_type in FP32_ONLY:
+        if wanted == "bf16":
+            raise UserError(f"train.precision=bf16: a {config.model_type} encoder fails in bf16; use fp32, or auto")
+        return "fp32"
+    return found
+
+
+def per_layer(config: Any) -> dict[str, list[Any]]:
+    """Return what a transformers config lists for each of its layers, as `layer_types`, by key."""
+    depth = config.num_hidden_layers
+    return {key: value for key, value in vars(config).items() if isinstance(value, list) and len(value) == depth}
 
 
 def refusal(config: Any) -> str | None:

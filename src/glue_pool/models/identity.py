@@ -121,10 +121,17 @@ def weights(cfg: EncoderConfig) -> str:
     if cfg.name in PACKAGED:
         return PACKAGED[cfg.name][2]
     if folder:
-        texts = [file for kind in ("*.json", "*.txt", "*.model") for file in folder.glob(kind)]
-        files = sorted({*_weight_files(folder), *texts})  # config and tokenizer decide as much as the weights
+        files = sorted({*_weight_files(folder), *_texts(folder)})
         return hashlib.sha256("".join(f"{file.name} {sha256(file)} " for file in files).encode()).hexdigest()
     return f"{cfg.name}@{cfg.revision or 'main'}"
+
+
+def _texts(folder: Path) -> list[Path]:
+    """Return the files of config and tokenizer, which decide as much as the weights."""
+    found = [file for kind in ("*.json", "*.txt", "*.model") for file in folder.glob(kind) if not file.is_dir()]
+    if lost := next((file for file in found if not file.exists()), None):
+        raise UserError(f"encoder.name={folder}: {missing(lost, 'file')}")
+    return found
 
 
 def sha256(file: Path) -> str:
@@ -142,20 +149,25 @@ def _sha256(file: Path, _mtime: int, _size: int) -> str:
 def _weight_files(folder: Path) -> list[Path]:
     """Return the files that transformers reads: the whole one, where one stands beside an index of shards."""
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    if index.is_file() and not whole.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            raise UserError(f"{index} is damaged; fetch it again") from None
-        files = [folder / name for name in names]
-    else:
-        files = [whole]
-    if missing := [file.name for file in files if not file.is_file()]:
+    is_sharded = index.is_file() and not whole.is_file()
+    files = [folder / name for name in _shards(index)] if is_sharded else [whole]
+    if absent := [file.name for file in files if not os.path.isfile(file)]:
         raise UserError(
-            f"encoder.name={folder}: no {missing[0]} there, and pickled weights are never loaded; "
+            f"encoder.name={folder}: no {absent[0]} there, and pickled weights are never loaded; "
             "save yours with safetensors, or look for a Hub model's: encoder.revision=refs/pr/N"
         )
     return files
+
+
+def _shards(index: Path) -> list[str]:
+    """Return the names of the files that an index of shards names."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        names = set()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{index} is damaged; fetch it again")
+    return sorted(names)
 
 
 def verify(cfg: EncoderConfig, folder: Path) -> None:

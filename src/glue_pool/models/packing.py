@@ -24,11 +24,13 @@ class Running:
     """What an encoder's attention has to know of the batch that runs through it now; one an encoder.
 
     It is no keyword of the model, since a model hands the same ones to every layer, and tokens may leave on the way.
-    layer: the one that runs, 1-based. alive: the rows of the batch's tokens that are still there, None for all.
-    left: before which layer tokens left, and the rows of those that stayed, among those that were there.
+    tokens: how many it began with. layer: the one that runs, 1-based. alive: the rows of the batch's tokens that are
+    still there, None for all. left: before which layer tokens left, and the rows of those that stayed, among those that
+    were there.
     """
 
     layout: Layout | None = None
+    tokens: int = 0
     layer: int = 0
     alive: Tensor | None = None
     left: list[tuple[int, Tensor]] = field(default_factory=list)
@@ -41,6 +43,7 @@ class Running:
     def start(self, layout: Layout) -> None:
         """Begin with a batch."""
         self.layout, self.layer, self.alive, self.left = layout, 0, None, []
+        self.tokens = len(layout.positions)
 
     def keep(self, rows: Tensor) -> None:
         """Let only these rows of the tokens go on, before the layer that runs."""

@@ -18,7 +18,7 @@ from glue_pool.models.encoder import PLAIN, Encoder
 from glue_pool.models.families import Batching
 from glue_pool.models.identity import verify
 from glue_pool.models.shape import kept_layers
-from glue_pool.models.trial import odd, trial
+from glue_pool.models.trial import not_finite, trial
 from glue_pool.schema import Config, EncoderConfig
 
 # What transformers once kept in an encoder and no longer does, or keeps where the config doesn't ask for it.
@@ -41,14 +41,18 @@ def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
     config = config_in(folder, name)
     if why := families.refusal(config):
         raise UserError(f"{name}: {why}")
-    families.settle(config)
     if cfg.num_hidden_layers is not None:
-        config.num_hidden_layers = kept_layers(cfg, int(config.num_hidden_layers))
-        if getattr(config, "layer_types", None):
-            config.layer_types = config.layer_types[: cfg.num_hidden_layers]
+        kept = kept_layers(cfg, config.num_hidden_layers)
+        if kept < config.num_hidden_layers and config.model_type in families.NOT_CUT:
+            said = f"the layers of a {config.model_type} encoder depend on how many there are"
+            raise UserError(f"encoder.num_hidden_layers={kept}: {said}")
+        of_layers = families.per_layer(config)
+        config.num_hidden_layers = kept
+        for key, listed in of_layers.items():
+            setattr(config, key, listed[:kept])
     if cfg.dropout is not None:
         for key in list(vars(config)):
-            if key.endswith(("dropout", "dropout_prob")) and isinstance(getattr(config, key), int | float):
+            if key.endswith(("dropout", "dropout_prob")) and type(getattr(config, key)) in (int, float):
                 setattr(config, key, cfg.dropout)
     edit.config(config)
     return config
@@ -72,6 +76,7 @@ def config_in(folder: Path, name: str) -> Any:
         if getattr(config, key, None) is not None:
             raise UserError(f"{name}: its config.json says {key}, and {what} are not read; save it without, in fp32")
     config.dtype = torch.float32  # one says in what it was saved
+    families.settle(config)
     return config
 
 
@@ -133,11 +138,9 @@ def load(
         sizes = f"{tuple(stored)} in the weights, {tuple(wanted)} by config.json"
         raise UserError(f"{name}: {key} is {sizes}; these files are not of one model")
     left_out = config.num_hidden_layers if cfg.num_hidden_layers is not None else None
-    if odd := _inside(backbone, info["unexpected_keys"], left_out):
-        raise UserError(
-            f"{name}: {odd[0]} ({len(odd)} such) is no weight of a {config.model_type} encoder of this config.json; "
-            "an adapter has to be merged into its model, and that saved"
-        )
+    if foreign := _inside(backbone, info["unexpected_keys"], left_out):
+        said = f"{foreign[0]} ({len(foreign)} such) is no weight of a {config.model_type} encoder of this config.json"
+        raise UserError(f"{name}: {said}; an adapter has to be merged into its model, and that saved")
     for parameter in backbone.parameters():  # some families' loading leaves views of one tensor, which can't be saved
         if parameter.untyped_storage().nbytes() > parameter.nbytes:
             parameter.data = parameter.data.clone()
@@ -157,7 +160,7 @@ def try_out(encoder: Encoder, cfg: Config) -> None:
     try:
         with torch.random.fork_rng(devices=[]):
             known = encoder.batching == "packed"
-            failed = odd(encoder) if known else trial(encoder, cfg.train.padding_side).failed
+            failed = not_finite(encoder) if known else trial(encoder, cfg.train.padding_side).failed
     except Exception as error:  # whatever a family's forward makes of a value that it can't use
         raise UserError(f"{name}: this {encoder.kind} encoder takes no texts: {reason(error)}") from None
     if failed:

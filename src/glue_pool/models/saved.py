@@ -76,7 +76,7 @@ class SavedModel:
         """
         from glue_pool.data.rows import Rows
         from glue_pool.data.tokens import Tokenizer, encode
-        from glue_pool.models.fitting import check_ids
+        from glue_pool.models.inputs import check_ids
 
         columns = tuple([column] if isinstance(column, str) else list(column) for column in texts)
         if len(columns) != len(self.columns) or len({len(column) for column in columns}) > 1:

@@ -1,4 +1,4 @@
-"""What an encoder's sizes rule out, said before a run or a sweep begins: from its config.json, without torch."""
+"""What a run's encoder rules out, said before a run or a sweep begins: by its config.json, without torch."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from glue_pool.models import families, identity
 from glue_pool.schema import NO_EDIT, Config, EncoderConfig
 
 # what families call their sizes, as transformers maps them
-D = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
+WIDTHS = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 POSITIONS = ("max_position_embeddings", "n_positions")
 
@@ -41,20 +41,20 @@ def check(cfg: Config) -> None:
 def read(cfg: EncoderConfig) -> Shape | None:
     """Return the sizes that config.json says, less the layers that are left out; None where it doesn't.
 
-    max_tokens: of a family that is not known to count from a later position than 0, at most so many. Raises UserError
-    if more layers are asked for than there are.
+    max_tokens: as many, or more, than the encoder takes. Raises UserError if more layers are asked for than there are.
     """
     try:
         content = json.loads(_config_file(cfg).read_text(encoding="utf-8"))
-        d, layers = (_size(content, names) for names in (D, LAYERS))
+        d, layers = (_size(content, names) for names in (WIDTHS, LAYERS))
         tokens = _size(content, POSITIONS)
     except (OSError, ValueError, AttributeError, RecursionError):  # the run says what is wrong with it
         return None
     if d is None or layers is None:
         return None
-    if tokens and content.get("model_type") in families.AFTER_PADDING:
-        padding = content.get("pad_token_id", 1)
-        tokens -= padding + 1 if isinstance(padding, int) and padding >= 0 else 0
+    kind, padding = content.get("model_type"), content.get("pad_token_id", 1)
+    rotary = content.get("position_embedding_type") == "rotary"  # which have no table
+    if tokens and isinstance(kind, str) and kind in families.AFTER_PADDING and not rotary:
+        tokens -= padding + 1 if isinstance(padding, int) and 0 <= padding < tokens - 1 else 0
     return Shape(d, kept_layers(cfg, layers), tokens)
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from glue_pool.disk import check_room
 from glue_pool.errors import UserError
@@ -87,18 +88,24 @@ def _replace_variables(others: Mapping[str, str]) -> None:
 
 @contextmanager
 def session(cfg: TrackingConfig) -> Iterator[None]:
-    """Let W&B go by the run's variables alone, and offline by no settings file, whatever it read before."""
-    from wandb import Settings
-    from wandb.sdk import wandb_setup
+    """Let W&B go by the run's variables alone, and offline by no settings file, whatever it read before.
 
-    session = wandb_setup.singleton()
-    before = session._settings
+    Where another version of W&B keeps its settings elsewhere, it goes by the variables and its files.
+    """
     with _variables(cfg) as used:
+        if cfg.mode == "online":
+            yield
+            return
+        from wandb import Settings, setup
+
+        kept: Any = setup()
+        before = getattr(kept, "_settings", None)
+        if before is None:
+            yield
+            return
+        kept._settings = Settings()
+        kept._settings.update_from_env_vars(used)
         try:
-            if cfg.mode == "offline":
-                session._settings = Settings()
-                session._settings.update_from_env_vars(used)
             yield
         finally:
-            if cfg.mode == "offline":
-                session._settings = before
+            kept._settings = before

@@ -35,9 +35,10 @@ def report(
             raise UserError(f"{folder}: {missing(folder)}")
     runs, left_out = scan(folders)
     if not any(run.completed for run in runs):
-        what = "".join(f"\n  left out: {item.path}: {item.reason}" for item in left_out[:20])
+        for item in left_out[:20]:
+            say(f"left out: {item.path}: {item.reason}", sys.stderr)
         failed = f"; {len(runs)} failed" if runs else ""
-        raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}{what}")
+        raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}")
     found = study(runs, left_out)
     for task in chosen or ():
         _check("--tasks", task, list(found.tasks))

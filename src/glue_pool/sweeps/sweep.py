@@ -66,8 +66,8 @@ def run_sweep(
     if config.dry_run:
         dry_run(unique, estimate, backend.parallel)
     else:
-        for run in [run for run in unique if run.is_left()][:1]:
-            results.check_output_root(run.cfg, run.folder)
+        if left := next((run for run in unique if run.is_left()), None):
+            results.check_output_root(left.cfg, left.folder)
         with _interruptible(), Screen(unique, estimate, backend.parallel) as screen:
             failed = _Sweep(backend, screen).run(unique)
             screen.end(failed)

@@ -49,6 +49,7 @@ class _Maker:
 
     def __init__(self, model: Classifier, cfg: Config, blueprint: Blueprint, hardware: Hardware) -> None:
         self.model, self.cfg, self.hardware = model, cfg, hardware
+        self.tried = False  # the encoder, on a few rows
         self.dtype = np.dtype(np.uint16 if hardware.precision == "bf16" else np.float32)
         self.cache = Path(cfg.data.cache_dir) / "features"
         self.encoder_key = [
@@ -58,7 +59,7 @@ class _Maker:
             blueprint.identity,
             components.source_id(type(blueprint.edit)),  # its code may change
             blueprint.folder.name,  # of a Hub encoder: the commit
-            blueprint.batching,
+            blueprint.batching if blueprint.batching == "equal" else blueprint.batching == "packed",
             hardware.precision,
             hardware.device.type,
             (cfg.train.eval_batch_size, cfg.train.padding_side),  # they may change the last bits
@@ -108,7 +109,9 @@ class _Maker:
         """Run the encoder over a split and keep the named parts."""
         what = f"{name} ({len(split)} rows; {', '.join(shapes)})"
         log.info("Caching hidden states of %s: %.0f MB in %s", what, self._size(shapes) / 1e6, entry.path)
-        pretrained.try_out(self.model.encoder, self.cfg)
+        if not self.tried:
+            pretrained.try_out(self.model.encoder, self.cfg)
+            self.tried = True
         encoder = self.model.encoder.to(self.hardware.device).eval()
         every = tuple(range(1, encoder.num_layers + 1))
         offsets = starts(split.lengths)
