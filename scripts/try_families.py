@@ -189,7 +189,7 @@ def _cut(whole: Encoder, cfg: EncoderConfig, folder: Path) -> list[str]:
         config = pretrained.read_config(fewer, folder)
         encoder, _ = pretrained.load(fewer, folder, config, whole.batching)
     except UserError as error:
-        return [str(error)]
+        return [f"runs whole only ({error})"]
     ids = rows(whole, LENGTHS)
     by = differs(states(encoder.eval(), ids)[:1], states(whole.eval(), ids)[:1])
     return [f"differs by {by:.0e} with layers left out"] if by > MOST else []

@@ -332,6 +332,9 @@ INDEX = "model.safetensors.index.json"
         ([WEIGHTS], {"pytorch_model.bin": b"\x80\x04."}, "no model.safetensors there, and pickled weights are never"),
         ([WEIGHTS], {INDEX: '{"weight_map": {"a": "model-1.safetensors"}}'}, "no model-1.safetensors there"),
         ([WEIGHTS], {INDEX: "{"}, "model.safetensors.index.json is damaged; fetch it again"),
+        ([WEIGHTS], {INDEX: '{"weight_map": {"a": 5}}'}, "model.safetensors.index.json is damaged; fetch it again"),
+        ([WEIGHTS], {INDEX: '{"weight_map": {}}'}, "model.safetensors.index.json is damaged; fetch it again"),
+        ([], {"config.json": '{"model_type": []}'}, "no usable config.json there: "),
         ([], {WEIGHTS: (PACKAGED / WEIGHTS).read_bytes()[:999_999]}, "model.safetensors is damaged (Error while"),
         (["config.json"], {}, "no usable config.json there: "),
         ([], {"config.json": '{"model_type": "t5"}'}, "t5 is an encoder-decoder, and no encoder alone"),
@@ -351,6 +354,15 @@ def test_a_bad_encoder_folder(job: Job, without: list[str], instead: dict[str, A
     message = job.refused(f"encoder.name={folder}")
     assert said in message
     assert str(folder) in message
+
+
+def test_a_link_to_nothing_in_an_encoder_folder_is_named(job: Job) -> None:
+    folder = encoder_folder(job.folder / "my_encoder")
+    (folder / "notes.json").mkdir()  # which is passed over
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    (folder / "special_tokens_map.json").symlink_to(job.folder / "gone.json")
+    message = job.refused(f"encoder.name={folder}")
+    assert f"special_tokens_map.json is a link to {job.folder / 'gone.json'}, which is not there" in message
 
 
 def test_an_encoder_folders_code_is_not_run(job: Job) -> None:

@@ -198,6 +198,7 @@ def values(cfg: Config, *names: str) -> tuple[Any, ...]:
         ("experiment=hydras seed=3", "output_root", ["train-rte-experiment=hydras,seed=3"]),
         ("-m experiment=hydras seed=3,4", "output_root", [f"train-rte-experiment=hydras,seed={i}" for i in (3, 4)]),
         ("-m experiment=numbered seed=3,4", "subset.size", [10, 11]),
+        ("-m seed=${hydra:job.num} optimizer.lr=1e-5,2e-5", "seed", [0, 1]),
         pytest.param("data.dir=${hydra:job.name}", "data.dir", ["train"], marks=pytest.mark.long),
         pytest.param("hydra.searchpath=[far] pooling=far", "pooling.name", ["far"], marks=pytest.mark.long),
         ("-m hydra.searchpath=[far,pkg://package] pooling=glob([far,packed])", "pooling.name", ["far", "packed"]),

@@ -328,6 +328,8 @@ def test_what_would_go_wrong_is_refused(make: Make) -> None:
         make("deberta-v2", Shorter(0.5))
     with pytest.raises(UserError, match="would move this modernbert encoder's windows of attention"):
         make("modernbert", Shorter(0.5))
+    with pytest.raises(UserError, match="would move this ultrabert encoder's windows of attention"):
+        Encoder(ultrabert(), "packed", edit=Shorter(0.5))
     with pytest.raises(UserError, match="the edit Forgetful leaves tokens out; its class has to say shortens = True"):
         run(make("bert", Forgetful(0.5)))
     with pytest.raises(UserError, match=r"the edit WithoutCls: a sequence lost its \[CLS\]"):
@@ -335,6 +337,21 @@ def test_what_would_go_wrong_is_refused(make: Make) -> None:
     for rows in (torch.tensor([2, 1, 0]), torch.ones(sum(LENGTHS), dtype=torch.bool)):
         with pytest.raises(UserError, match="the edit Given: the tokens that go on have to be ascending row numbers"):
             run(make("bert", Given(rows)))
+
+
+def ultrabert() -> Any:
+    """A config that lists something for each layer, and says its windows' size by another key than ModernBERT."""
+    kinds = ["sliding_attention", "full_attention", "full_attention"]
+    return AutoConfig.for_model("ultrabert", **SIZES, sliding_window=4, layer_types=kinds, head_dim=8, pad_token_id=0)
+
+
+@torch.no_grad()
+def test_a_layer_that_is_put_in_is_what_the_config_says_of_its_neighbour() -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(ultrabert(), "packed", edit=Duplicate(repeat=[1])).eval()
+    config: Any = encoder.backbone.config
+    assert config.layer_types == ["sliding_attention", *ultrabert().layer_types]
+    assert all(state.isfinite().all() for state in run(encoder))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

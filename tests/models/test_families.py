@@ -158,7 +158,7 @@ def test_padding_is_what_it_was_while_a_part_of_the_embeddings_trains(
 
 def test_layers_that_depend_on_how_many_there_are_can_not_be_left_out(made: Made, using: Using) -> None:
     cfg = using(made("esmc"), "encoder.num_hidden_layers=1")
-    with pytest.raises(UserError, match=r"encoder\.num_hidden_layers=1: the layers of a esmc encoder depend on"):
+    with pytest.raises(UserError, match=r"encoder\.num_hidden_layers=1: what esmc is depends on its depth"):
         factory.plan(cfg)
 
 

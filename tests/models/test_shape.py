@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from conftest import Compose
+from glue_pool import components
 from glue_pool.errors import UserError
 from glue_pool.models import shape
 from glue_pool.models.shape import Shape
@@ -87,6 +88,14 @@ class Declared(Pooler):
     def __init__(self, d, num_layers, *, depth: int = 9):
         super().__init__(d, num_layers)
 """
+
+
+@pytest.mark.parametrize("said", ["5", "{'k': 'layer'}", "('k', 'layers')"])
+def test_bounds_that_say_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    (tmp_path / "odd_bounds.py").write_text(OWN.replace('{"depth": "layers"}', said))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"bounds = .*: takes keywords with what bounds them, 'layers' or 'heads'"):
+        components.declared("odd_bounds.Declared", "pooling")
 
 
 def test_a_pooler_of_ones_own_says_which_keywords_the_encoder_bounds(

@@ -119,7 +119,7 @@ class Encoder(nn.Module):
         """Let a block run right after a layer, 1-based."""
         layers = self.own_layers(key)
         if self.kind in NOT_CUT:
-            raise UserError(f"{key}: the layers of this {self.kind} encoder depend on how many there are")
+            raise UserError(f"{key}: what {self.kind} is depends on its depth")
         for name, of_layers in per_layer(self.backbone.config).items():
             setattr(self.backbone.config, name, [*of_layers[:layer], *of_layers[layer - 1 :]])
         layers.insert(layer, block)

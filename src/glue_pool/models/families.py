@@ -63,7 +63,7 @@ AFTER_PADDING = {
 FP32_ONLY = {"deberta", "xmod"}
 SIZES = {"num_hidden_layers": 1000, "hidden_size": 100_000}  # and the most of each: transformers would make more
 # whose layers depend on how many there are, so that none can be left out or put in
-NOT_CUT = {"embedding_gemma2_text", "esmc", "neomme"}
+NOT_CUT = {"embedding_gemma2_text", "esm", "esmc", "neomme"}
 REFUSED = {
     "dpr": "dpr wraps a BERT; save that one by itself",
     "funnel": "funnel pools positions away, so that its layers' states are of several lengths",

@@ -44,8 +44,7 @@ def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
     if cfg.num_hidden_layers is not None:
         kept = kept_layers(cfg, config.num_hidden_layers)
         if kept < config.num_hidden_layers and config.model_type in families.NOT_CUT:
-            said = f"the layers of a {config.model_type} encoder depend on how many there are"
-            raise UserError(f"encoder.num_hidden_layers={kept}: {said}")
+            raise UserError(f"encoder.num_hidden_layers={kept}: what {config.model_type} is depends on its depth")
         of_layers = families.per_layer(config)
         config.num_hidden_layers = kept
         for key, listed in of_layers.items():

@@ -122,7 +122,7 @@ class _Composer:
             self._composed[choices] = self._compose(choices)
             if "${hydra:" in OmegaConf.to_yaml(self._composed[choices]):
                 self._of_hydra.add(choices)
-        if choices in self._of_hydra or any("${hydra:" in override for override in overrides):
+        if choices in self._of_hydra or any("${hydra:" in str(override.value()) for override in parsed):
             return self._compose(overrides)
         composed = deepcopy(self._composed[choices])
         for override in values:
