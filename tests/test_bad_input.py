@@ -335,6 +335,7 @@ INDEX = "model.safetensors.index.json"
         ([WEIGHTS], {INDEX: '{"weight_map": {"a": 5}}'}, "model.safetensors.index.json is damaged; fetch it again"),
         ([WEIGHTS], {INDEX: '{"weight_map": {}}'}, "model.safetensors.index.json is damaged; fetch it again"),
         ([], {"config.json": '{"model_type": []}'}, "no usable config.json there: "),
+        ([], {"config.json": "null"}, "no usable config.json there: "),
         ([], {WEIGHTS: (PACKAGED / WEIGHTS).read_bytes()[:999_999]}, "model.safetensors is damaged (Error while"),
         (["config.json"], {}, "no usable config.json there: "),
         ([], {"config.json": '{"model_type": "t5"}'}, "t5 is an encoder-decoder, and no encoder alone"),

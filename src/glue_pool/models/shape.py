@@ -47,7 +47,7 @@ def read(cfg: EncoderConfig) -> Shape | None:
         content = json.loads(_config_file(cfg).read_text(encoding="utf-8"))
         d, layers = (_size(content, names) for names in (WIDTHS, LAYERS))
         tokens = _size(content, POSITIONS)
-    except (OSError, ValueError, AttributeError, RecursionError):  # the run says what is wrong with it
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # the run says what is wrong with it
         return None
     if d is None or layers is None:
         return None
