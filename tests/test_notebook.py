@@ -48,7 +48,7 @@ def test_ones_own_folder_of_choices(outputs: Path, tmp_path: Path) -> None:
         (["hydra.mode=MULTIRUN"], "hydra.mode=MULTIRUN: this is a sweep"),
         (["-m", "seed=1"], "-m: glue_pool.run takes key=value only"),
         (["dry_run=true"], "dry_run=true: there is no result of it"),
-        ("task=rte", 'glue_pool.run takes a list: glue_pool.run(["task=rte"])'),
+        ("task=rte", "glue_pool.run takes a list of key=value, as ['task=rte'], not 'task=rte'"),
     ],
 )
 def test_a_mistake_is_a_user_error_and_nothing_is_written(outputs: Path, overrides: list[str], said: str) -> None:

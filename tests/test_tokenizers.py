@@ -157,7 +157,7 @@ def test_cls_is_where_the_tokenizer_puts_it(
         expected = by_hand(built(cfg), folder, texts, cls)
         assert expected.std() > 0.01
         tokens, hardware = load(cfg, folder), Hardware.of(cfg.train)
-        said = f"adds no [CLS]: {cls}, a row's last token, stands for it"
+        said = f"adds no [CLS] at an end: {cls}, a row's last token, stands for it"
         assert any(said in line for line in tokens.about["findings"]) == (cls != "[CLS]")
         for batching, size in (("packed", 24), ("packed", 1), ("padded", 5)):
             model = built(replace(cfg, train=replace(cfg.train, batching=batching)))
@@ -412,3 +412,23 @@ def test_a_vocabulary_with_capitals_is_not_lower_cased_unless_a_file_says_so(
             Tokenizer(tmp_path).loaded  # noqa: B018
     else:
         assert Tokenizer(tmp_path).loaded.tokenize("Paris is big") == tokens
+
+
+def test_merges_are_not_dropped_at_random(tmp_path: Path) -> None:
+    raw = tokenizers.Tokenizer(models.BPE(dropout=0.5, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    raw.train_from_iterator([" ".join(WORDS)] * 9, tokenizers.trainers.BpeTrainer(special_tokens=SPECIAL))
+    raw.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "PreTrainedTokenizerFast"}')
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["model"]["dropout"] == 0.5
+    nothing = np.zeros(50, dtype=np.int64)
+    tokens = encode(Rows((["garden house finds follows"] * 50,), nothing, nothing), Tokenizer(tmp_path), 64)
+    assert len(np.unique(tokens.input_ids.reshape(50, -1), axis=0)) == 1
+
+
+def test_a_class_of_another_kind_than_the_file_is_one_line(tmp_path: Path) -> None:
+    tokenizer(tmp_path, *BERT, tokenizer_class="LlamaTokenizer")
+    with pytest.raises(
+        UserError, match=r"is of WordLevel, of which \w+ makes BPE; correct tokenizer_class"
+    ):
+        Tokenizer(tmp_path).loaded  # noqa: B018

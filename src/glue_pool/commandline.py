@@ -17,7 +17,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Sweep
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf
@@ -222,6 +222,9 @@ def _each(loader: ConfigLoader, override: Override) -> list[Override]:
         return [override]
     if override.is_hydra_override():
         raise UserError(f"{override.input_line}: what is Hydra's own takes one value, in a sweep as well")
+    values: Any = override.value()
+    if any(isinstance(value, Sweep) for value in getattr(values, "list", ())):
+        raise UserError(f"{override.input_line}: a sweep within a sweep; write its values out, as 1,2,3")
     return composing.parsed(composing.single(loader, override)) if override.is_discrete_sweep() else []
 
 

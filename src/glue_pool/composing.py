@@ -108,6 +108,8 @@ class _Files(FileConfigSource):
                 loaded.header = self._get_header_dict(text.read(512))
         except UnicodeDecodeError:
             raise UserError(f"{file}: is not UTF-8 text") from None
+        except PermissionError as error:
+            raise UserError(f"{file}: can't be read ({error.strerror})") from None
         return loaded
 
 

@@ -62,8 +62,8 @@ class Interrupted(BaseException):
 
 def reason(error: Exception) -> str:
     """Return what a library's error says, in a line: its first one, and the next where that is but a heading."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    said = " ".join(map(str.strip, lines[:2])) if lines[0].endswith(":") else lines[0]
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     plain = type(error) is Exception or isinstance(error, OSError | ValueError | ImportError)
     return said if plain else f"{type(error).__name__}: {said}"
 

@@ -67,6 +67,7 @@ def check_path(key: str, name: str) -> None:
         if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
             return
         said = error.strerror if isinstance(error, OSError) else str(error)
+        said = "this locale has no such letters; LC_ALL=C.UTF-8 has" if isinstance(error, UnicodeEncodeError) else said
         raise UserError(f"{key}={name[:40]}: can't be a path ({said})", key=key) from None
 
 

@@ -16,8 +16,8 @@ def run(overrides: Sequence[str], config_dir: str | Path | None = None) -> Resul
     anything is written, TrainingFailed, Held where another process works on the run, and Interrupted at a signal,
     after which the same call goes on. Hydra's and logging's state in the process stays as it is.
     """
-    if isinstance(overrides, str):
-        raise UserError(f'glue_pool.run takes a list: glue_pool.run(["{overrides}"])')
+    if isinstance(overrides, str) or not all(isinstance(override, str) for override in overrides):
+        raise UserError(f"glue_pool.run takes a list of key=value, as ['task=rte'], not {overrides!r}")
     for override in overrides:
         if override.startswith("-"):
             raise UserError(f"{override}: glue_pool.run takes key=value only, and config_dir=FOLDER")

@@ -222,7 +222,7 @@ def check_output_root(cfg: Config, folder: RunFolder, checkpoint_bytes: int = 0,
     checkpoint_bytes, model_bytes: what a checkpoint and a saved model will take there, beside the result; a checkpoint
     is written beside the one that it takes the place of.
     """
-    checkpoints = 1 if folder.checkpoint.exists() else 2
+    checkpoints = 1 if os.path.exists(folder.checkpoint) else 2
     needed = RESULT_BYTES + checkpoints * checkpoint_bytes + model_bytes
     way_out = "choose another with output_root=… or GLUE_POOL_OUTPUTS"
     check_room(folder.path, needed, f"output_root={cfg.output_root}", way_out)

@@ -327,3 +327,55 @@ def test_a_short_batch_leaves_big_bird_as_it_is(made: Made, using: Using) -> Non
     with torch.no_grad():
         before, _, after = (model.encoder(texts[:n], None, layout([n]), (2,)).states[2][0, :n] for n in (800, 20, 800))
     assert torch.equal(before, after)
+
+
+SQUEEZED: dict[str, Any] = {"embedding_size": 16, "q_groups": 1, "k_groups": 1, "v_groups": 1}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        (["encoder.reinit_layers=1"], r"reinit_layers: the Conv1ds of a squeezebert encoder are no linear layers"),
+        (["recipe=mixout"], "recipe=mixout: mixes linear layers, and a squeezebert encoder has weights in a Conv1d"),
+    ],
+)
+def test_what_is_for_linear_layers_is_refused_where_a_family_has_others(
+    made: Made, using: Using, overrides: list[str], reason: str
+) -> None:
+    with pytest.raises(UserError, match=reason):
+        run(using(made("squeezebert", **SQUEEZED), *overrides))
+
+
+@pytest.mark.parametrize("family", ["deberta", "eurobert"])
+def test_all_of_a_layer_is_drawn_anew(made: Made, using: Using, tmp_path: Path, family: str) -> None:
+    def move(weights: dict[str, torch.Tensor]) -> None:
+        for name, weight in weights.items():
+            weights[name] = weight + 1
+
+    encoder = with_weights(made(family, pad_token_id=0), tmp_path / "encoder", move)
+    cfg = using(encoder, "encoder.reinit_layers=1")
+    model = factory.build(cfg, factory.plan(cfg))
+    before = dict(factory.build(using(encoder), factory.plan(using(encoder))).encoder.blocks[-1].named_parameters())
+    for name, parameter in model.encoder.blocks[-1].named_parameters():
+        assert not torch.isclose(parameter, before[name]).any(), name
+
+
+def test_weights_that_are_there_twice_or_in_a_wrapper_are_refused(made: Made, using: Using, tmp_path: Path) -> None:
+    def twice(weights: dict[str, torch.Tensor]) -> None:
+        weights.update({f"bert.{name}": weight * 2 for name, weight in list(weights.items())})
+
+    def wrapped(weights: dict[str, torch.Tensor]) -> None:
+        for name in list(weights):
+            weights[f"_orig_mod.{name}"] = weights.pop(name)
+
+    with pytest.raises(UserError, match=r"is there twice, once as bert\.e.*; keep the weights of one model"):
+        run(using(with_weights(made("bert"), tmp_path / "twice", twice)))
+    with pytest.raises(UserError, match=r"its weights are named _orig_mod\.…: torch\.compile or DataParallel left it"):
+        run(using(with_weights(made("bert"), tmp_path / "wrapped", wrapped)))
+
+
+@pytest.mark.parametrize("name", ["base_model.model.encoder.x.lora_A.weight", "prefix_encoder.embedding.weight"])
+def test_an_adapter_beside_the_encoder_is_refused_too(made: Made, using: Using, tmp_path: Path, name: str) -> None:
+    encoder = with_weights(made("bert"), tmp_path / "encoder", lambda of: of.update({name: torch.ones(4, 16)}))
+    with pytest.raises(UserError, match=f"{name} .1 such. is no weight .*; merge it into its model, and save that"):
+        run(using(encoder))

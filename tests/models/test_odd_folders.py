@@ -279,7 +279,7 @@ def test_what_configs_have_said(family: str, said: dict[str, Any]) -> None:
 
 
 @pytest.mark.long
-@many(1000)
+@many(150)
 @given(st.sampled_from(list(FILES)).flatmap(changes))
 def test_a_folder_at_length(change: Change) -> None:
     try_folder(change)

@@ -125,10 +125,8 @@ def _of_tokenizer(tokens: Tokens, encoder: str) -> list[str]:
     if tokens.joined:
         found.append(f"the tokenizer of {encoder} puts nothing between the two texts of a row")
     if tokens.stand_in is not None:
-        where = "first" if tokens.cls == 0 else "last"
-        found.append(
-            f"the tokenizer of {encoder} adds no [CLS]: {tokens.stand_in}, a row's {where} token, stands for it"
-        )
+        place = f"a row's {'first' if tokens.cls == 0 else 'last'} token"
+        found.append(f"the tokenizer of {encoder} adds no [CLS] at an end: {tokens.stand_in}, {place}, stands for it")
     return found
 
 

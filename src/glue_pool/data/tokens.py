@@ -131,12 +131,29 @@ class Tokenizer:
             )
         if len(loaded) <= len(loaded.all_special_tokens):  # what transformers makes of a folder without a tokenizer
             raise UserError(f"{self.folder}: no tokenizer there (tokenizer.json); copy it from where the weights came")
+        self._check_kind(loaded)
+        model = loaded.backend_tokenizer.model
+        if getattr(model, "dropout", None):  # of BPE's merges: other tokens each time
+            model.dropout = None
         if self._would_lose_capitals(loaded):
             raise UserError(
                 f"{self.folder}: vocab.txt has words with capitals, and no file says whether texts are lower-cased, as "
                 'they would be; write {"do_lower_case": false} to tokenizer_config.json'
             )
         return loaded
+
+    def _check_kind(self, loaded: Any) -> None:
+        """Refuse a class that makes another kind of model (WordPiece, BPE, …) of tokenizer.json than there is in it."""
+        try:
+            said = json.loads((self.folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["type"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return
+        made = type(loaded.backend_tokenizer.model).__name__
+        if said != made:
+            raise UserError(
+                f"{self.folder}: tokenizer.json is of {said}, of which {type(loaded).__name__} makes {made}; correct "
+                "tokenizer_class in tokenizer_config.json"
+            )
 
     def _would_lose_capitals(self, loaded: Any) -> bool:
         """Whether texts are lower-cased by default alone, and a share of the vocabulary is not."""

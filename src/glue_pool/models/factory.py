@@ -59,6 +59,7 @@ def plan(cfg: Config) -> Blueprint:
     shape.fits(cfg, Shape(encoder.d, encoder.num_layers, encoder.max_tokens))
     if cfg.encoder.reinit_layers:
         encoder.own_layers("encoder.reinit_layers")
+        _check_drawable(encoder, cfg.encoder.reinit_layers)
     if cfg.optimizer.layer_decay < 1:
         encoder.own_layers("optimizer.layer_decay")
     if cfg.encoder.freeze and edit.shortens:
@@ -138,12 +139,32 @@ def _initializer_range(encoder: Encoder) -> float:
 
 
 def reinitialise(encoder: Encoder, layers: int, dense: nn.Linear | None) -> None:
-    """Draw the top layers, and the pooler's affine map, anew (Zhang et al. 2021): N(0, 0.02), LayerNorm at 1 and 0."""
+    """Draw the top layers and the pooler's affine map anew (Zhang et al. 2021): N(0, 0.02), norms at 1, biases at 0.
+
+    `_check_drawable` has found nothing else in them.
+    """
     encoder.drawn_anew = list(dict.fromkeys(encoder.blocks[-layers:]))
     for module in (m for top in (*encoder.drawn_anew, dense) if top is not None for m in top.modules()):
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=_initializer_range(encoder))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.LayerNorm):
-            module.reset_parameters()
+        elif _is_norm(module):
+            nn.init.ones_(module.weight)  # type: ignore[arg-type]
+        for name, parameter in module.named_parameters(recurse=False):
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+
+def _check_drawable(encoder: Encoder, layers: int) -> None:
+    """Raise UserError for weights in the top layers of which it isn't known how to draw them anew."""
+    for module in (m for top in encoder.blocks[-layers:] for m in top.modules()):
+        for name, parameter in module.named_parameters(recurse=False):
+            is_bias = name.endswith("bias") and parameter.dim() == 1
+            if not (is_bias or isinstance(module, nn.Linear) or _is_norm(module)):
+                said = f"the {type(module).__name__}s of a {encoder.kind} encoder are no linear layers"
+                raise UserError(f"encoder.reinit_layers: {said}, and not known how to draw anew")
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Whether it is a LayerNorm or RMSNorm that begins with a weight of 1; Gemma's begins with 0."""
+    name = type(module).__name__
+    return name.endswith(("LayerNorm", "RMSNorm")) and "Gemma" not in name and hasattr(module, "weight")

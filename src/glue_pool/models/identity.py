@@ -136,8 +136,11 @@ def _texts(folder: Path) -> list[Path]:
 
 def sha256(file: Path) -> str:
     """Return a file's checksum; asked again for an unchanged file, it is not read again."""
-    stat = file.stat()
-    return _sha256(file, stat.st_mtime_ns, stat.st_size)
+    try:
+        stat = file.stat()
+        return _sha256(file, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise UserError(f"{file} can't be read ({error.strerror})") from None
 
 
 @lru_cache(maxsize=4096)
@@ -185,11 +188,15 @@ def verify(cfg: EncoderConfig, folder: Path) -> None:
                 kinds = {key: tensors.get_slice(key).get_dtype() for key in tensors.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise UserError(f"{file} is damaged ({error}); fetch it again") from None
-        if odd := [key for key, kind in kinds.items() if key.endswith("weight") and kind not in FLOATS]:
+        if odd := [key for key, kind in kinds.items() if key.endswith(("weight", "bias")) and kind not in FLOATS]:
             raise UserError(f"{name}: {odd[0]} is {kinds[odd[0]]}: quantised weights are not read; save it in fp32")
         if twice := kinds.keys() & where.keys():
             key = min(twice)
             raise UserError(f"{name}: {key} is in {where[key].name} and in {file.name}; keep the shards of one time")
         where |= dict.fromkeys(kinds, file)
+    for key in where:  # encoder.layer.… beside bert.encoder.layer.…
+        inner = key.partition(".")[2]
+        if inner.count(".") > 1 and inner in where:
+            raise UserError(f"{name}: {inner} is there twice, once as {key}; keep the weights of one model")
     if cfg.name in PACKAGED and sha256(files[0]) != PACKAGED[cfg.name][2]:
         raise UserError(f"encoder.name={cfg.name}: {files[0]} does not have the known checksum; reinstall its package")

@@ -32,6 +32,10 @@ LEFT_OVER = (
 )
 
 
+WRAPPERS = ("module.", "_orig_mod.")  # what some put before every name
+ADAPTER = re.compile(r"(^|[._])(lora|dora|vera|oft|ia3|adapters?|prefix|prompt)([._]|$)")
+
+
 def read_config(cfg: EncoderConfig, folder: Path, edit: Edit = PLAIN) -> Any:
     """Return the encoder's transformers config, with `num_hidden_layers`, `dropout` and the edit applied.
 
@@ -132,6 +136,9 @@ def load(
         raise UserError(f"{name}: its weights can't be loaded: {reason(error)}") from None
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:
+        if wrapper := next((of for of in WRAPPERS for key in info["unexpected_keys"] if key.startswith(of)), None):
+            said = "torch.compile or DataParallel left it; save the model inside"
+            raise UserError(f"{name}: its weights are named {wrapper}…: {said}")
         raise UserError(f"{name}: weights without {missing[0]} ({len(missing)} missing)")
     for key, stored, wanted in info["mismatched_keys"]:
         sizes = f"{tuple(stored)} in the weights, {tuple(wanted)} by config.json"
@@ -139,7 +146,9 @@ def load(
     left_out = config.num_hidden_layers if cfg.num_hidden_layers is not None else None
     if foreign := _inside(backbone, info["unexpected_keys"], left_out):
         said = f"{foreign[0]} ({len(foreign)} such) is no weight of a {config.model_type} encoder of this config.json"
-        raise UserError(f"{name}: {said}; an adapter has to be merged into its model, and that saved")
+        is_adapter = ADAPTER.search(foreign[0])
+        way_out = "merge it into its model, and save that" if is_adapter else "are its files of one model?"
+        raise UserError(f"{name}: {said}; {way_out}")
     for parameter in backbone.parameters():  # some families' loading leaves views of one tensor, which can't be saved
         if parameter.untyped_storage().nbytes() > parameter.nbytes:
             parameter.data = parameter.data.clone()
@@ -191,7 +200,8 @@ def _inside(backbone: nn.Module, unexpected: Iterable[str], layers: int | None) 
     """
     parts = {key.split(".")[0] for key in backbone.state_dict()} - {"pooler"}
     prefix = f"{getattr(backbone, 'base_model_prefix', '')}."
-    inside = sorted(key for key in unexpected if key.removeprefix(prefix).split(".")[0] in parts)
+    is_inside = [key for key in unexpected if key.removeprefix(prefix).split(".")[0] in parts or ADAPTER.search(key)]
+    inside = sorted(is_inside)
     number = re.compile(r"\.(\d+)\.")
     inside = [key for key in inside if not key.endswith(LEFT_OVER)]
     return [key for key in inside if layers is None or not (of := number.search(key)) or int(of[1]) < layers]

@@ -101,6 +101,10 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
     from safetensors.torch import load_model
 
     folder = Path(expanded(str(folder)))
+    if (folder / "result.json").is_file():
+        inside = folder / "model"
+        kept = f"its model is in {inside}" if inside.is_dir() else "save_model=true keeps its model"
+        raise UserError(f"{folder}: not a saved model but a run's folder; {kept}")
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         config = pretrained.config_in(folder, f"{folder}: not a saved model")

@@ -92,7 +92,8 @@ def naming(label: str) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise UserError(f"{before}{error}", key=error.key) from None
+        said = str(error)
+        raise UserError(said if said.startswith(before) else f"{before}{said}", key=error.key) from None
     except composing.REFUSALS as error:
         refused = composing.explained(error)
         raise UserError(f"{before}{refused}", key=refused.key) from None

@@ -10,6 +10,7 @@ from torch.nn.utils import parametrize
 from glue_pool.data.tokens import Split
 from glue_pool.errors import UserError
 from glue_pool.models.classifier import Classifier
+from glue_pool.models.encoder import Encoder
 from glue_pool.training.recipe import Recipe
 
 
@@ -37,6 +38,7 @@ class Mixout(Recipe):
         """Mix the encoder's linear layers, whose weights now are the pre-trained ones."""
         if self.p == 0:
             return
+        _check_mixable(model.encoder)
         anew = {id(module) for layer in model.encoder.drawn_anew for module in layer.modules()}
         linears = (module for module in model.encoder.modules() if isinstance(module, nn.Linear))
         self._mixed = [linear for linear in linears if id(linear) not in anew]
@@ -74,6 +76,16 @@ class _Mixed(nn.Module):
         if self.official and difference.requires_grad:
             difference.register_hook(lambda gradient: gradient * (1 - self.p))
         return torch.add(self.pretrained, difference, alpha=1 / (1 - self.p))
+
+
+def _check_mixable(encoder: Encoder) -> None:
+    """Raise UserError for matrices of an encoder that are no linear layer's, which would be left as they are."""
+    for module in encoder.backbone.modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            continue
+        if any(parameter.dim() > 1 for parameter in module.parameters(recurse=False)):
+            said = f"a {encoder.kind} encoder has weights in a {type(module).__name__}"
+            raise UserError(f"recipe=mixout: mixes linear layers, and {said}")
 
 
 def _dropouts(modules: Sequence[nn.Module]) -> list[tuple[nn.Module, str, float]]:
