@@ -428,7 +428,5 @@ def test_merges_are_not_dropped_at_random(tmp_path: Path) -> None:
 
 def test_a_class_of_another_kind_than_the_file_is_one_line(tmp_path: Path) -> None:
     tokenizer(tmp_path, *BERT, tokenizer_class="LlamaTokenizer")
-    with pytest.raises(
-        UserError, match=r"is of WordLevel, of which \w+ makes BPE; correct tokenizer_class"
-    ):
+    with pytest.raises(UserError, match=r"is of WordLevel, of which \w+ makes BPE; correct tokenizer_class"):
         Tokenizer(tmp_path).loaded  # noqa: B018

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glue_pool.errors import Interrupted, UserError
 from glue_pool.on_wandb.variables import get_ready, in_sweep, session
@@ -122,7 +122,17 @@ def track(
     """
     tracker = Tracker()
     if cfg.mode != "none":
-        tracker = Tracker(_start(cfg, run_key, name, group, tags, config))
+        about = {
+            "id": None if in_sweep() else run_key[:16],
+            "name": name,
+            "group": group,
+            "tags": [readable(tag)[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *cfg.tags]) if tag],
+            "config": dict(config),
+        }
+        get_ready(cfg)
+        folder = _folder(cfg)
+        with session(cfg):
+            tracker = Tracker(_start(cfg, folder, about))
     try:
         yield tracker
     except BaseException as error:
@@ -131,35 +141,20 @@ def track(
     tracker.finish()
 
 
-def _start(
-    cfg: TrackingConfig,
-    run_key: str,
-    name: str,
-    group: str,
-    tags: Sequence[str],
-    config: Mapping[str, object],
-) -> Run | None:
-    get_ready(cfg)
-    folder = Path(cfg.dir).absolute()  # wandb takes a temporary folder, silently, where this one is missing
+def _folder(cfg: TrackingConfig) -> Path:
+    """Make the folder for W&B's own, which would silently take a temporary one where it is missing."""
+    folder = Path(cfg.dir).absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
             f"tracking.dir={cfg.dir}: can't be made ({error.strerror}); choose another, or tracking=none"
         ) from None
-    with session(cfg):
-        return _init(cfg, folder, run_key, name, group, tags, config)
+    return folder
 
 
-def _init(
-    cfg: TrackingConfig,
-    folder: Path,
-    run_key: str,
-    name: str,
-    group: str,
-    tags: Sequence[str],
-    config: Mapping[str, object],
-) -> Run | None:
+def _start(cfg: TrackingConfig, folder: Path, about: Mapping[str, Any]) -> Run | None:
+    """Start a W&B run. about: what `wandb.init` is told of it; None if it can't be, and is not to be online."""
     import wandb
 
     online = cfg.mode == "online"
@@ -174,12 +169,8 @@ def _init(
             project=None if in_sweep() else cfg.project,  # None leaves it to the agent
             entity=None if in_sweep() else cfg.entity,
             dir=folder,
-            id=None if in_sweep() else run_key[:16],
-            name=name,
-            group=group,
             job_type="train",
-            tags=[readable(tag)[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *cfg.tags]) if tag],
-            config=dict(config),
+            **about,
             settings=wandb.Settings(
                 silent=not online,
                 console="off",
