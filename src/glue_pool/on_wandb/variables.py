@@ -96,11 +96,14 @@ def session(cfg: TrackingConfig) -> Iterator[None]:
         if cfg.mode == "online":
             yield
             return
-        from wandb import Settings, setup
+        from wandb import Settings
 
-        kept: Any = setup()
-        before = getattr(kept, "_settings", None)
-        if before is None:
+        try:
+            from wandb.sdk.wandb_setup import singleton
+
+            kept: Any = singleton()
+            before = kept._settings
+        except (ImportError, AttributeError):
             yield
             return
         kept._settings = Settings()
