@@ -105,9 +105,9 @@ def precision(config: Any, wanted: str, found: str) -> str:
 
 
 def per_layer(config: Any) -> dict[str, list[Any]]:
-    """Return what a transformers config lists for each of its layers, as `layer_types`, by key."""
-    depth = config.num_hidden_layers
-    return {key: value for key, value in vars(config).items() if isinstance(value, list) and len(value) == depth}
+    """Return what a transformers config lists for each of its layers, by key."""
+    found = {key: getattr(config, key, None) for key in ("layer_types", "attention_window")}
+    return {key: value for key, value in found.items() if isinstance(value, list)}
 
 
 def refusal(config: Any) -> str | None:

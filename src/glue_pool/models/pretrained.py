@@ -30,8 +30,6 @@ LEFT_OVER = (
     "embeddings_project.bias",
     "task_type_embeddings.weight",
 )
-
-
 WRAPPERS = ("module.", "_orig_mod.")  # what some put before every name
 ADAPTER = re.compile(r"(^|[._])(lora|dora|vera|oft|ia3|adapters?|prefix|prompt)([._]|$)")
 
