@@ -672,7 +672,7 @@ def off_by_chance(rate: float, n: int) -> float:
 
 
 @pytest.mark.usefixtures("drawn_once")
-@pytest.mark.parametrize("seeds", [5, 20])
+@pytest.mark.parametrize("seeds", [5, pytest.param(20, marks=pytest.mark.long)])
 def test_the_verdict_errs_five_percent_of_the_time(seeds: int) -> None:
     def verdict(of: Runs, metric: str) -> Difference:
         return stats.difference(of.labels, of.baseline, of.method, metric, resamples=200)

@@ -279,7 +279,13 @@ def test_the_jobs_of_a_command_line_are_known_without_running_it() -> None:
 
 @pytest.mark.parametrize(
     ("experiment", "runs"),
-    [("paper_table", 180), ("low_resource", 480), ("k_ablation", 240), ("head_ablation", 200), ("example_study", 120)],
+    [
+        ("paper_table", 180),
+        pytest.param("low_resource", 480, marks=pytest.mark.long),
+        ("k_ablation", 240),
+        ("head_ablation", 200),
+        ("example_study", 120),
+    ],
 )
 def test_the_experiments_are_sweeps_that_the_command_line_can_narrow(
     sweeps: Sweeps, experiment: str, runs: int

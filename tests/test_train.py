@@ -210,6 +210,7 @@ def test_two_processes_without_network_give_the_same_predictions_bit_for_bit(tmp
     assert tables[0].equals(tables[1])
 
 
+@pytest.mark.long
 def test_minilm_learns_the_generated_entailment_task(composed: Compose, tmp_path: Path) -> None:
     cfg = composed(
         "experiment=offline", f"output_root={tmp_path}", f"data.cache_dir={tmp_path / 'cache'}", "tracking=none"

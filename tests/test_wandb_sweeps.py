@@ -29,7 +29,9 @@ SMALL = [
     "data.dev_rows=32",
     "train.max_steps=2",
 ]
-each_file = pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
+each_file = pytest.mark.parametrize(
+    "file", [pytest.param(file, id=file.stem, marks=[pytest.mark.long] * (file.stem != "grid")) for file in FILES]
+)
 
 
 def load(file: Path) -> dict[str, Any]:

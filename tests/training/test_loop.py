@@ -124,7 +124,15 @@ KINDS = {
 
 
 @pytest.mark.parametrize(
-    ("batching", "kind"), [("padded", "two labels"), *(("packed", kind) for kind in KINDS)], ids=str
+    ("batching", "kind"),
+    [
+        ("packed", "two labels"),
+        ("packed", "label sets"),
+        ("packed", "scores, standardised"),
+        pytest.param("packed", "six labels", marks=pytest.mark.long),
+        pytest.param("packed", "scores", marks=pytest.mark.long),
+        pytest.param("padded", "two labels", marks=pytest.mark.long),
+    ],
 )
 def test_bert_follows_plain_bert_for_sequence_classification_step_by_step(
     composed: Compose, batching: str, kind: str
