@@ -231,7 +231,7 @@ def test_a_sweep_whose_jobs_fail_says_why_without_a_traceback(job: Job) -> None:
 
 TOO_MUCH = [
     ("pooling.k=2,3", "pooling.k=3: this encoder has 2 layers, so k lies in 1..2"),
-    ("pooling.num_heads=4,7", "pooling.num_heads=7: pooling.num_heads=7 does not divide the encoder's d=384; take one"),
+    ("pooling.num_heads=4,7", "error: pooling.num_heads=7 does not divide the encoder's d=384; take one"),
     ("train.max_length=32,513", "train.max_length=513: this encoder takes at most 512 tokens"),
     ("encoder.num_hidden_layers=2,7", "encoder.num_hidden_layers=7: this encoder has 6 layers"),
     ("encoder.reinit_layers=2,3", "encoder.reinit_layers=3: this encoder has 2 layers"),

@@ -93,7 +93,8 @@ def naming(label: str) -> Iterator[None]:
         yield
     except UserError as error:
         said = str(error)
-        raise UserError(said if said.startswith(before) else f"{before}{said}", key=error.key) from None
+        is_named = label and said.startswith((before, f"{label} "))
+        raise UserError(said if is_named else f"{before}{said}", key=error.key) from None
     except composing.REFUSALS as error:
         refused = composing.explained(error)
         raise UserError(f"{before}{refused}", key=refused.key) from None
