@@ -63,7 +63,7 @@ def check_path(key: str, name: str) -> None:
     """Raise UserError where no file can go by a name, whether there is one or not."""
     try:
         Path(name).stat()
-    except (ValueError, RuntimeError, OSError) as error:
+    except (ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
             return
         said = error.strerror if isinstance(error, OSError) else str(error)

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
 import local_data
+import try_families
 from conftest import Compose
 from glue_pool.data.batches import Batch
 from glue_pool.data.layout import Layout, layout
@@ -64,14 +65,7 @@ PACKED: dict[str, dict[str, Any]] = {
     },
 }
 PADDED: dict[str, dict[str, Any]] = {
-    "deberta-v2": {
-        "relative_attention": True,
-        "pos_att_type": ["p2c", "c2p"],
-        "position_buckets": 8,
-        "norm_rel_ebd": "layer_norm",
-        "position_biased_input": False,
-        "type_vocab_size": 0,
-    },
+    "deberta-v2": try_families.SPECIAL["deberta-v2"],
     "mpnet": {"pad_token_id": 1},
 }
 FAMILIES = PACKED | PADDED

@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokeniz
 from transformers.utils import logging
 
 import glue_pool
+import try_families
 from glue_pool import commandline, pipeline
 from glue_pool.data import load as data
 from glue_pool.errors import UserError
@@ -42,14 +43,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "bert": {},
     "roberta": LIKE_ROBERTA,
     "distilbert": {"dropout": 0.1, "attention_dropout": 0.1},
-    "deberta-v2": {
-        "relative_attention": True,
-        "pos_att_type": ["p2c", "c2p"],
-        "position_buckets": 8,
-        "norm_rel_ebd": "layer_norm",
-        "position_biased_input": False,
-        "type_vocab_size": 0,
-    },
+    "deberta-v2": try_families.SPECIAL["deberta-v2"],
 }
 SIZES = {
     "vocab_size": len(SPECIAL) + len(WORDS),
@@ -232,6 +226,12 @@ def check_logits(cfg: Config, folder: Path) -> None:
 
 
 CONFIG, TOKENIZER, SPECIAL_TOKENS, WHOLE_TOKENIZER = FILES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_folder_as_it_should_be_runs_and_has_another_answer(family: str) -> None:
+    assert try_folder((family, CONFIG, [], 0))
+    assert np.isfinite(plainly(saved(family), ["the red dog"])).all()
 
 
 @few(12)

@@ -86,15 +86,12 @@ def plan(config: Any, batching: Batching, edit: Edit, name: str) -> Encoder:
     try:
         with torch.device("meta"):
             encoder = Encoder(config, batching, edit=edit)
-        table = getattr(encoder.backbone.get_input_embeddings(), "weight", None)  # type: ignore[operator]
     except UserError:
         raise
-    except NotImplementedError:
-        table = None
+    except NotImplementedError:  # transformers' own for a model without such a table
+        raise UserError(f"{name}: {config.model_type} has no table of token ids") from None
     except Exception as error:  # whatever a family makes of a value that it can't use
         raise UserError(f"{name}: its config.json describes no {config.model_type} model: {reason(error)}") from None
-    if table is None or table.dim() != 2:
-        raise UserError(f"{name}: {config.model_type} has no table of token ids")
     if encoder.blocks and len(encoder.blocks) < config.num_hidden_layers:
         raise UserError(
             f"{name}: its config.json says {config.num_hidden_layers} layers, of which {len(encoder.blocks)} run"
@@ -130,7 +127,7 @@ def load(
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except Exception as error:
+    except Exception as error:  # whatever a damaged file, or a package that isn't there, ends in
         raise UserError(f"{name}: its weights can't be loaded: {reason(error)}") from None
     missing = [key for key in info["missing_keys"] if not key.startswith("pooler.")]
     if missing:

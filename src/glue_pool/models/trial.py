@@ -15,8 +15,8 @@ from glue_pool.data.layout import layout
 from glue_pool.models.encoder import Encoder
 
 LENGTHS = (3, 5, 5, 11, 24)  # tokens of the rows, the shortest first
-SEEN = 1e-5  # by which a token's vector moves at least with a token that it sees, likewise
 MOST = 1e-4  # of a token's vector, in relation to its length: fp32 leaves some 1e-6, what looks at padding more
+SEEN = 1e-5  # by which a token's vector moves at least with one that it sees, likewise
 
 NOT_FINITE = "its hidden states are not finite"
 
