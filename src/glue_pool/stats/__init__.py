@@ -9,21 +9,16 @@ and counted, never dropped in silence.
 MEASURED_COVERAGE. For many methods, `resample` all runs of a dev set once: `compare` is the same verdict on any two.
 """
 
-from glue_pool.stats.differences import (
-    ALPHA,
-    CONFIDENCE,
+from glue_pool.stats.alternatives import (
     MEASURED_COVERAGE,
-    Difference,
     WinsTiesLosses,
-    compare,
-    difference,
-    difference_over_seeds,
-    holm,
     multi_bootstrap,
     permutation_p,
     wins_ties_losses,
 )
-from glue_pool.stats.planning import detectable_gain, power, seeds_needed
+from glue_pool.stats.differences import ALPHA, CONFIDENCE, Difference, compare, difference, difference_over_seeds
+from glue_pool.stats.family import family, holm, rank_intervals
+from glue_pool.stats.planning import detectable_gain, power, seeds_needed, spread_interval
 from glue_pool.stats.resampled import RESAMPLES, Metric, Scores, average, resample
 from glue_pool.stats.stochastic import CLAIM_BELOW, StochasticOrder, almost_stochastic_order
 from glue_pool.stats.summary import Summary, expected_validation_performance, summarise
@@ -47,12 +42,15 @@ __all__ = [
     "difference",
     "difference_over_seeds",
     "expected_validation_performance",
+    "family",
     "holm",
     "multi_bootstrap",
     "permutation_p",
     "power",
+    "rank_intervals",
     "resample",
     "seeds_needed",
+    "spread_interval",
     "summarise",
     "wins_ties_losses",
 ]

@@ -1,8 +1,7 @@
-"""What the difference of two methods is worth: the verdict, and the other ways to look at paired seeds."""
+"""What the difference of two methods is worth: the verdict on paired seeds."""
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -12,10 +11,6 @@ from glue_pool.stats.resampled import RESAMPLES, Metric, Scores, resample
 CONFIDENCE = 0.95
 ALPHA = 0.05
 FEW_SEEDS = 5  # with fewer, the verdict's interval is a more careful one
-
-# How often 95 % intervals hold the true value, by number of runs: of one task, normal scores, where seeds dominate, the
-# multi-bootstrap's worst case.
-MEASURED_COVERAGE = {"multi_bootstrap": {5: 0.87, 20: 0.94}}
 
 
 @dataclass(frozen=True)
@@ -33,16 +28,24 @@ class Difference:
     missing: int  # seeds left out because one has none
     seed_std: float  # of the pairs' differences
     example_std: float = 0.0  # the part of the estimate's standard error that stays however many seeds there are
+    examples: float = math.inf  # independent ones, which example_std is known from
 
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Return the interval of another confidence; as `low` and `high`, NaN where there is none."""
+        if not self.seed_std > 0:
+            return self.low, self.high
+        half = _half_width(
+            1 - confidence, self.pairs, self.seed_std**2 / self.pairs, self.example_std**2, self.examples
+        )
+        return self.estimate - half, self.estimate + half
 
-@dataclass(frozen=True)
-class WinsTiesLosses:
-    """How often the method is above, level with and below the baseline; `missing` pairs lack a score."""
+    def equivalent(self, margin: float) -> bool:
+        """Whether it is shown to lie within +- margin: two one-sided tests at 5 % (Schuirmann 1987).
 
-    wins: int
-    ties: int
-    losses: int
-    missing: int
+        That is the 90 % interval within them. Of true differences of just the margin, 5 % are called equivalent.
+        """
+        low, high = self.interval(1 - 2 * ALPHA)
+        return -margin < low and high < margin
 
 
 def compare(baseline: Scores, method: Scores, *, confidence: float = CONFIDENCE) -> Difference:
@@ -65,16 +68,16 @@ def compare(baseline: Scores, method: Scores, *, confidence: float = CONFIDENCE)
     alarms; where one does, in a tenth of its runs, the interval of 5 seeds misses the true mean 26 % of the time,
     mostly because none has collapsed so far, and that of 20 seeds 13 %. Show the collapsed runs beside it.
     """
-    paired, resampled, missing = _aligned(baseline, method)
+    paired, resampled, missing = aligned(baseline, method)
     pairs, examples = len(paired), baseline.examples
     if pairs < 2 or examples < 2:
-        return _over_seeds(paired, missing, confidence)
+        return over_seeds(paired, missing, confidence)
     off = resampled - resampled.mean(axis=0)
     total = off.sum(axis=1)  # the covariances of all pairs of seeds add up to its variance
     shared = float((total @ total - np.vdot(off, off)) / ((len(off) - 1) * pairs * (pairs - 1)))
     if shared <= 0:
-        return _over_seeds(paired, missing, confidence)
-    return _interval(paired, _std(paired), missing, confidence, shared, examples)
+        return over_seeds(paired, missing, confidence)
+    return _interval(paired, spread(paired), missing, confidence, shared, examples)
 
 
 def difference(
@@ -102,11 +105,11 @@ def difference_over_seeds(baseline: np.ndarray, method: np.ndarray, *, confidenc
     It speaks of new seeds on these very dev examples. On new examples too, it is called significant too often, unless
     what a seed does to an example outweighs what the examples do to both methods.
     """
-    paired, missing = _pairs(baseline, method)
-    return _over_seeds(paired, missing, confidence)
+    paired, missing = pairs_of(baseline, method)
+    return over_seeds(paired, missing, confidence)
 
 
-def _aligned(baseline: Scores, method: Scores) -> tuple[np.ndarray, np.ndarray, int]:
+def aligned(baseline: Scores, method: Scores) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the differences of the seeds that both have, `(pairs,)` and resampled, and how many lack one.
 
     A resample in which a score is NaN, such as the area under the curve of a class that isn't drawn, is left out.
@@ -116,7 +119,7 @@ def _aligned(baseline: Scores, method: Scores) -> tuple[np.ndarray, np.ndarray, 
             f"{len(baseline.resampled)} resamples of {baseline.examples} examples for {len(method.resampled)} of "
             f"{method.examples}: both methods are scored on the same"
         )
-    paired, missing = _pairs(baseline.actual, method.actual)
+    paired, missing = pairs_of(baseline.actual, method.actual)
     resampled = method.resampled - baseline.resampled
     if missing:
         resampled = resampled[:, np.isfinite(baseline.actual) & np.isfinite(method.actual)]
@@ -124,7 +127,7 @@ def _aligned(baseline: Scores, method: Scores) -> tuple[np.ndarray, np.ndarray, 
     return paired, resampled[there] if there.sum() > 1 else resampled, missing
 
 
-def _pairs(baseline: np.ndarray, method: np.ndarray) -> tuple[np.ndarray, int]:
+def pairs_of(baseline: np.ndarray, method: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the differences of the seeds that both have, with what only rounding tells from 0 set to it."""
     if len(baseline) != len(method):
         raise ValueError(f"{len(baseline)} scores of the baseline for {len(method)} of the method: seeds are paired")
@@ -134,12 +137,13 @@ def _pairs(baseline: np.ndarray, method: np.ndarray) -> tuple[np.ndarray, int]:
     return np.where(np.abs(paired) <= SAME * size, 0.0, paired), int((~both).sum())
 
 
-def _over_seeds(paired: np.ndarray, missing: int, confidence: float) -> Difference:
+def over_seeds(paired: np.ndarray, missing: int, confidence: float) -> Difference:
+    """Return `difference_over_seeds` of differences, `(pairs,)`."""
     n = len(paired)
     if n < 2:
         estimate = float(paired[0]) if n else math.nan
         return Difference(estimate, math.nan, math.nan, math.nan, n, missing, math.nan)
-    if (std := _std(paired)) > 0:
+    if (std := spread(paired)) > 0:
         return _interval(paired, std, missing, confidence)
     if (paired == 0).all():
         return Difference(0.0, 0.0, 0.0, 1.0, n, missing, 0.0)
@@ -154,7 +158,7 @@ def _interval(
     of_seeds = std**2 / n
     half = _half_width(1 - confidence, n, of_seeds, shared, examples)
     p = _p(abs(estimate), n, of_seeds, shared, examples)
-    return Difference(estimate, estimate - half, estimate + half, p, n, missing, std, math.sqrt(shared))
+    return Difference(estimate, estimate - half, estimate + half, p, n, missing, std, math.sqrt(shared), examples)
 
 
 def _half_width(p: float, pairs: int, of_seeds: float, shared: float, examples: float) -> float:
@@ -194,77 +198,6 @@ def _most(examples: float) -> float:
     return min(examples - 1, 1e9)
 
 
-def _std(paired: np.ndarray) -> float:
+def spread(paired: np.ndarray) -> float:
     """Return the standard deviation, 0 where only rounding differs."""
     return 0.0 if np.ptp(paired) <= SAME * max(1.0, np.abs(paired).max()) else float(paired.std(ddof=1))
-
-
-def multi_bootstrap(baseline: Scores, method: Scores, *, confidence: float = CONFIDENCE, seed: int = 0) -> Difference:
-    """Return the percentile interval of the multi-bootstrap (MultiBERTs, arXiv 2106.16163); arguments as `compare`'s.
-
-    Every resample draws seeds, the same for both methods, and examples, the same for all runs. That takes the seeds'
-    variance for S/(S-1) times too small and the interaction's for up to three times too large (Owen 2007, "The
-    pigeonhole bootstrap"). So it is no verdict: of null experiments with 5 seeds it calls 14 % significant where seeds
-    dominate and 2 % where the examples decide about both methods alike; with 20 seeds 6 % and 2 %.
-    """
-    paired, resampled, missing = _aligned(baseline, method)
-    pairs, resamples = len(paired), len(resampled)
-    if pairs < 2:
-        return _over_seeds(paired, missing, confidence)
-    means = np.vecdot(resampled, _drawn_seeds(pairs, resamples, seed)) / pairs
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    p = min(1.0, 2 * float(tail + 1) / (resamples + 1))
-    return Difference(float(paired.mean()), float(low), float(high), p, pairs, missing, _std(paired))
-
-
-@lru_cache(maxsize=8)
-def _drawn_seeds(pairs: int, resamples: int, seed: int) -> np.ndarray:
-    """Return how often each pair of seeds is drawn, `(resamples, pairs)`: the same for every comparison of so many."""
-    drawn = np.random.default_rng([seed, 1]).multinomial(pairs, np.full(pairs, 1 / pairs), size=resamples)
-    return np.asarray(drawn, dtype=float)
-
-
-def permutation_p(baseline: np.ndarray, method: np.ndarray, *, resamples: int = 9999, seed: int = 0) -> float:
-    """Return the two-sided p of the paired permutation test: every way to flip the differences' signs, or drawn ones.
-
-    Scores are `(seeds,)`. It speaks of seeds alone, as `difference_over_seeds`. n pairs have 2^n flips, so p is at
-    least 2/2^n: 2/32 with 5 seeds, which is never below 0.05; 6 seeds are the fewest for that. NaN without a pair.
-    """
-    paired, _ = _pairs(baseline, method)
-    n = len(paired)
-    if n < 1:
-        return math.nan
-    drawn = 2**n > resamples  # and the differences as they are count as one draw more
-    flips = _flips(n, resamples if drawn else None, seed)
-    sums = np.abs(flips @ paired)
-    as_far = int((sums >= abs(paired.sum()) - SAME * np.abs(paired).sum()).sum())
-    return float((as_far + drawn) / (len(flips) + drawn))
-
-
-@lru_cache(maxsize=8)
-def _flips(n: int, resamples: int | None, seed: int) -> np.ndarray:
-    """Return signs for n differences, `(flips, n)`: all there are, or so many drawn."""
-    if resamples is None:
-        flips = np.arange(2**n)[:, None] >> np.arange(n) & 1
-    else:
-        flips = np.random.default_rng(seed).integers(2, size=(resamples, n))
-    return 2.0 * flips - 1
-
-
-def wins_ties_losses(baseline: np.ndarray, method: np.ndarray) -> WinsTiesLosses:
-    """Count over pairs of scores, `(pairs,)`: the same seed's, or the same task's."""
-    paired, missing = _pairs(baseline, method)
-    return WinsTiesLosses(int((paired > 0).sum()), int((paired == 0).sum()), int((paired < 0).sum()), missing)
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Return p-values `(tests,)` adjusted for all of them (Holm 1979).
-
-    A NaN stays NaN and counts as a test.
-    """
-    order = np.argsort(p)  # a NaN is the last
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted

@@ -1,35 +1,36 @@
-"""How many seeds it takes: the power of the verdict, and what it can find."""
-
-from functools import cache
+"""How many seeds it takes: the power of a table's marks, and what they can find."""
 
 import numpy as np
 
-from glue_pool.stats.differences import ALPHA, FEW_SEEDS
+from glue_pool.stats.differences import ALPHA, CONFIDENCE
+from glue_pool.stats.nodes import chi_squared, on_unit_interval
 
 Numbers = float | np.ndarray
 
 MOST_SEEDS = 1_000_000
+NODES = 40  # of the spread: a power to 1e-5 from 3 seeds
 
 
 def power(
-    gain: Numbers, seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, alpha: float = ALPHA
+    gain: Numbers, seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, tests: int = 1
 ) -> np.ndarray:
-    """Return the chance that `compare` calls a true gain significant with so many paired seeds.
+    """Return the chance that a true gain is marked with so many paired seeds, in a table of so many tests.
 
     Numbers or arrays that broadcast; the answer has their shape. seed_std, example_std: as in a `Difference`, in the
-    gain's unit; without the latter it is the power of the paired t-test. Averaged over the spreads that so many seeds
-    may show, chi-squared as normal differences have them. A spread measured on few seeds is itself uncertain: from 5, a
-    95 % interval of the true one is 0.6 to 2.9 times as large. NaN with fewer than two seeds.
+    gain's unit; without the latter, and of one test, it is the power of the paired t-test. Averaged over the spreads
+    that so many seeds may show, chi-squared as normal differences have them. Of several tests it is the chance at the
+    first step of `family`'s correction, 5 % / tests: no less than that where other differences are marked, too. NaN
+    with fewer than two seeds.
     """
     gain, seeds, seed_std, example_std = _broadcast(gain, seeds, seed_std, example_std)
     error = np.sqrt(seed_std**2 / seeds + example_std**2)
-    found = _found(gain, _half_widths(seeds, seed_std, example_std, alpha), error)
-    found = np.where(error == 0, np.where(gain == 0, alpha, 1.0), found)
+    found = _found(gain, _half_widths(seeds, seed_std, example_std, tests), error)
+    found = np.where(error == 0, np.where(gain == 0, ALPHA / tests, 1.0), found)
     return np.where(seeds < 2, np.nan, found)
 
 
 def seeds_needed(
-    gain: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, alpha: float = ALPHA
+    gain: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, tests: int = 1
 ) -> np.ndarray:
     """Return the fewest paired seeds with which a true gain is found significant with this chance, at least 2.
 
@@ -40,19 +41,23 @@ def seeds_needed(
     if (gain <= 0).any():
         raise ValueError(f"gain is {gain.min():g}; it has to be positive")
     needed = np.where(np.isnan(gain + seed_std + example_std), np.nan, np.inf)
-    possible = power(gain, float(MOST_SEEDS), seed_std, example_std, alpha=alpha) >= chance
+    possible = power(gain, float(MOST_SEEDS), seed_std, example_std, tests=tests) >= chance
     spreads = gain[possible], seed_std[possible], example_std[possible]
-    too_few, fewest = np.ones(len(spreads[0]), int), np.full(len(spreads[0]), MOST_SEEDS)
+    too_few = np.maximum(1, np.floor(_fewest(*spreads, chance, tests)).astype(int) - 1)
+    step = np.full(len(too_few), 8)
+    while (short := power(spreads[0], too_few + step, *spreads[1:], tests=tests) < chance).any():
+        too_few, step = np.where(short, too_few + step, too_few), np.where(short, 2 * step, step)
+    fewest = too_few + step
     while (fewest - too_few > 1).any():
         middle = (too_few + fewest) // 2
-        enough = power(spreads[0], middle, *spreads[1:], alpha=alpha) >= chance
+        enough = power(spreads[0], middle, *spreads[1:], tests=tests) >= chance
         too_few, fewest = np.where(enough, too_few, middle), np.where(enough, middle, fewest)
     needed[possible] = fewest
     return needed
 
 
 def detectable_gain(
-    seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, alpha: float = ALPHA
+    seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, tests: int = 1
 ) -> np.ndarray:
     """Return the smallest true gain that so many paired seeds find significant with this chance.
 
@@ -60,7 +65,7 @@ def detectable_gain(
     """
     seeds, seed_std, example_std = _broadcast(seeds, seed_std, example_std)
     error = np.where(seeds < 2, np.nan, np.sqrt(seed_std**2 / seeds + example_std**2))
-    half_widths = _half_widths(seeds, seed_std, example_std, alpha)
+    half_widths = _half_widths(seeds, seed_std, example_std, tests)
     too_small, enough = np.zeros(error.shape), 4 * error
     while (low := _found(enough, half_widths, error) < chance).any():
         enough = np.where(low, 2 * enough, enough)
@@ -71,28 +76,53 @@ def detectable_gain(
     return np.asarray((too_small + enough) / 2)
 
 
+def spread_interval(
+    seed_std: Numbers, pairs: Numbers, *, confidence: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of the true spread over seeds that so many pairs of normal differences leave open.
+
+    From 5 pairs it goes from 0.6 to 2.9 times the one measured. NaN with fewer than two pairs.
+    """
+    from scipy.special import chdtri
+
+    seed_std, pairs = _broadcast(seed_std, pairs)
+    freedom = np.where(pairs < 2, np.nan, pairs - 1)
+    low, high = (seed_std * np.sqrt(freedom / chdtri(freedom, p)) for p in ((1 - confidence) / 2, (1 + confidence) / 2))
+    return low, high
+
+
 def _broadcast(*numbers: Numbers) -> tuple[np.ndarray, ...]:
     return np.broadcast_arrays(*(np.asarray(of, dtype=float) for of in numbers))
 
 
-def _half_widths(seeds: np.ndarray, seed_std: np.ndarray, example_std: np.ndarray, alpha: float) -> np.ndarray:
-    """Return those of intervals, `(…, nodes)`, where the seeds' spread seems as large as its quantiles at the nodes."""
-    from scipy.special import chdtri, stdtrit
+def _fewest(gain: np.ndarray, seed_std: np.ndarray, example_std: np.ndarray, chance: float, tests: int) -> np.ndarray:
+    """Return the seeds that would do if their spread were known: no more than it takes."""
+    from scipy.special import ndtri
 
+    error = gain / (ndtri(chance) - ndtri(ALPHA / tests / 2))  # the standard error that a gain is found at
+    return np.asarray(seed_std**2 / np.maximum(error**2 - example_std**2, seed_std**2 / MOST_SEEDS))
+
+
+def _half_widths(seeds: np.ndarray, seed_std: np.ndarray, example_std: np.ndarray, tests: int) -> np.ndarray:
+    """Return how large an estimate has to be for a mark, `(…, nodes)`, at each node of how large the spread may seem.
+
+    That is the t that `family` asks for where the seeds' share of the variance is known, times the standard error.
+    """
+    from scipy.special import ndtr, ndtri, stdtrit
+
+    level = ALPHA / tests
     distinct, which = np.unique(np.maximum(seeds, 2), return_inverse=True)
-    df = distinct[:, None] - 1
-    seems = (chdtri(df, 1 - _nodes()[0]) / df)[which.reshape(seeds.shape)]
-    df = df[which.reshape(seeds.shape)]
-    of_seeds, shared = (seed_std**2 / seeds)[..., None] * seems, (example_std**2)[..., None]
-    variance = of_seeds + shared
-    share = np.divide(of_seeds, variance, out=np.zeros_like(variance), where=variance > 0)
-    # Student's quantile is smooth in 1/df: a polynomial takes a tenth of the time
-    student = np.polynomial.Chebyshev.interpolate(
-        lambda x: stdtrit(1 / x, alpha / 2), 16, domain=[0, 1 / (FEW_SEEDS - 1)]
-    )
-    welch = student(np.minimum(share**2 / df, 1 / (FEW_SEEDS - 1))) ** 2 * variance
-    howe = stdtrit(np.minimum(df, FEW_SEEDS), alpha / 2) ** 2 * of_seeds + student(0.0) ** 2 * shared
-    return np.asarray(np.sqrt(np.where(df + 1 < FEW_SEEDS, howe, welch)))
+    seems = chi_squared(distinct - 1, NODES)[0][which.reshape(seeds.shape)]
+    of_seeds, shared = seed_std**2 / seeds, example_std**2
+    share = np.divide(of_seeds, of_seeds + shared, out=np.zeros_like(of_seeds), where=of_seeds + shared > 0)[..., None]
+    root, weights = np.sqrt(share * seems + 1 - share), on_unit_interval(NODES)[1]
+    log_t = np.full(seeds.shape, np.log(-ndtri(level / 2)))
+    for _ in range(8):  # Newton's steps on the logarithms of t and of its tail, which comes near a straight line
+        at = np.exp(log_t)[..., None] * root
+        tail, slope = 2 * ndtr(-at) @ weights, (at * np.exp(-(at**2) / 2)) @ weights * np.sqrt(2 / np.pi)
+        log_t = log_t + np.log(tail / level) * tail / slope
+    t = np.where(shared == 0, -stdtrit(np.maximum(seeds, 2) - 1, level / 2), np.exp(log_t))
+    return np.asarray(t[..., None] * np.sqrt(of_seeds[..., None] * seems + shared[..., None]))
 
 
 def _found(gain: np.ndarray, half_widths: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -101,15 +131,4 @@ def _found(gain: np.ndarray, half_widths: np.ndarray, error: np.ndarray) -> np.n
 
     error = np.where(error > 0, error, np.nan)[..., None]
     found = ndtr((gain[..., None] - half_widths) / error) + ndtr((-gain[..., None] - half_widths) / error)
-    return np.asarray(found @ _nodes()[1])
-
-
-@cache
-def _nodes() -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes and weights of an integral over [0, 1], crowded at both ends: 40 give a power to 1e-6 from 3 seeds.
-
-    Of 2 seeds to 5e-5.
-    """
-    x, weights = np.polynomial.legendre.leggauss(40)
-    x = (x + 1) / 2
-    return x**2 * (3 - 2 * x), weights * 3 * x * (1 - x)
+    return np.asarray(found @ on_unit_interval(NODES)[1])
