@@ -172,11 +172,15 @@ RECIPES = {
     "pkg_of_keys/relative.py": "from .base import Free, Rests" + CLASSES.format(""),
     "pkg_of_keys/dotted.py": "import pkg_of_keys.base as of" + CLASSES.format("of."),
     "other_of_keys.py": "from pkg_of_keys import base" + CLASSES.format("base."),
+    "out_of_keys/__init__.py": "from .of import *\nfrom pkg_of_keys.relative import B",
+    "out_of_keys/of.py": "from pkg_of_keys.relative import A",
     "made_of_keys.py": "from pkg_of_keys import base\nA, B = (type('X', (c,), {}) for c in (base.Rests, base.Free))\n",
 }
 
 
-@pytest.mark.parametrize("module", ["pkg_of_keys.relative", "pkg_of_keys.dotted", "other_of_keys", "made_of_keys"])
+@pytest.mark.parametrize(
+    "module", ["pkg_of_keys.relative", "pkg_of_keys.dotted", "other_of_keys", "out_of_keys", "made_of_keys"]
+)
 def test_what_a_recipe_rests_on_is_in_its_key_wherever_it_has_that_from(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
