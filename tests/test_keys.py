@@ -41,6 +41,7 @@ def test_what_cannot_change_the_numbers_is_in_no_key(composed: Compose) -> None:
         "seed=0", "tracking=none", "output_root=elsewhere", "save_model=true", "train.threads=1", "train.device=cpu",
         "force=true", "checkpoint.minutes=1", "data.cache_dir=elsewhere", "encoder.cache_layers=5",
         "encoder.name=a/folder/of/the/same/weights", "optimizer.name=mine", "model=maxpool", "pooling=max_seq_mha",
+        "pooling._target_=glue_pool.models.poolers.attention.MaxSeqMHA",
         "pooling.name=mine", "task.name=mine", "task.official_rows.train=7", "task.submission.test=mine.tsv",
         "task.default_average=false", "task.test_splits=[]", "task.title=mine", "task.order=null",
         "task.source.path=elsewhere", "+task.source.files.train=elsewhere", "task.synthetic=null",
