@@ -109,10 +109,12 @@ def attributes(file: Path) -> dict[str, dict[str, tuple[str, str]]]:
 
 
 def docstring(target: str) -> str:
-    """Return the docstring of a class of the package, read from its source."""
+    """Return the docstring of a class, read from the source of the module or package that `_target_` names."""
     module, _, name = target.rpartition(".")
-    tree = ast.parse((SOURCE / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-    (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    place = SOURCE / module.replace(".", "/")
+    files = place.glob("*.py") if place.is_dir() else [place.with_suffix(".py")]
+    nodes = (node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body)
+    (found,) = (node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name)
     return ast.get_docstring(found) or ""
 
 

@@ -41,6 +41,7 @@ def test_what_cannot_change_the_numbers_is_in_no_key(composed: Compose) -> None:
         "seed=0", "tracking=none", "output_root=elsewhere", "save_model=true", "train.threads=1", "train.device=cpu",
         "force=true", "checkpoint.minutes=1", "data.cache_dir=elsewhere", "encoder.cache_layers=5",
         "encoder.name=a/folder/of/the/same/weights", "optimizer.name=mine", "model=maxpool", "pooling=max_seq_mha",
+        "pooling._target_=glue_pool.models.poolers.attention.MaxSeqMHA",
         "pooling.name=mine", "task.name=mine", "task.official_rows.train=7", "task.submission.test=mine.tsv",
         "task.default_average=false", "task.test_splits=[]", "task.title=mine", "task.order=null",
         "task.source.path=elsewhere", "+task.source.files.train=elsewhere", "task.synthetic=null",
@@ -172,11 +173,15 @@ RECIPES = {
     "pkg_of_keys/relative.py": "from .base import Free, Rests" + CLASSES.format(""),
     "pkg_of_keys/dotted.py": "import pkg_of_keys.base as of" + CLASSES.format("of."),
     "other_of_keys.py": "from pkg_of_keys import base" + CLASSES.format("base."),
+    "out_of_keys/__init__.py": "from .of import *\nfrom pkg_of_keys.relative import B",
+    "out_of_keys/of.py": "from pkg_of_keys.relative import A",
     "made_of_keys.py": "from pkg_of_keys import base\nA, B = (type('X', (c,), {}) for c in (base.Rests, base.Free))\n",
 }
 
 
-@pytest.mark.parametrize("module", ["pkg_of_keys.relative", "pkg_of_keys.dotted", "other_of_keys", "made_of_keys"])
+@pytest.mark.parametrize(
+    "module", ["pkg_of_keys.relative", "pkg_of_keys.dotted", "other_of_keys", "out_of_keys", "made_of_keys"]
+)
 def test_what_a_recipe_rests_on_is_in_its_key_wherever_it_has_that_from(
     composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:

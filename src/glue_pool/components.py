@@ -17,6 +17,7 @@ import math
 import os
 import sys
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.machinery import PathFinder
@@ -66,7 +67,7 @@ def find(section: Mapping[str, Any], base: type[T], where: str, classes: Iterabl
     """Return the class that a section names, imported unless `classes` are given; arguments and errors as `build`."""
     target = str(section["_target_"])
     if classes is not None and not target.startswith(PACKAGE):
-        found = next((cls for cls in classes if full_name(cls) == target), None)
+        found = next((cls for cls in classes if _goes_by(cls, target)), None)
         if found is None:
             raise UserError(f"{where}._target_={target}: no class of this package; hand it in: classes=[…]")
     else:
@@ -80,8 +81,17 @@ def find(section: Mapping[str, Any], base: type[T], where: str, classes: Iterabl
 
 
 def full_name(cls: type) -> str:
-    """Return what `_target_` calls a class."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    """Return what `_target_` calls a class: by the outermost package around its module that has it, or its module."""
+    ends = (i for i, letter in enumerate(f"{cls.__module__}.") if letter == ".")
+    names = (f"{cls.__module__[:end]}.{cls.__qualname__}" for end in ends)
+    return next(name for name in names if _goes_by(cls, name))
+
+
+def _goes_by(cls: type, target: str) -> bool:
+    """Whether a target names a class, by its own module or by another that is imported and has it."""
+    module, _, name = target.rpartition(".")
+    live = sys.modules.get(module)
+    return target == f"{cls.__module__}.{cls.__qualname__}" or (live is not None and vars(live).get(name) is cls)
 
 
 def keyed(section: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -159,7 +169,8 @@ def in_source(target: str) -> Declared | None:
         found = getattr(live, name, None)
         return _of_class(found) if isinstance(found, type) else None
     try:
-        return _in_file(module, name)
+        found = _in_module(module, name)
+        return None if found is None else _parsed(*found)
     except (_Untold, OSError, SyntaxError, ValueError, RecursionError):
         return None
 
@@ -168,7 +179,21 @@ class _Untold(Exception):
     """A source does not tell what a class says of itself."""
 
 
-def _in_file(module: str, name: str) -> Declared:
+class _Absent(_Untold):
+    """A module binds no such name."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A module's source; package: what its relative imports begin at."""
+
+    module: str
+    package: str
+    tree: ast.Module
+
+
+def _in_module(module: str, name: str) -> tuple[ast.ClassDef, _Source] | None:
+    """Return where the class is that a module has by a name, its own or imported; None for a FOREIGN one."""
     path: Any = None
     spec: Any = None
     for end in (i for i, letter in enumerate(f"{module}.") if letter == "."):  # a.b.c: a, a.b, a.b.c
@@ -179,23 +204,51 @@ def _in_file(module: str, name: str) -> Declared:
     if spec.origin is None or not spec.origin.endswith(".py"):
         raise _Untold
     file = Path(spec.origin)
-    return _parsed(file, file.stat().st_mtime_ns, module, name)
+    package = module.rpartition(".")[0] if path is None else module
+    return _bound(name, _Source(module, package, _tree(file, file.stat().st_mtime_ns)))
 
 
 @lru_cache(maxsize=256)
-def _parsed(file: Path, _mtime: int, module: str, name: str) -> Declared:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    found = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
-    if found is None or found.keywords or found.decorator_list:
+def _tree(file: Path, _mtime: int) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _bound(name: str, source: _Source) -> tuple[ast.ClassDef, _Source] | None:
+    """Return where the class is that a source calls by a name, maybe with dots; None for a FOREIGN one."""
+    root, _, rest = name.partition(".")
+    for node in reversed(source.tree.body):  # what is bound last counts
+        if isinstance(node, ast.ClassDef) and node.name == root and not rest:
+            return node, source
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            bound = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0])
+            if bound not in (root, "*"):
+                continue
+            origin = _origin(node, alias, source.package)
+            foreign = origin.partition(".")[0] in FOREIGN
+            if bound == "*":
+                if foreign:  # it may have the name, or not
+                    raise _Untold
+                with suppress(_Absent):
+                    return _in_module(origin.removesuffix(".*"), name)
+                continue
+            of, _, cls = f"{origin}.{rest}".rstrip(".").rpartition(".")
+            return None if foreign else _in_module(of, cls)
+    raise _Absent
+
+
+def _parsed(found: ast.ClassDef, source: _Source) -> Declared:
+    if found.keywords or found.decorator_list:
         raise _Untold
-    bases = [of for base in found.bases if (of := _base(base, tree, file, module)) is not None]
+    bases = [_parsed(*of) for base in found.bases if (of := _bound(ast.unparse(base), source)) is not None]
     said: dict[str, Any] = {}
     init, identifies = None, False
     for node in found.body:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             init = _defaults(node)
         elif isinstance(node, ast.FunctionDef) and node.name == "identity":
-            identifies = f"{module}.{name}" != RECIPE
+            identifies = f"{source.module}.{found.name}" != RECIPE
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
@@ -205,7 +258,7 @@ def _parsed(file: Path, _mtime: int, module: str, name: str) -> Declared:
         dict(said["added"]) if "added" in said else next((of.added for of in bases if of.added), {}),
         init if init is not None else next((of.defaults for of in bases if of.defaults), {}),
         identifies or any(of.identifies for of in bases),
-        _bounds(said["bounds"], name) if "bounds" in said else next((of.bounds for of in bases if of.bounds), {}),
+        _bounds(said["bounds"], found.name) if "bounds" in said else next((of.bounds for of in bases if of.bounds), {}),
         bool(said["on_frozen"]) if "on_frozen" in said else all(of.on_frozen for of in bases),
     )
 
@@ -228,32 +281,12 @@ def _literal(value: ast.expr) -> Any:
         raise _Untold from None
 
 
-def _base(base: ast.expr, tree: ast.Module, file: Path, module: str) -> Declared | None:
-    """Return what a base class says; None for one that has nothing to do with components."""
-    name = ast.unparse(base)
-    root, _, rest = name.partition(".")
-    if any(isinstance(node, ast.ClassDef) and node.name == root for node in tree.body):
-        return _parsed(file, file.stat().st_mtime_ns, module, root)
-    for node in tree.body:
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        for alias in node.names:
-            bound = alias.asname or (alias.name if isinstance(node, ast.ImportFrom) else alias.name.partition(".")[0])
-            if bound == root:
-                origin = _origin(node, alias, module, file)
-                if origin.partition(".")[0] in FOREIGN:
-                    return None
-                of, _, cls = f"{origin}.{rest}".rstrip(".").rpartition(".")
-                return _in_file(of, cls)
-    raise _Untold
-
-
-def _origin(node: ast.Import | ast.ImportFrom, alias: ast.alias, module: str, file: Path) -> str:
+def _origin(node: ast.Import | ast.ImportFrom, alias: ast.alias, package: str) -> str:
     """Return the full name of what an import statement binds."""
     if isinstance(node, ast.Import):
         return alias.name if alias.asname else alias.name.partition(".")[0]
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-    above = package[: len(package) - node.level + 1] if node.level else []
+    parts = package.split(".")
+    above = parts[: len(parts) - node.level + 1] if node.level else []
     return ".".join([*above, *([node.module] if node.module else []), alias.name])
 
 

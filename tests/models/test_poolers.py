@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from conftest import choices
+from glue_pool import components
 from glue_pool.choices import CONF
 from glue_pool.errors import UserError
 from glue_pool.models import poolers
@@ -331,6 +332,11 @@ def test_yaml_holds_exactly_the_keywords_of_the_class_at_their_defaults(name: st
     del config["_target_"]
     assert config == keywords(name)
     assert {k: type(v) for k, v in config.items()} == {k: type(v) for k, v in keywords(name).items()}
+
+
+@every_pooler
+def test_a_pooler_goes_by_its_name_in_the_package(name: str) -> None:
+    assert components.full_name(pooler_class(name)) == YAMLS[name]["_target_"]
 
 
 @every_pooler

@@ -21,6 +21,7 @@ import local_data
 from conftest import Compose
 from glue_pool.errors import UserError
 from glue_pool.models import identity
+from glue_pool.models.factory import build_pooler
 from glue_pool.pipeline import run
 from glue_pool.results import run_folder
 from glue_pool.schema import Config, EncoderConfig
@@ -269,6 +270,21 @@ _target_: {module}.GatedTwo
 tanh: none
 share: 0.25  # of the lower layer, 0..1
 """
+
+
+@pytest.mark.parametrize("target", ["my_own_package.GatedTwo", "my_own_package.of.GatedTwo"])
+def test_a_class_that_is_handed_in_goes_by_its_packages_name_too(
+    target: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_own_package").mkdir()
+    (tmp_path / "my_own_package" / "__init__.py").write_text("from .of import GatedTwo")
+    (tmp_path / "my_own_package" / "of.py").write_text(POOLER)
+    monkeypatch.syspath_prepend(tmp_path)
+    classes = [importlib.import_module("my_own_package").GatedTwo]
+    pooling = {"name": "gated_two", "_target_": target, "tanh": "none", "share": 0.25}
+    assert type(build_pooler(pooling, 8, 2, classes)) is classes[0]
+    with pytest.raises(UserError, match="hand it in"):
+        build_pooler({**pooling, "_target_": "my_own_package.Pooler"}, 8, 2, classes)
 
 
 def test_a_pooler_outside_the_package_is_one_class_and_one_yaml(

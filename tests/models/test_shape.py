@@ -1,6 +1,7 @@
 """What an encoder's config.json says is what transformers makes of it, and rules out what can't work."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import huggingface_hub
 import pytest
 import torch
 import transformers
+import yaml
 
-from conftest import Compose
+from conftest import Compose, choices
 from glue_pool import components
+from glue_pool.choices import CONF
 from glue_pool.errors import UserError
-from glue_pool.models import shape
+from glue_pool.models import poolers, shape
 from glue_pool.models.shape import Shape
 from glue_pool.schema import EncoderConfig
 
@@ -114,6 +117,40 @@ def test_a_pooler_of_ones_own_says_which_keywords_the_encoder_bounds(
         of("Inherited", k=9)
     with pytest.raises(UserError, match=r"pooling\.depth=9: this encoder has 6 layers"):
         of("Declared", depth=9)
+
+
+def test_what_a_pooler_says_is_read_where_its_package_has_it_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [CONF / "pooling" / f"{name}.yaml" for name in choices("pooling")]
+    targets = {yaml.safe_load(file.read_text())["_target_"] for file in files}
+    imported = {target: components.in_source(target) for target in targets}
+    monkeypatch.delitem(sys.modules, poolers.__name__)
+    assert {target: components.in_source(target) for target in targets} == imported
+    assert poolers.__name__ not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "exports",
+    [
+        "from .of import Declared",
+        "from own_package import of\nfrom own_package.of import *",
+        "from .of import Declared as D",
+    ],
+)
+def test_a_package_may_export_a_pooler_of_ones_own(
+    exports: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_package").mkdir()
+    (tmp_path / "own_package" / "__init__.py").write_text(exports)
+    file = tmp_path / "own_package" / "of.py"
+    file.write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    target = f"own_package.{exports.split()[-1].replace('*', 'Declared')}"
+    said = components.in_source(target)
+    assert said is not None
+    assert (said.bounds, said.defaults) == ({"depth": "layers"}, {"depth": 9})
+    file.write_text(OWN.replace("depth: int = 9", "depth: int = 12"))
+    assert components.declared(target, "pooling").defaults == {"depth": 12}
+    assert "own_package" not in sys.modules
 
 
 def test_an_edit_that_adds_layers_leaves_their_number_to_the_run(composed: Compose) -> None:
