@@ -45,6 +45,8 @@ class TaskConfig:
     """The label column; null in a multi-label task with a column of 0 and 1 for every label, by its name."""
     idx: str | None = key("idx", neutral="idx")
     """The column of whole numbers that rows go by in predictions; null, or no column `idx`, numbers them from 0."""
+    group: str | None = key(None, in_key=False)
+    """A column, or a template of some, equal in dev rows that belong together: no two of them count as independent."""
     labels: list[str] = key([])
     """Label names by class id, asserted against the data set; empty for a regression task."""
     label_map: dict[Any, str] = key({}, neutral={})

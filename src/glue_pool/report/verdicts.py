@@ -1,9 +1,7 @@
-"""The tables with the scores on resampled dev examples, and the verdict on any two of their rows."""
+"""The tables with their rows' scores, and the verdict on any two of their rows."""
 
 import math
 import os
-import zlib
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,20 +10,16 @@ from multiprocessing import get_context
 import numpy as np
 
 from glue_pool import stats
-from glue_pool.metrics import POINTS, Metric
 from glue_pool.report.columns import Column
-from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, all_pairs, pair
+from glue_pool.report.comparisons import Comparison, Pair, all_pairs, pair
 from glue_pool.report.panels import Panel, Row, Subset, subset_label
-from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
+from glue_pool.report.scored import OfTasks, Scored, averages, groups, resampled
 from glue_pool.report.study import Study
 from glue_pool.stats import Difference
 
 MANY = 1000  # runs
 MOST_PROCESSES = 8
 AVERAGE = "/average"  # the name of the column; no task, which is a folder, can be called so
-TOLERANCE = 1e-6  # between a score and what its predictions give
-OfTasks = dict[tuple[str, Row], OfSeeds]
-Resampled = tuple[dict[Row, OfSeeds], list[Comparison], list[LeftOut]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Table:
 
     def pairs_of(self, row: Row) -> int:
         """Return how many seeds the average of a row is of in comparisons: those with predictions on all its tasks."""
-        return len(self.scores[AVERAGE, row][0]) if (AVERAGE, row) in self.scores else 0
+        return len(self.scores[AVERAGE, row][1].actual) if (AVERAGE, row) in self.scores else 0
 
     def baseline_of(self, row: Row, baseline: str | None = None) -> Row | None:
         """Return the row that one is compared with here (`Panel.baseline_of`)."""
@@ -126,13 +120,16 @@ def versus(tables: Sequence[Table], baseline: str | None) -> str:
 def tables(study: Study, tasks: Sequence[str]) -> list[Table]:
     """Resample every cell's scores on these tasks, which are those of the average, too.
 
-    Runs without usable predictions are added to the study's list of what is left out.
+    Runs without usable predictions are added to the study's list of what is left out, and where nothing says which dev
+    rows belong together, that is to its notes.
     """
+    together = {task: groups([run for run in study.runs if run.result["task"] == task]) for task in tasks}
+    study.notes += [note for _, note in together.values() if note]
     places = [(panel, subset) for panel in study.panels for subset in panel.subsets]
     with _executor(len(study.runs)) as pool:
         jobs = [
             [
-                (task, pool.submit(_resampled, panel.runs(subset, task), study.tasks[task].metric))
+                (task, pool.submit(resampled, panel.runs(subset, task), study.tasks[task].metric, together[task][0]))
                 for task in panel.tasks
                 if task in tasks
             ]
@@ -148,84 +145,19 @@ def _executor(runs: int) -> Executor:
     return ProcessPoolExecutor(min(MOST_PROCESSES, os.cpu_count() or 1), mp_context=get_context("spawn"))
 
 
-def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Resampled]]]") -> Table:
+def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Scored]]]") -> Table:
     scores: OfTasks = {}
     comparisons = {}
     for task, job in of_tasks:
-        of_rows, comparisons[task], left_out = job.result()
-        study.left_out += left_out
-        scores |= {(task, row): of_row for row, of_row in of_rows.items()}
+        scored = job.result()
+        comparisons[task] = scored.comparisons
+        study.left_out += [item for items in scored.left_out.values() for item in items]
+        scores |= {(task, row): of_row for row, of_row in scored.of_rows.items()}
     there = {task for (_, of, task), cell in panel.cells.items() if of == subset and cell.runs}
     tasks = [task for task, _ in of_tasks if task in there]
     averaged = [task for task in tasks if study.tasks[task].averaged]
-    averages = _averages(scores, panel.rows, averaged)
-    comparisons[AVERAGE] = all_pairs(averages)
-    scores |= {(AVERAGE, row): of_row for row, of_row in averages.items()}
+    of_average = averages(scores, panel.rows, averaged)
+    comparisons[AVERAGE] = all_pairs(of_average)
+    scores |= {(AVERAGE, row): of_row for row, of_row in of_average.items()}
     columns = {**study.tasks, AVERAGE: Column(name=AVERAGE, title=f"average of {len(averaged)}")}
     return Table(panel, subset, tasks, averaged, columns, scores, comparisons)
-
-
-def _resampled(runs: Sequence[tuple[Row, Run]], metric: Metric) -> Resampled:
-    """Return each row's seeds and scores, on the same resamples of the dev examples for all rows.
-
-    Scores are in points or the metric's own unit, and negative where lower is better.
-    """
-    found = [read_predictions(run) for _, run in runs]
-    examples = _most_common([item for item in found if isinstance(item, Predictions)])
-    left_out: list[LeftOut] = []
-    fits: list[tuple[Row, Run, Predictions]] = []
-    for (row, run), item in zip(runs, found, strict=True):
-        if isinstance(item, LeftOut):
-            left_out.append(item)
-        elif examples and not item.same_examples(examples):
-            left_out.append(_no_comparison(run, "other dev rows or labels than most runs of this task have"))
-        else:
-            fits.append((row, run, item))
-    if not examples:
-        return {}, [], left_out
-    outputs = np.stack([item.outputs for _, _, item in fits])
-    of_task = fits[0][1]
-    seed = zlib.crc32(of_task.result["task"].encode())  # each task is resampled by its own: their average needs that
-    scores = stats.resample(examples.labels, outputs, metric.name, positive=of_task.positive, seed=seed)
-    of_rows: dict[Row, list[int]] = defaultdict(list)
-    for index, (row, run, _) in enumerate(fits):
-        if abs(scores.actual[index] - run.score) < TOLERANCE * max(1.0, abs(run.score)):
-            of_rows[row].append(index)
-        else:
-            reason = f"they give a score of {scores.actual[index]:.4f}, result.json says {run.score:.4f}"
-            left_out.append(_no_comparison(run, reason))
-    factor = metric.better * metric.scale
-    shown = replace(scores, actual=factor * scores.actual, resampled=factor * scores.resampled)
-    seeds = [run.result["seed"] for _, run, _ in fits]
-    scored = {row: ([seeds[i] for i in at], shown.of(at)) for row, at in of_rows.items()}
-    return scored, all_pairs(scored, in_points=metric.unit == POINTS), left_out
-
-
-def _most_common(found: Sequence[Predictions]) -> Predictions | None:
-    """Return predictions on the dev rows that most runs have."""
-    counts: list[tuple[Predictions, int]] = []
-    for item in found:
-        at = next((i for i, (other, _) in enumerate(counts) if item.same_examples(other)), None)
-        if at is None:
-            counts.append((item, 1))
-        else:
-            counts[at] = (counts[at][0], counts[at][1] + 1)
-    return max(counts, key=lambda pair: pair[1])[0] if counts else None
-
-
-def _no_comparison(run: Run, reason: str) -> LeftOut:
-    return LeftOut(run.folder / "predictions.parquet", reason, "scores, but no comparison")
-
-
-def _averages(of_tasks: OfTasks, rows: Sequence[Row], tasks: Sequence[str]) -> dict[Row, OfSeeds]:
-    """Return the mean over tasks of the seeds that a row has on all of them."""
-    averages = {}
-    for row in rows:
-        if len(tasks) < 2 or any((task, row) not in of_tasks for task in tasks):
-            continue
-        found = [of_tasks[task, row] for task in tasks]
-        seeds = sorted(set.intersection(*(set(seeds) for seeds, _ in found)))
-        if seeds:
-            aligned = [scores.of([of.index(seed) for seed in seeds]) for of, scores in found]
-            averages[row] = seeds, stats.average(aligned)
-    return averages
