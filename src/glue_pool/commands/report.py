@@ -20,9 +20,12 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("--baseline", help="the method, or the row's name, that all others are compared with")
     parser.add_argument("--tasks", type=lambda text: text.split(","), help="as rte,mrpc; all unless given")
+    parser.add_argument(
+        "--margin", type=float, help="points that matter: equivalent within, and seeds are reckoned for (1.25)"
+    )
     parser.add_argument("--output", type=path, help="the folder to write (report, in the first folder)")
     args = parser.parse_args(argv)
 
     from glue_pool.report import report
 
-    report(args.folders, args.output, args.baseline, args.tasks)
+    report(args.folders, args.output, args.baseline, args.tasks, args.margin)

@@ -3,6 +3,7 @@
 glue-pool report outputs/
 """
 
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -18,18 +19,23 @@ def report(
     output: Path | None = None,
     baseline: str | None = None,
     chosen: Sequence[str] | None = None,
+    margin: float | None = None,
 ) -> None:
     """Print the tables of all runs under some folders and write the report's files.
 
     output: a folder, `report` in the first of the folders if None. baseline: a method or a row's name, each row's
-    default if None (`study.Panel.compared_with`). chosen: tasks, all if None. Raises UserError if there is nothing to
+    default if None (`study.Panel.compared_with`). chosen: tasks to show, all if None; no verdict depends on it. margin:
+    points that a difference has to reach to matter, `verdicts.GAIN` if None. Raises UserError if there is nothing to
     report on, or the folder can't be written.
     """
     from glue_pool.report import files, terminal
     from glue_pool.report.scan import scan
     from glue_pool.report.study import study
-    from glue_pool.report.verdicts import tables
+    from glue_pool.report.tables import tables
+    from glue_pool.report.verdicts import GAIN
 
+    if margin is not None and not 0 < margin < math.inf:
+        raise UserError(f"--margin {margin:g}: takes points above 0, as 1.25")
     for folder in folders:
         if not os.path.isdir(folder):
             raise UserError(f"{folder}: {missing(folder)}")
@@ -46,7 +52,7 @@ def report(
     if baseline is not None:
         names = {name for panel in found.panels for row in panel.rows for name in (row.method, row.label)}
         _check("--baseline", baseline, sorted(names))
-    compared = tables(found, tasks)
+    compared = tables(found, GAIN if margin is None else margin)
     found.notes += [note for table in compared for note in table.uncompared(baseline)]
     terminal.show(found, compared, baseline, tasks, sys.stdout)
     written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")

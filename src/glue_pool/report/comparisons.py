@@ -1,10 +1,8 @@
-"""Every pair of rows on one task: the verdict, and the other ways to look at a difference."""
+"""Every pair of rows on one task: the difference, and the other ways to look at it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -12,18 +10,8 @@ from glue_pool import stats
 from glue_pool.report.panels import Row
 from glue_pool.stats import Difference, Scores
 
-GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
-GAINS = (0.5, GAIN, 3.0)  # points that the seeds are reckoned for
-COLUMNS = (
-    "estimate", "low", "high", "p", "pairs", "missing", "seed_std",
-    "example_std", "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties",
-    "losses", "improvement", "violation", "violation_std", "detectable", "seeds_needed",
-)  # fmt: skip
-
-
 # seeds, rising, and their scores as in a Pair; None for seeds: one run, which is the same whatever the seed
 OfSeeds = tuple[list[int] | None, Scores]
-Comparison = tuple[Row, Row, list[Any]]  # baseline, method, and a value for each of COLUMNS
 
 
 @dataclass(frozen=True)
@@ -38,6 +26,23 @@ class Pair:
         """Return the verdict: method minus baseline, so that positive is better."""
         difference = stats.compare(self.baseline, self.method)
         return replace(difference, missing=difference.missing + self.lacking)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two rows on a column, the first being the baseline: what reads this turns it round where it has to."""
+
+    baseline: Row
+    method: Row
+    difference: Difference
+    pair_p: float  # corrected for all pairs of rows of this column
+    by_seeds: Difference
+    bootstrap: Difference
+    permutation_p: float
+    counts: stats.WinsTiesLosses
+    improvement: float  # the share of pairs of any of their runs in which the method is better
+    violation: float  # of Almost Stochastic Order
+    violation_std: float
 
 
 def pair(baseline: OfSeeds, method: OfSeeds) -> Pair | None:
@@ -68,44 +73,35 @@ def of_seeds(row: OfSeeds, wanted: Sequence[int] | None) -> Scores:
     return scores.of([0] * len(wanted) if seeds is None else [seeds.index(seed) for seed in wanted])
 
 
-def all_pairs(of_rows: Mapping[Row, OfSeeds], *, in_points: bool = True) -> list[Comparison]:
-    """Compare every two rows, the first being the baseline: what reads this turns them round where it has to.
-
-    in_points: else the seeds that each of GAINS needs are NaN.
-    """
+def all_pairs(of_rows: Mapping[Row, OfSeeds]) -> list[Comparison]:
+    """Compare every two rows of a column."""
     order = stats.almost_stochastic_order([scores.actual for _, scores in of_rows.values()])
     found = [
-        ((baseline, method), both, both.difference(), (order.violation[m, n], order.std[m, n]))
+        (m, n, baseline, method, both, both.difference())
         for (m, baseline), (n, method) in combinations(enumerate(of_rows), 2)
         if (both := pair(of_rows[baseline], of_rows[method]))
     ]
-    power = _power([verdict for _, _, verdict, _ in found], in_points)
+    corrected = stats.family([difference for *_, difference in found], [0] * len(found))
     return [
-        (*rows, [*_values(both, verdict), *order_of, *power_of])
-        for (rows, both, verdict, order_of), power_of in zip(found, power, strict=True)
+        Comparison(
+            baseline,
+            method,
+            difference,
+            float(p),
+            *_otherwise(both),
+            float(order.violation[m, n]),
+            float(order.std[m, n]),
+        )
+        for (m, n, baseline, method, both, difference), p in zip(found, corrected, strict=True)
     ]
 
 
-def _values(pair: Pair, verdict: Difference) -> list[Any]:
+def _otherwise(pair: Pair) -> tuple[Difference, Difference, float, stats.WinsTiesLosses, float]:
     baseline, method = pair.baseline.actual, pair.method.actual
-    by_seeds = stats.difference_over_seeds(baseline, method)
-    bootstrap = stats.multi_bootstrap(pair.baseline, pair.method)
-    counts = stats.wins_ties_losses(baseline, method)
-    return [
-        verdict.estimate, verdict.low, verdict.high, verdict.p, verdict.pairs, verdict.missing,
-        verdict.seed_std, verdict.example_std, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high,
-        stats.permutation_p(baseline, method), counts.wins, counts.ties, counts.losses,
-        (1 + np.sign(method[:, None] - baseline[None]).mean()) / 2,
-    ]  # fmt: skip
-
-
-def _power(verdicts: Sequence[Difference], in_points: bool) -> list[tuple[float, list[float]]]:
-    """Return the gain that each comparison's seeds detect, and the seeds that each of GAINS needs."""
-    of_seeds = np.array([verdict.seed_std or math.nan for verdict in verdicts])  # no spread says nothing of new seeds
-    of_examples = np.array([verdict.example_std for verdict in verdicts])
-    pairs = np.array([verdict.pairs for verdict in verdicts])
-    detectable = stats.detectable_gain(pairs, of_seeds, of_examples)
-    needed = np.full((len(verdicts), len(GAINS)), math.nan)
-    if in_points:
-        needed = stats.seeds_needed(np.array(GAINS), of_seeds[:, None], of_examples[:, None])
-    return list(zip(detectable.tolist(), needed.tolist(), strict=True))
+    return (
+        stats.difference_over_seeds(baseline, method),
+        stats.multi_bootstrap(pair.baseline, pair.method),
+        stats.permutation_p(baseline, method),
+        stats.wins_ties_losses(baseline, method),
+        float((1 + np.sign(method[:, None] - baseline[None]).mean()) / 2),
+    )

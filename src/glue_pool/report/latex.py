@@ -21,7 +21,7 @@ def tables_tex(tables: Sequence[Table], notes: Sequence[str], baseline: str | No
     parts = ["% \\usepackage{booktabs} goes into the preamble; wide tables fit with \\resizebox or table*."]
     for table in tables:
         here = [task for task in tasks if task in table.tasks]
-        verdicts = table.verdicts(baseline, here)
+        verdicts = table.family(baseline).verdicts
         parts += [_scores(table, baseline, here, verdicts), _differences(table, baseline, here, verdicts)]
     parts.append("\n".join(f"% mind: {' '.join(note.split())}" for note in notes))
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -35,7 +35,7 @@ def escaped(text: str) -> str:
 def _scores(table: Table, baseline: str | None, tasks: Sequence[str], verdicts: Verdicts) -> str:
     has_average = len(table.average_tasks) > 1
     cells_of = [table.panel.cell(row, table.subset, task) for row in table.panel.rows for task in tasks]
-    counts = sorted({cell.counts for cell in cells_of if cell.summary.n})
+    counts = sorted({cell.summary.counts for cell in cells_of if cell.summary.n})
     lines = []
     for row in table.panel.rows:
         cells = [_cell(table, row, task, verdicts.get((row, task)), counts) for task in tasks]
@@ -96,14 +96,14 @@ def _cell(table: Table, row: Row, task: str, verdict: Verdict | None, counts: Se
     if not summary.n:
         return ""
     spread = "" if math.isnan(summary.std) else f" {{\\scriptsize$\\pm${column.text(summary.std)}}}"
-    n = "" if len(counts) == 1 else f" ({cell.counts})"
+    n = "" if len(counts) == 1 else f" ({cell.summary.counts})"
     return f"{column.text(summary.mean)}{spread}{n}{MARKS[verdict.sign if verdict else 0]}"
 
 
 def _average(table: Table, row: Row, verdict: Verdict | None) -> str:
-    if (mean := table.average_of(row)) is None:
+    if (of := table.average(row, table.average_tasks)) is None:
         return ""
-    return f"{mean:.2f}{MARKS[verdict.sign if verdict else 0]}"
+    return f"{of.mean:.2f}{MARKS[verdict.sign if verdict else 0]}"
 
 
 def _interval(verdict: Verdict | None, column: Column, with_pairs: bool) -> str:

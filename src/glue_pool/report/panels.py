@@ -50,12 +50,6 @@ class Cell:
         """Seeds of the completed runs, rising."""
         return [run.result["seed"] for run in self.runs]
 
-    @property
-    def counts(self) -> str:
-        """How many runs the mean is of, how many of them collapsed, and how many have no score: `5, 1c, 1f`."""
-        parts = [(self.summary.n, ""), (self.summary.collapsed, "c"), (self.summary.failed, "f")]
-        return ", ".join(f"{n}{letter}" for n, letter in parts if n or not letter)
-
     @cached_property
     def summary(self) -> Summary:
         """Of the scores as they are shown; failed runs, and those without a score, count as failed."""

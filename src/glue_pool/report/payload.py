@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from importlib.resources import files
@@ -12,15 +12,26 @@ import numpy as np
 import yaml
 
 from glue_pool import stats
-from glue_pool.report.comparisons import COLUMNS, GAINS
+from glue_pool.report.comparisons import Comparison
 from glue_pool.report.panels import Cell, Panel, Row, Subset, subset_label
 from glue_pool.report.study import Study
-from glue_pool.report.verdicts import Table
+from glue_pool.report.verdicts import MARKS, Power, Table, Verdict, power
 from glue_pool.result import SplitFacts
+from glue_pool.stats.nodes import on_unit_interval
+
+COMPARISON = (
+    "subset", "task", "baseline", "method", "estimate", "low", "high", "p", "pairs", "missing", "pair_p", "equivalent",
+    "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties", "losses",
+    "improvement", "violation", "violation_std", "detectable", "seeds_needed", "fewest_seeds", "most_seeds",
+)  # fmt: skip
+VERDICT = ("row", "task", "mark", "adjusted_p", "row_p", "with_failures")
 
 
 def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str]) -> dict[str, Any]:
-    """Return the page's data; NaN and infinity are null. The baseline "" is the default of each row."""
+    """Return the page's data; NaN and infinity are null. The baseline "" is the default of each row.
+
+    Rows are indices. `families` has of each choice of baseline the verdicts of its rows, and why others have none.
+    """
     shown = [task for task in study.tasks if task in tasks]
     content: dict[str, Any] = _finite(
         {
@@ -28,13 +39,16 @@ def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: 
             "baseline": baseline or "",
             "default": study.default_baseline(),
             "alpha": stats.ALPHA,
-            "gains": GAINS,
+            "margin": tables[0].margin,
             "coverage": stats.MEASURED_COVERAGE,
             "claim_below": stats.CLAIM_BELOW,
             "normal_quantiles": _normal_quantiles(len(shown)),
             "tasks": [_task(study, task) for task in shown],
             "panels": [_panel(study, panel, [t for t in tables if t.panel is panel], shown) for panel in study.panels],
-            "comparison": ["subset", "task", "baseline", "method", *COLUMNS],
+            "comparison": COMPARISON,
+            "verdict": VERDICT,
+            "marks": MARKS,
+            "best_of": _best_of(max(len(panel.rows) for panel in study.panels)),
             "published": yaml.safe_load(
                 files("glue_pool.report").joinpath("published.yaml").read_text(encoding="utf-8")
             ),
@@ -86,6 +100,11 @@ def _panel(study: Study, panel: Panel, tables: Sequence[Table], tasks: Sequence[
         },
         "own_baselines": [[table.own_baseline(row) for row in panel.rows] for table in tables],  # of each subset
         "average_tasks": [table.average_tasks for table in tables],  # of each subset
+        "tests": [table.tests for table in tables],
+        "averages": [[_average(table, row) for row in panel.rows] for table in tables],
+        "ranks": [{column: _ranks(table, column, at) for column in table.comparisons} for table in tables],
+        "families": [_families(table, names, at) for table in tables],
+        "uncounted": [_uncounted(table, at) for table in tables],
         "cells": [
             {
                 "row": at[row],
@@ -121,11 +140,62 @@ def _cell(cell: Cell, better: int) -> dict[str, Any]:
     }
 
 
+def _average(table: Table, row: Row) -> list[float] | None:
+    """Return mean, standard deviation and number of the seeds that a row has on all tasks of the average."""
+    of = table.average(row, table.average_tasks)
+    return None if of is None else [of.mean, of.std, of.n]
+
+
+def _ranks(table: Table, column: str, at: Mapping[Row, int]) -> list[list[int]]:
+    return [[at[row], first, last] for row, (first, last) in table.ranks(column).items()]
+
+
+def _uncounted(table: Table, at: Mapping[Row, int]) -> list[list[Any]]:
+    """Return of each cell how many runs are in its mean, and in no comparison."""
+    return [[at[row], task, len(items)] for (task, row), items in table.uncounted.items()]
+
+
+def _families(table: Table, names: Iterable[str], at: Mapping[Row, int]) -> dict[str, Any]:
+    """Return by baseline the verdicts, and why a row has none; an adjusted p of 1 is left out."""
+    found = {}
+    for name in names:
+        family = table.family(name or None)
+        found[name] = {
+            "verdicts": [[at[row], column, *_verdict(of)] for (row, column), of in family.verdicts.items()],
+            "not_compared": [[at[row], column, reason] for (row, column), reason in family.not_compared.items()],
+        }
+    return found
+
+
+def _verdict(of: Verdict) -> list[Any]:
+    other = of.with_failures
+    failures = other and [other.difference.estimate, other.difference.low, other.difference.high, other.mark]
+    return [of.mark, of.adjusted_p, of.row_p, failures]
+
+
 def _comparisons(table: Table, at: Mapping[Row, int]) -> Iterator[list[Any]]:
-    """Yield the table's pairs, a row being its index."""
+    """Yield the table's pairs, as COMPARISON has them, less the subset."""
     for task, pairs in table.comparisons.items():
-        for baseline, method, values in pairs:
-            yield [task, at[baseline], at[method], *values]
+        for of, found in zip(pairs, power([of.difference for of in pairs], table, task), strict=True):
+            yield [task, at[of.baseline], at[of.method], *_values(of, table.equivalent(of.difference, task), found)]
+
+
+def _values(of: Comparison, equivalent: bool, found: Power) -> list[Any]:
+    difference, by_seeds, bootstrap = of.difference, of.by_seeds, of.bootstrap
+    return [
+        difference.estimate, difference.low, difference.high, difference.p, difference.pairs, difference.missing,
+        of.pair_p, equivalent, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high, of.permutation_p,
+        of.counts.wins, of.counts.ties, of.counts.losses, of.improvement, of.violation, of.violation_std,
+        found.detectable, found.seeds, found.fewest, found.most,
+    ]  # fmt: skip
+
+
+def _best_of(most: int) -> list[float]:
+    """Return the expected largest of 1, 2, … normal numbers: how much better the best of so many equals looks."""
+    from scipy.special import ndtri
+
+    x, weights = on_unit_interval(200)
+    return [float(n * (ndtri(x) * x ** (n - 1)) @ weights) for n in range(1, most + 1)]
 
 
 def _environments(study: Study) -> list[dict[str, Any]]:

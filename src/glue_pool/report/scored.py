@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from glue_pool import stats
-from glue_pool.metrics import POINTS, Metric
+from glue_pool.metrics import Metric
 from glue_pool.report.comparisons import Comparison, OfSeeds, all_pairs, common_seeds, of_seeds
 from glue_pool.report.earlier import shipped
 from glue_pool.report.panels import Row
@@ -88,7 +88,7 @@ def resampled(runs: Sequence[tuple[Row, Run]], metric: Metric, groups: Groups | 
             scored[row] = [fits[i][1].result["seed"] for i in kept], shown.of(kept)
     return Scored(
         scored,
-        all_pairs(scored, in_points=metric.unit == POINTS),
+        all_pairs(scored),
         {row: items for row, items in left_out.items() if items},
         shown.of([len(fits)]),
     )

@@ -1,61 +1,81 @@
-"""The table that a person sees on a terminal, and what to mind about it."""
+"""The tables that a person sees on a terminal, and what to mind about them."""
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 import numpy as np
 
-from glue_pool import stats
 from glue_pool.progress import is_terminal, printable, say
 from glue_pool.report.columns import Column, Task, units
-from glue_pool.report.comparisons import GAIN
-from glue_pool.report.panels import Cell, Row, subset_label
+from glue_pool.report.panels import Row, subset_label
 from glue_pool.report.study import Study
-from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
-from glue_pool.stats import Difference
+from glue_pool.report.verdicts import AVERAGE, Family, Mark, Table, power, versus
+from glue_pool.stats import Summary
 
 WIDTH = 120  # where nobody says how wide a terminal is
 GAP = 3  # between columns
+MOST_SEEDS = 1000  # that are named: more is as good as never
 LISTED = 20  # notes, and things left out, that are shown; the page has all
-MARKS = {1: "▲", -1: "▼", 0: ""}
-ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v"})  # for a terminal that has no others
+MARKS: dict[Mark, str] = {"better": "▲", "worse": "▼", "equivalent": "≈", "": ""}
+NOT_COMPARED = "°"
+ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v", "≈": "=", "°": "*"})  # for a terminal that has no others
 
 
 def show(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str], file: TextIO) -> None:
-    """Print a table for every encoder and subset, the notes and what was left out."""
-    powerful = [_show(table, baseline, [task for task in tasks if task in table.tasks], file) for table in tables]
-    shown = [study.tasks[task] for task in tasks]
-    legend = f"  mean ± standard deviation {units(shown)} (n seeds; c: collapsed, f: failed)"
-    if any(powerful):
-        legend += (
-            f"\n  {MARKS[1]} better, {MARKS[-1]} worse than {versus(tables, baseline)} for new seeds and new dev "
-            "examples, at 5 %\n  after Holm's correction over a row's tasks (the average: a test of its own)\n"
-            "  the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and the "
-            f"paired\n  seeds that a gain of {GAIN:g} points would take (never: there are too few dev examples)"
-        )
-    say(_signs(legend, file), file)
+    """Print a table for every encoder and subset, what is not compared, the notes and what was left out."""
+    families = [table.family(baseline) for table in tables]
+    for table, family in zip(tables, families, strict=True):
+        _show(table, family, baseline, [task for task in tasks if task in table.tasks], file)
+    say(_signs(_legend(study, tables, families, baseline, tasks), file), file)
+    alone = [line for table, family in zip(tables, families, strict=True) for line in _uncompared(table, family, tasks)]
+    _list(f"not compared ({_signs(NOT_COMPARED, file)})", alone, file)
     _list("mind", study.notes, file)
     _list("left out", [f"{item.path}: {item.reason}" for item in study.left_out], file)
 
 
-def _show(table: Table, baseline: str | None, tasks: Sequence[str], file: TextIO) -> bool:
-    """Print one table and return whether it has the power of a comparison."""
-    verdicts = table.verdicts(baseline, tasks)
+def _legend(
+    study: Study, tables: Sequence[Table], families: Sequence[Family], baseline: str | None, tasks: Sequence[str]
+) -> str:
+    lines = [
+        f"mean ± standard deviation {units([study.tasks[task] for task in tasks])} (n seeds; c: collapsed, f: failed, "
+        "u: of the n, not in comparisons)"
+    ]
+    margin = tables[0].margin
+    if any(family.verdicts for family in families):
+        lines += [
+            f"then the difference to {versus(tables, baseline)}, on the seeds that both have (n pairs, where fewer)",
+            f"{MARKS['better']} better, {MARKS['worse']} worse for new seeds and new dev examples: right in 95 % for "
+            "the whole table, its rows, tasks and average",
+            f"{MARKS['equivalent']} within ±{margin:g} points: right in 95 % for each difference by itself",
+        ]
+    if any(verdict.difference.seed_std > 0 for family in families for verdict in family.verdicts.values()):
+        lines += [
+            "the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and",
+            f"the paired seeds that a gain of {margin:g} points would take, from as few to as many as these leave open "
+            "(never: too few dev examples)",
+        ]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _show(table: Table, family: Family, baseline: str | None, tasks: Sequence[str], file: TextIO) -> None:
     rows = [row for row in table.panel.rows if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
     rows.sort(key=lambda row: _rank(row, baseline or table.panel.default))
-    shown = [*tasks, *([AVERAGE] if len(table.average_tasks) > 1 else [])]
-    columns = {_head(table, task): [_text(table, row, task, verdicts) for row in rows] for task in shown}
+    averaged = [task for task in tasks if task in table.average_tasks]
+    shown = [*tasks, *([AVERAGE] if len(averaged) > 1 else [])]
+    columns = [
+        (_head(table, column, averaged), [_cell(table, family, row, column, averaged) for row in rows])
+        for column in shown
+    ]
     names = [table.name(row, baseline) for row in rows]
-    powerful = any(verdict.difference.seed_std > 0 for verdict in verdicts.values())
-    if powerful:
-        names += ["gain found at 80 %", f"seeds for {GAIN:g} points"]
-        for task, column in zip(shown, columns.values(), strict=True):
-            column += _power(verdicts, table.columns[task])
+    if any(verdict.difference.seed_std > 0 for verdict in family.verdicts.values()):
+        names += ["gain found at 80 %", f"seeds for {table.margin:g} points"]
+        for column, (_, cells) in zip(shown, columns, strict=True):
+            whole = column != AVERAGE or averaged == table.average_tasks
+            cells += [("", text) for text in (_power(table, family, column) if whole else ["", ""])]
     say(f"\n  {table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}\n", file)
     _print(names, columns, file)
-    return powerful
 
 
 def _rank(row: Row, baseline: str) -> int:
@@ -63,61 +83,100 @@ def _rank(row: Row, baseline: str) -> int:
     return 0 if row.method == baseline else 1 if row.method.startswith(f"{baseline}+") else 2
 
 
-def _print(names: Sequence[str], columns: Mapping[str, Sequence[str]], file: TextIO) -> None:
-    """Print columns, heads to cells, in as many parts as the width takes."""
-    left = [[_signs(text, file) for text in (head, *cells)] for head, cells in columns.items()]
+def _print(names: Sequence[str], columns: Sequence[tuple[str, Sequence[tuple[str, str]]]], file: TextIO) -> None:
+    """Print columns, each its head and its cells of two parts, in as many parts of a table as the width takes."""
+    left = [_aligned(_signs(head, file), [tuple(_signs(part, file) for part in cell) for cell in cells])
+            for head, cells in columns]  # fmt: skip
     labels = max(len(name) for name in ["method", *names])
     width = shutil.get_terminal_size().columns if is_terminal(file) else WIDTH
     while left:
         part = [left.pop(0)]
-        while left and labels + sum(max(map(len, column)) + GAP for column in [*part, left[0]]) <= width - 2:
+        while left and labels + sum(len(column[0]) + GAP for column in [*part, left[0]]) <= width - 2:
             part.append(left.pop(0))
         for label, *cells in zip(["method", *names], *part, strict=True):
-            aligned = (f"{cell:>{max(map(len, column)) + GAP}}" for cell, column in zip(cells, part, strict=True))
-            say(f"  {label:{labels}}{''.join(aligned)}".rstrip(), file)
+            say(f"  {label:{labels}}{''.join(' ' * GAP + cell for cell in cells)}".rstrip(), file)
         say("", file)
 
 
-def _power(verdicts: Mapping[tuple[Row, str], Verdict], column: Column) -> list[str]:
-    """Return the gain that these seeds find with a power of 80 %, and the seeds that GAIN takes: medians over rows."""
-    of = [v.difference for (_, name), v in verdicts.items() if name == column.name and v.difference.seed_std > 0]
+def _aligned(head: str, cells: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return a column's lines, all of one width: its head, then means and differences below each other."""
+    means, differences = (max(map(len, of)) for of in zip(*cells, strict=True))
+    gap = 2 if means and differences else 0
+    lines = [f"{mean:>{means}}{' ' * gap}{difference:>{differences}}" for mean, difference in cells]
+    width = max(len(head), means + gap + differences)
+    return [f"{line:>{width}}" for line in (head, *lines)]
+
+
+def _power(table: Table, family: Family, column: str) -> list[str]:
+    """Return the gain that these seeds find with a power of 80 %, and the seeds that the margin takes: medians."""
+    of = [v.difference for (_, name), v in family.verdicts.items() if name == column and v.difference.seed_std > 0]
     if not of:
         return ["", ""]
-    pairs, by_seeds, by_examples = (np.array(values) for values in zip(*map(_spread, of), strict=True))
-    gain = column.text(float(np.nanmedian(stats.detectable_gain(pairs, by_seeds, by_examples))))
-    if not column.in_points:
+    found = power(of, table, column)
+    gain = table.columns[column].text(float(np.nanmedian([one.detectable for one in found])))
+    if not table.columns[column].in_points:
         return [gain, ""]
-    seeds = np.nanmedian(stats.seeds_needed(GAIN, by_seeds, by_examples))
-    return [gain, f"{seeds:.0f}" if math.isfinite(seeds) else "never"]
+    seeds, fewest, most = (
+        float(np.median([getattr(one, name) for one in found])) for name in ("seeds", "fewest", "most")
+    )
+    return [gain, f"{_count(seeds)} ({_count(fewest)} to {_count(most)})" if fewest < math.inf else "never"]
 
 
-def _spread(of: Difference) -> tuple[int, float, float]:
-    return of.pairs, of.seed_std, of.example_std
+def _count(seeds: float) -> str:
+    return "never" if math.isinf(seeds) else f"{seeds:.0f}" if seeds <= MOST_SEEDS else f"over {MOST_SEEDS}"
 
 
-def _head(table: Table, name: str) -> str:
+def _head(table: Table, name: str, averaged: Sequence[str]) -> str:
     column = table.columns[name]
     if not isinstance(column, Task):
-        return column.title
+        return column.title if list(averaged) == table.average_tasks else f"average of these {len(averaged)}"
     return f"{name} ({column.metric.name}{'' if column.in_points else f', {column.unit}'})"
 
 
-def _text(table: Table, row: Row, task: str, verdicts: Mapping[tuple[Row, str], Verdict]) -> str:
-    verdict = verdicts.get((row, task))
-    mark = MARKS[verdict.sign] if verdict else ""
-    if task == AVERAGE:
-        return "" if (mean := table.average_of(row)) is None else f"{mean:.2f} ({table.pairs_of(row)}){mark}"
-    return _cell(table.panel.cell(row, table.subset, task), table.columns[task], mark)
+def _cell(table: Table, family: Family, row: Row, name: str, averaged: Sequence[str]) -> tuple[str, str]:
+    """Return `57.40 ± 0.96 (5)`, and beside it `+1.20▲`."""
+    column = table.columns[name]
+    if name != AVERAGE:
+        cell = table.panel.cell(row, table.subset, name)
+        uncounted = len(table.uncounted.get((name, row), ()))
+        return _mean(cell.summary, column, uncounted), _difference(table, family, row, name, cell.summary.n)
+    summary = table.average(row, averaged)
+    if summary is None:
+        return "", ""
+    whole = list(averaged) == table.average_tasks  # of fewer tasks there is the mean alone
+    return _mean(summary, column), _difference(table, family, row, name, summary.n) if whole else ""
 
 
-def _cell(cell: Cell, column: Column, mark: str) -> str:
-    """Return `57.40 ± 0.96 (5)`, with collapsed and failed runs behind n."""
-    summary = cell.summary
+def _mean(summary: Summary, column: Column, uncounted: int = 0) -> str:
     if not summary.n and not summary.failed:
-        return ""
+        return "(0)"
     spread = f" ± {column.text(summary.std)}" if summary.n > 1 else ""
     mean = f"{column.text(summary.mean)}{spread} " if summary.n else ""
-    return f"{mean}({cell.counts}){mark}"
+    return f"{mean}({summary.counts}{f', {uncounted}u' if uncounted else ''})"
+
+
+def _difference(table: Table, family: Family, row: Row, column: str, n: int) -> str:
+    verdict = family.verdicts.get((row, column))
+    mark = NOT_COMPARED if (row, column) in family.not_compared else MARKS[verdict.mark] if verdict else ""
+    if verdict is None:
+        return mark
+    pairs = verdict.difference.pairs
+    return f"{table.columns[column].signed(verdict.difference.estimate)}{f' ({pairs})' if pairs != n else ''}{mark:1}"
+
+
+def _uncompared(table: Table, family: Family, tasks: Sequence[str]) -> list[str]:
+    """Say of each cell with scores and without a verdict why, one reason a line."""
+    cells: dict[str, dict[str, list[str]]] = {}
+    for (row, column), reason in family.not_compared.items():
+        if column in tasks or column == AVERAGE:
+            name = "average" if column == AVERAGE else column
+            cells.setdefault(reason, {}).setdefault(row.label, []).append(name)
+    where = f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}"
+    said = {
+        reason: "; ".join(f"{label} on {', '.join(names)}" for label, names in of.items())
+        for reason, of in cells.items()
+    }
+    return [f"{where}: {which}: {reason}" for reason, which in said.items()]
 
 
 def _signs(text: str, file: TextIO) -> str:

@@ -1,38 +1,57 @@
-"""The tables with their rows' scores, and the verdict on any two of their rows."""
+"""A table with its rows' scores, and its verdicts: each row against its baseline, corrected for the whole table."""
 
 import math
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
 
 from glue_pool import stats
 from glue_pool.report.columns import Column
-from glue_pool.report.comparisons import Comparison, Pair, all_pairs, pair
+from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, pair
 from glue_pool.report.panels import Panel, Row, Subset, subset_label
-from glue_pool.report.scored import OfTasks, Scored, averages, groups, resampled
-from glue_pool.report.study import Study
-from glue_pool.stats import Difference
+from glue_pool.report.scan import LeftOut, Run
+from glue_pool.report.scored import OfTasks, averages
+from glue_pool.stats import Difference, Summary
 
-MANY = 1000  # runs
-MOST_PROCESSES = 8
+GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
 AVERAGE = "/average"  # the name of the column; no task, which is a folder, can be called so
+Mark = Literal["better", "worse", "equivalent", ""]
+MARKS: tuple[Mark, ...] = get_args(Mark)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A difference, positive where the method is better, and its p corrected for all tasks of the table."""
+    """A difference, positive where the method is better, and what is shown of it.
+
+    Its p-values are corrected for the whole table, or for its row's tasks alone. With failures: the same where failed
+    runs count with the score of a constant prediction; None where neither row has any.
+    """
 
     difference: Difference
     adjusted_p: float
+    row_p: float
+    equivalent: bool  # within the margin, at 5 %: a test of its own for each comparison
+    with_failures: "Verdict | None" = None
 
     @property
     def sign(self) -> int:
         """1 where the method is better than the baseline, -1 where it is worse, 0 where that isn't shown."""
         return int(np.sign(self.difference.estimate)) if self.adjusted_p < stats.ALPHA else 0
+
+    @property
+    def mark(self) -> Mark:
+        """What stands at a cell."""
+        return ("", "better", "worse")[self.sign] or ("equivalent" if self.equivalent else "")
+
+
+@dataclass(frozen=True)
+class Family:
+    """All verdicts of a table against one choice of baseline: what their p-values are corrected for."""
+
+    verdicts: Mapping[tuple[Row, str], Verdict]
+    not_compared: Mapping[tuple[Row, str], str]  # why, of rows that have scores
 
 
 @dataclass(frozen=True)
@@ -45,16 +64,37 @@ class Table:
     average_tasks: list[str]
     columns: Mapping[str, Column]  # of all tasks, and of AVERAGE
     scores: OfTasks  # seeds with predictions, and their scores
-    comparisons: dict[str, list[Comparison]]  # all pairs, by task
+    with_failures: OfTasks  # of rows with failed runs: those at the score of a constant prediction, too
+    comparisons: Mapping[str, list[Comparison]]  # all pairs, by task
+    uncounted: Mapping[tuple[str, Row], list[LeftOut]]  # by task and row, runs in the mean but in no comparison
+    margin: float  # points
+    _families: dict[str | None, Family] = field(default_factory=dict, repr=False)
 
-    def average_of(self, row: Row) -> float | None:
-        """Return the mean over tasks of a row's mean scores; None where a task has none."""
-        means = [self.panel.cell(row, self.subset, task).summary.mean for task in self.average_tasks]
-        return sum(means) / len(means) if len(means) > 1 and not math.isnan(sum(means)) else None
+    @property
+    def tests(self) -> int:
+        """How many differences a family has, one baseline against all other rows."""
+        return max(1, sum(max(0, len(self.rows_of(column)) - 1) for column in [*self.tasks, AVERAGE]))
 
-    def pairs_of(self, row: Row) -> int:
-        """Return how many seeds the average of a row is of in comparisons: those with predictions on all its tasks."""
-        return len(self.scores[AVERAGE, row][1].actual) if (AVERAGE, row) in self.scores else 0
+    def rows_of(self, column: str) -> list[Row]:
+        """Return the rows that are compared on a column."""
+        return [row for row in self.panel.rows if (column, row) in self.scores]
+
+    def average(self, row: Row, tasks: Sequence[str]) -> Summary | None:
+        """Return a row's scores averaged over tasks, of the seeds that it has on all; None of fewer than two tasks.
+
+        None, too, where it has no run of a task.
+        """
+        cells = [self.panel.cell(row, self.subset, task).runs for task in tasks]
+        if len(cells) < 2 or not all(cells):
+            return None
+        of_seeds = [{run.result["seed"]: run.shown for run in runs} for runs in cells]
+        fixed = [runs[0].shown if runs[0].result.get("deterministic") else None for runs in cells]
+        varying = [set(of) for of, score in zip(of_seeds, fixed, strict=True) if score is None]
+        means = [
+            np.mean([of[seed] if score is None else score for of, score in zip(of_seeds, fixed, strict=True)])
+            for seed in (sorted(set.intersection(*varying)) if varying else [0])
+        ]
+        return stats.summarise(np.array(means))
 
     def baseline_of(self, row: Row, baseline: str | None = None) -> Row | None:
         """Return the row that one is compared with here (`Panel.baseline_of`)."""
@@ -86,27 +126,138 @@ class Table:
             for label, name in alone
         ]
 
-    def pair(self, task: str, baseline: Row, method: Row) -> Pair | None:
+    def pair(self, column: str, baseline: Row, method: Row) -> Pair | None:
         """Return both rows' scores of the seeds that both have; None where they have none."""
-        both = [self.scores[task, row] for row in (baseline, method) if (task, row) in self.scores]
-        return pair(*both) if len(both) == 2 else None
+        return _pair(self.scores, column, baseline, method)
 
-    def verdicts(self, baseline: str | None, tasks: Sequence[str]) -> dict[tuple[Row, str], Verdict]:
-        """Return every row's verdict on each task, Holm's correction being over the tasks, and on the average."""
-        found: dict[tuple[Row, str], Verdict] = {}
+    def family(self, baseline: str | None) -> Family:
+        """Return every row's verdict on each task and on the average, corrected for all of them.
+
+        It is the same whatever of the table is shown.
+        """
+        if baseline not in self._families:
+            self._families[baseline] = self._family(baseline)
+        return self._families[baseline]
+
+    def _family(self, baseline: str | None) -> Family:
+        others = {
+            row: other for row in self.panel.rows if (other := self.baseline_of(row, baseline)) not in (None, row)
+        }
+        verdicts = self._verdicts(self.scores, others)
+        if self.with_failures:
+            failed = self._verdicts({**self.scores, **self.with_failures}, others)
+            verdicts |= {
+                of: replace(verdict, with_failures=failed[of])
+                for of, verdict in verdicts.items()
+                if of in failed and failed[of].difference.pairs > verdict.difference.pairs
+            }
+        return Family(verdicts, self._not_compared(others, verdicts, baseline))
+
+    def _verdicts(self, scores: OfTasks, others: Mapping[Row, Row]) -> dict[tuple[Row, str], Verdict]:
+        found = {
+            (row, column): both.difference()
+            for row, other in others.items()
+            for column in [*self.tasks, AVERAGE]
+            if (both := _pair(scores, column, other, row))
+        }
+        adjusted = stats.family(list(found.values()), [column for _, column in found])
+        of_rows: dict[tuple[Row, str], float] = {}
+        for row in others:
+            of_row = {of: d for of, d in found.items() if of[0] == row and of[1] != AVERAGE}
+            corrected = stats.family(list(of_row.values()), [column for _, column in of_row])
+            of_rows |= dict(zip(of_row, corrected.tolist(), strict=True))
+        return {
+            of: Verdict(d, float(p), of_rows.get(of, d.p), self.equivalent(d, of[1]))
+            for (of, d), p in zip(found.items(), adjusted, strict=True)
+        }
+
+    def equivalent(self, difference: Difference, column: str) -> bool:
+        """Whether a difference is shown to lie within the margin; never where scores are in no points."""
+        return self.columns[column].in_points and difference.equivalent(self.margin)
+
+    def _not_compared(
+        self, others: Mapping[Row, Row], verdicts: Mapping[tuple[Row, str], Verdict], baseline: str | None
+    ) -> dict[tuple[Row, str], str]:
+        """Say why a row that has scores has no verdict, or one that can't show anything."""
+        found = {}
         for row in self.panel.rows:
             other = self.baseline_of(row, baseline)
-            if other is None or other == row:
-                continue
-            of_tasks = {task: pair.difference() for task in tasks if (pair := self.pair(task, other, row))}
-            adjusted = stats.holm(np.array([d.p for d in of_tasks.values()]))
-            found |= {
-                (row, task): Verdict(d, float(p)) for (task, d), p in zip(of_tasks.items(), adjusted, strict=True)
-            }
-            if average := self.pair(AVERAGE, other, row):
-                overall = average.difference()
-                found[row, AVERAGE] = Verdict(overall, overall.p)
+            for column in [*self.tasks, AVERAGE]:
+                has = self.average(row, self.average_tasks) if column == AVERAGE else self._runs(row, column)
+                if has and other != row and (said := self._why_not(row, other, column, verdicts.get((row, column)))):
+                    found[row, column] = said
         return found
+
+    def _runs(self, row: Row, task: str) -> list[Run]:
+        return self.panel.cell(row, self.subset, task).runs
+
+    def _why_not(self, row: Row, other: Row | None, column: str, verdict: Verdict | None) -> str | None:
+        if verdict is not None:
+            if not math.isnan(verdict.difference.p):
+                return None
+            return "one seed in common" if verdict.difference.pairs < 2 else "differences without any spread"
+        if other is None:
+            return "no row to compare it with"
+        for of in (row, other):
+            if (column, of) not in self.scores:
+                left_out = self.uncounted.get((column, of), ())
+                why = (
+                    left_out[0].reason if left_out else "no seed that all tasks have" if column == AVERAGE else "no run"
+                )
+                return why if of == row else f"{other.label}: {why}"
+        return f"no seed in common with {other.label}"
+
+    def without_each(self, row: Row, baseline: Row) -> dict[str, Difference]:
+        """Return the average's difference of two rows without each of its tasks in turn."""
+        found = {}
+        for task in self.average_tasks if len(self.average_tasks) > 2 else ():
+            rest = averages(self.scores, [baseline, row], [of for of in self.average_tasks if of != task])
+            if both := _pair({(AVERAGE, of): scores for of, scores in rest.items()}, AVERAGE, baseline, row):
+                found[task] = both.difference()
+        return found
+
+    def ranks(self, column: str) -> dict[Row, tuple[int, int]]:
+        """Return the first and the last rank that each row may have, the best being 1: of all rows at once, in 95 %."""
+        rows = self.rows_of(column)
+        at = {row: index for index, row in enumerate(rows)}
+        estimates, p = np.zeros((len(rows), len(rows))), np.full((len(rows), len(rows)), np.nan)
+        for of in self.comparisons[column]:
+            b, m = at[of.baseline], at[of.method]
+            estimates[m, b], estimates[b, m] = of.difference.estimate, -of.difference.estimate
+            p[m, b] = p[b, m] = of.pair_p
+        return {
+            row: (int(first), int(last))
+            for row, (first, last) in zip(rows, stats.rank_intervals(estimates, p), strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a comparison's seeds find 4 times in 5 with the table's marks; NaN where that can't be told."""
+
+    detectable: float  # the smallest true gain
+    seeds: float  # that a gain of the margin takes; infinity where the dev examples are too few
+    fewest: float  # as few and as many seeds may do: what the spread of so few pairs leaves open, 95 %
+    most: float
+
+
+def power(differences: Sequence[Difference], table: Table, column: str) -> list[Power]:
+    """Return the power of differences on a column of a table."""
+    if not differences:
+        return []
+    of_seeds = np.array([of.seed_std or math.nan for of in differences])  # no spread says nothing of new seeds
+    of_examples, pairs = (np.array([getattr(of, name) for of in differences]) for name in ("example_std", "pairs"))
+    detectable = stats.detectable_gain(pairs, of_seeds, of_examples, tests=table.tests)
+    needed = np.full((3, len(differences)), math.nan)
+    if table.columns[column].in_points:
+        spreads = np.stack([of_seeds, *stats.spread_interval(of_seeds, pairs)])
+        needed = stats.seeds_needed(table.margin, spreads, of_examples, tests=table.tests)
+    return [Power(*map(float, of)) for of in zip(detectable, *needed, strict=True)]
+
+
+def _pair(scores: Mapping[tuple[str, Row], OfSeeds], column: str, baseline: Row, method: Row) -> Pair | None:
+    both = [scores[column, row] for row in (baseline, method) if (column, row) in scores]
+    return pair(*both) if len(both) == 2 else None
 
 
 def versus(tables: Sequence[Table], baseline: str | None) -> str:
@@ -115,49 +266,3 @@ def versus(tables: Sequence[Table], baseline: str | None) -> str:
         return baseline
     own = any(table.own_baseline(row) for table in tables for row in table.panel.rows)
     return tables[0].panel.default + (" or the method in brackets" if own else "")
-
-
-def tables(study: Study, tasks: Sequence[str]) -> list[Table]:
-    """Resample every cell's scores on these tasks, which are those of the average, too.
-
-    Runs without usable predictions are added to the study's list of what is left out, and where nothing says which dev
-    rows belong together, that is to its notes.
-    """
-    together = {task: groups([run for run in study.runs if run.result["task"] == task]) for task in tasks}
-    study.notes += [note for _, note in together.values() if note]
-    places = [(panel, subset) for panel in study.panels for subset in panel.subsets]
-    with _executor(len(study.runs)) as pool:
-        jobs = [
-            [
-                (task, pool.submit(resampled, panel.runs(subset, task), study.tasks[task].metric, together[task][0]))
-                for task in panel.tasks
-                if task in tasks
-            ]
-            for panel, subset in places
-        ]
-        return [_table(*place, study, of_tasks) for place, of_tasks in zip(places, jobs, strict=True)]
-
-
-def _executor(runs: int) -> Executor:
-    """Return what computes: processes, where there are so many runs that starting them pays."""
-    if runs < MANY:
-        return ThreadPoolExecutor(1)
-    return ProcessPoolExecutor(min(MOST_PROCESSES, os.cpu_count() or 1), mp_context=get_context("spawn"))
-
-
-def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Scored]]]") -> Table:
-    scores: OfTasks = {}
-    comparisons = {}
-    for task, job in of_tasks:
-        scored = job.result()
-        comparisons[task] = scored.comparisons
-        study.left_out += [item for items in scored.left_out.values() for item in items]
-        scores |= {(task, row): of_row for row, of_row in scored.of_rows.items()}
-    there = {task for (_, of, task), cell in panel.cells.items() if of == subset and cell.runs}
-    tasks = [task for task, _ in of_tasks if task in there]
-    averaged = [task for task in tasks if study.tasks[task].averaged]
-    of_average = averages(scores, panel.rows, averaged)
-    comparisons[AVERAGE] = all_pairs(of_average)
-    scores |= {(AVERAGE, row): of_row for row, of_row in of_average.items()}
-    columns = {**study.tasks, AVERAGE: Column(name=AVERAGE, title=f"average of {len(averaged)}")}
-    return Table(panel, subset, tasks, averaged, columns, scores, comparisons)

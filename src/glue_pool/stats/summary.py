@@ -20,6 +20,12 @@ class Summary:
     min: float
     max: float
 
+    @property
+    def counts(self) -> str:
+        """How many runs the mean is of, how many of them collapsed, and how many have no score: `5, 1c, 1f`."""
+        parts = [(self.n, ""), (self.collapsed, "c"), (self.failed, "f")]
+        return ", ".join(f"{n}{letter}" for n, letter in parts if n or not letter)
+
 
 def summarise(scores: np.ndarray, collapsed: Sequence[bool] = ()) -> Summary:
     """Summarise one method's `scores`, `(runs,)` with NaN for failed runs; collapsed: for each run, whether it did."""
