@@ -247,11 +247,12 @@ def power(differences: Sequence[Difference], table: Table, column: str) -> list[
         return []
     of_seeds = np.array([of.seed_std or math.nan for of in differences])  # no spread says nothing of new seeds
     of_examples, pairs = (np.array([getattr(of, name) for of in differences]) for name in ("example_std", "pairs"))
-    detectable = stats.detectable_gain(pairs, of_seeds, of_examples, tests=table.tests)
+    others = max(0, len(table.rows_of(column)) - 2)
+    detectable = stats.detectable_gain(pairs, of_seeds, of_examples, tests=table.tests, others=others)
     needed = np.full((3, len(differences)), math.nan)
     if table.columns[column].in_points:
         spreads = np.stack([of_seeds, *stats.spread_interval(of_seeds, pairs)])
-        needed = stats.seeds_needed(table.margin, spreads, of_examples, tests=table.tests)
+        needed = stats.seeds_needed(table.margin, spreads, of_examples, tests=table.tests, others=others)
     return [Power(*map(float, of)) for of in zip(detectable, *needed, strict=True)]
 
 

@@ -1,36 +1,47 @@
 """How many seeds it takes: the power of a table's marks, and what they can find."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from glue_pool.stats.differences import ALPHA, CONFIDENCE
+from glue_pool.stats.family import ALIKE
 from glue_pool.stats.nodes import chi_squared, on_unit_interval
 
 Numbers = float | np.ndarray
 
 MOST_SEEDS = 1_000_000
 NODES = 40  # of the spread: a power to 1e-5 from 3 seeds
+_SHARES = np.linspace(0, 1, 65)
 
 
 def power(
-    gain: Numbers, seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, tests: int = 1
+    gain: Numbers, seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, tests: int = 1, others: int = 0
 ) -> np.ndarray:
     """Return the chance that a true gain is marked with so many paired seeds, in a table of so many tests.
 
     Numbers or arrays that broadcast; the answer has their shape. seed_std, example_std: as in a `Difference`, in the
     gain's unit; without the latter, and of one test, it is the power of the paired t-test. Averaged over the spreads
     that so many seeds may show, chi-squared as normal differences have them. Of several tests it is the chance at the
-    first step of `family`'s correction, 5 % / tests: no less than that where other differences are marked, too. NaN
-    with fewer than two seeds.
+    first step of `family`'s correction, 5 % / tests: no less than that where other differences are marked, too.
+    others: how many more differences its column has, whose spread the correction looks at, and which is taken for as
+    large. NaN with fewer than two seeds.
     """
     gain, seeds, seed_std, example_std = _broadcast(gain, seeds, seed_std, example_std)
     error = np.sqrt(seed_std**2 / seeds + example_std**2)
-    found = _found(gain, _half_widths(seeds, seed_std, example_std, tests), error)
+    found = _found(gain, _half_widths(seeds, seed_std, example_std, tests, others), error)
     found = np.where(error == 0, np.where(gain == 0, ALPHA / tests, 1.0), found)
     return np.where(seeds < 2, np.nan, found)
 
 
 def seeds_needed(
-    gain: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, tests: int = 1
+    gain: Numbers,
+    seed_std: Numbers,
+    example_std: Numbers = 0.0,
+    *,
+    chance: float = 0.8,
+    tests: int = 1,
+    others: int = 0,
 ) -> np.ndarray:
     """Return the fewest paired seeds with which a true gain is found significant with this chance, at least 2.
 
@@ -41,23 +52,29 @@ def seeds_needed(
     if (gain <= 0).any():
         raise ValueError(f"gain is {gain.min():g}; it has to be positive")
     needed = np.where(np.isnan(gain + seed_std + example_std), np.nan, np.inf)
-    possible = power(gain, float(MOST_SEEDS), seed_std, example_std, tests=tests) >= chance
+    possible = power(gain, float(MOST_SEEDS), seed_std, example_std, tests=tests, others=others) >= chance
     spreads = gain[possible], seed_std[possible], example_std[possible]
     too_few = np.maximum(1, np.floor(_fewest(*spreads, chance, tests)).astype(int) - 1)
     step = np.full(len(too_few), 8)
-    while (short := power(spreads[0], too_few + step, *spreads[1:], tests=tests) < chance).any():
+    while (short := power(spreads[0], too_few + step, *spreads[1:], tests=tests, others=others) < chance).any():
         too_few, step = np.where(short, too_few + step, too_few), np.where(short, 2 * step, step)
     fewest = too_few + step
     while (fewest - too_few > 1).any():
         middle = (too_few + fewest) // 2
-        enough = power(spreads[0], middle, *spreads[1:], tests=tests) >= chance
+        enough = power(spreads[0], middle, *spreads[1:], tests=tests, others=others) >= chance
         too_few, fewest = np.where(enough, too_few, middle), np.where(enough, middle, fewest)
     needed[possible] = fewest
     return needed
 
 
 def detectable_gain(
-    seeds: Numbers, seed_std: Numbers, example_std: Numbers = 0.0, *, chance: float = 0.8, tests: int = 1
+    seeds: Numbers,
+    seed_std: Numbers,
+    example_std: Numbers = 0.0,
+    *,
+    chance: float = 0.8,
+    tests: int = 1,
+    others: int = 0,
 ) -> np.ndarray:
     """Return the smallest true gain that so many paired seeds find significant with this chance.
 
@@ -65,7 +82,7 @@ def detectable_gain(
     """
     seeds, seed_std, example_std = _broadcast(seeds, seed_std, example_std)
     error = np.where(seeds < 2, np.nan, np.sqrt(seed_std**2 / seeds + example_std**2))
-    half_widths = _half_widths(seeds, seed_std, example_std, tests)
+    half_widths = _half_widths(seeds, seed_std, example_std, tests, others)
     too_small, enough = np.zeros(error.shape), 4 * error
     while (low := _found(enough, half_widths, error) < chance).any():
         enough = np.where(low, 2 * enough, enough)
@@ -103,26 +120,52 @@ def _fewest(gain: np.ndarray, seed_std: np.ndarray, example_std: np.ndarray, cha
     return np.asarray(seed_std**2 / np.maximum(error**2 - example_std**2, seed_std**2 / MOST_SEEDS))
 
 
-def _half_widths(seeds: np.ndarray, seed_std: np.ndarray, example_std: np.ndarray, tests: int) -> np.ndarray:
-    """Return how large an estimate has to be for a mark, `(…, nodes)`, at each node of how large the spread may seem.
-
-    That is the t that `family` asks for where the seeds' share of the variance is known, times the standard error.
-    """
-    from scipy.special import ndtr, ndtri, stdtrit
-
-    level = ALPHA / tests
+def _half_widths(
+    seeds: np.ndarray, seed_std: np.ndarray, example_std: np.ndarray, tests: int, others: int
+) -> np.ndarray:
+    """Return how large an estimate has to be for a mark, `(…, nodes)`, where the spread seems as large as its nodes."""
     distinct, which = np.unique(np.maximum(seeds, 2), return_inverse=True)
-    seems = chi_squared(distinct - 1, NODES)[0][which.reshape(seeds.shape)]
-    of_seeds, shared = seed_std**2 / seeds, example_std**2
-    share = np.divide(of_seeds, of_seeds + shared, out=np.zeros_like(of_seeds), where=of_seeds + shared > 0)[..., None]
-    root, weights = np.sqrt(share * seems + 1 - share), on_unit_interval(NODES)[1]
-    log_t = np.full(seeds.shape, np.log(-ndtri(level / 2)))
+    which = which.reshape(seeds.shape)
+    seems = chi_squared(distinct - 1, NODES)[0][which]
+    of_seeds, shared = (seed_std**2 / seeds)[..., None], (example_std**2)[..., None]
+    taken = of_seeds * (np.maximum(seems, 1) if others else seems)
+    share = np.divide(taken, taken + shared, out=np.zeros_like(taken), where=taken + shared > 0)
+    t = np.empty_like(share)
+    for index, n in enumerate(distinct):
+        digits = max(0.0, np.floor(np.log10(n)) - 1)  # two of them are enough to look up a quantile
+        t[which == index] = np.interp(
+            share[which == index], _SHARES, _quantiles(int(round(n / 10**digits) * 10**digits), ALPHA / tests, others)
+        )
+    return np.asarray(np.where(shared == 0, _student(seeds, ALPHA / tests), t) * np.sqrt(of_seeds * seems + shared))
+
+
+def _student(seeds: np.ndarray, level: float) -> np.ndarray:
+    from scipy.special import stdtrit
+
+    return np.asarray(-stdtrit(np.maximum(seeds, 2) - 1, level / 2))[..., None]
+
+
+@lru_cache(maxsize=4096)
+def _quantiles(seeds: int, level: float, others: int) -> np.ndarray:
+    """Return what `family` asks of t at a level of one test, at the seeds' shares of the variance, `_SHARES`."""
+    from scipy.special import ndtr, ndtri
+
+    q, weights = chi_squared(np.array(seeds - 1), 24)
+    share = _SHARES[:, None]
+    if others:
+        freedom = others * (seeds - 1) / (1 + ALIKE * (others - 1))
+        seem, chances = chi_squared(np.array(freedom), 8)
+        weights = np.outer(chances, weights).ravel()
+        true = share / (share + (1 - share) * seem)
+        root = np.sqrt(true[:, :, None] * q + 1 - true[:, :, None]).reshape(len(share), -1)
+    else:
+        root = 1 / np.sqrt(share / q + 1 - share)
+    log_t = np.full(len(share), np.log(-ndtri(level / 2)))
     for _ in range(8):  # Newton's steps on the logarithms of t and of its tail, which comes near a straight line
-        at = np.exp(log_t)[..., None] * root
+        at = np.exp(log_t)[:, None] * root
         tail, slope = 2 * ndtr(-at) @ weights, (at * np.exp(-(at**2) / 2)) @ weights * np.sqrt(2 / np.pi)
         log_t = log_t + np.log(tail / level) * tail / slope
-    t = np.where(shared == 0, -stdtrit(np.maximum(seeds, 2) - 1, level / 2), np.exp(log_t))
-    return np.asarray(t[..., None] * np.sqrt(of_seeds[..., None] * seems + shared[..., None]))
+    return np.asarray(np.exp(log_t))
 
 
 def _found(gain: np.ndarray, half_widths: np.ndarray, error: np.ndarray) -> np.ndarray:
