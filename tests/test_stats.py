@@ -243,7 +243,7 @@ def test_scores_of_logits_are_those_of_the_metric(name: str, kind: ProblemType, 
     got = stats.resample(labels, both, name, positive=positive, resamples=50)
     want = [compute([name], labels, run, positive=positive)[name] for run in both]
     assert got.actual == pytest.approx(want, rel=1e-9)
-    weights = np.concatenate(list(resampled._weights(1500, 50, 0)))
+    weights = np.concatenate(list(resampled._weights(np.arange(1500), 50, 0)))
     for drawn in (0, 49):
         rows = np.repeat(np.arange(1500), weights[drawn].astype(int))
         want = [compute([name], labels[rows], run[rows], positive=positive)[name] for run in both]
@@ -349,6 +349,30 @@ stats.almost_stochastic_order(scores), stats.detectable_gain(5, 1.0), stats.seed
 print({"scipy.special", "scipy.stats", "scipy.optimize", "statsmodels", "sklearn", "torch"} & set(sys.modules))
 """
     assert subprocess.run([sys.executable, "-c", use], capture_output=True, text=True).stdout == "{'scipy.special'}\n"
+
+
+def test_groups_are_drawn_whole() -> None:
+    draw = np.random.default_rng(0)
+    labels, groups = draw.integers(2, size=60), draw.integers(-9, 9, size=60)
+    got = stats.resample(labels, labels[None], lambda of, run: float(len(of)), groups=groups, resamples=50)
+    of_groups = np.unique(groups, return_counts=True)[1]
+    drawn = np.concatenate(list(resampled._weights(resampled._in_order(groups), 50, 0)))
+    assert got.examples == len(of_groups)
+    assert got.actual.tolist() == [60]
+    assert np.ptp(got.resampled) > 0
+    for group in np.unique(groups):
+        assert (np.ptp(drawn[:, groups == group], axis=1) == 0).all()
+    assert [np.sum(row[np.unique(groups, return_index=True)[1]]) for row in drawn] == [len(of_groups)] * 50
+    assert got.resampled[:, 0].tolist() == drawn.sum(axis=1).tolist()
+
+
+def test_groups_of_one_row_each_change_nothing() -> None:
+    of = draw_runs(SHAPES["both matter"], "f1", 3, 90, np.random.default_rng(0))
+    alone = stats.resample(of.labels, of.baseline, "f1", resamples=50)
+    named = stats.resample(of.labels, of.baseline, "f1", groups=np.random.default_rng(1).permutation(90), resamples=50)
+    assert (named.examples, named.resampled.tolist()) == (alone.examples, alone.resampled.tolist())
+    with pytest.raises(ValueError, match="groups are one for each example"):
+        stats.resample(of.labels, of.baseline, "f1", groups=np.zeros(3))
 
 
 def test_an_average_is_that_of_every_seed_and_resample() -> None:

@@ -84,13 +84,14 @@ def difference(
     metric: str | Metric,
     *,
     positive: int = 1,
+    groups: np.ndarray | None = None,
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
     """Return `compare`'s verdict on outputs `(seeds, examples[, outputs])`, arguments as `resample`'s."""
     both = [
-        resample(labels, outputs, metric, positive=positive, resamples=resamples, seed=seed)
+        resample(labels, outputs, metric, positive=positive, groups=groups, resamples=resamples, seed=seed)
         for outputs in (baseline, method)
     ]
     return compare(*both, confidence=confidence)

@@ -19,7 +19,7 @@ class Scores:
 
     actual: np.ndarray  # (runs,), NaN for a run that has none: non-finite outputs, or a constant in a correlation
     resampled: np.ndarray  # (resamples, runs): on resampled examples, the same for all runs
-    examples: int
+    examples: int  # that were drawn independently: the groups, where rows form some; degrees of freedom are one fewer
 
     def of(self, runs: np.ndarray | Sequence[int]) -> "Scores":
         """Return the scores of these runs, given by their indices, in that order."""
@@ -32,6 +32,7 @@ def resample(
     metric: str | Metric,
     *,
     positive: int = 1,
+    groups: np.ndarray | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Scores:
@@ -39,21 +40,26 @@ def resample(
 
     labels: `(examples,)`, or `(examples, labels)` of 0 and 1. outputs: `(runs, examples)` classes or scores, or
     `(runs, examples, outputs)` logits, in the labels' order; a metric of probabilities or label sets takes logits.
-    metric: a name in `glue_pool.metrics.METRICS`, whose positive class is as told, or a callable. The seed decides on
-    the examples drawn: the same for what is to be compared, another for each task of an `average`. Fastest with all
-    runs of all methods at once, `Scores.of` then takes one method's.
+    metric: a name in `glue_pool.metrics.METRICS`, whose positive class is as told, or a callable. groups: `(examples,)`
+    whole numbers, equal where examples belong together, as rows on one premise do; they are drawn as one, so a resample
+    may have more or fewer examples. None takes all for independent. The seed decides on the examples drawn: the same
+    for what is to be compared, another for each task of an `average`. Fastest with all runs of all methods at once,
+    `Scores.of` then takes one method's.
     """
     if outputs.ndim < 2 or outputs.shape[1] != len(labels):
         raise ValueError(f"outputs are (runs, examples, …): {outputs.shape} for {len(labels)} labels")
+    if groups is not None and groups.shape != (len(labels),):
+        raise ValueError(f"groups are one for each example: {groups.shape} for {len(labels)} labels")
+    together = np.arange(len(labels)) if groups is None else _in_order(groups)
     finite = np.flatnonzero(np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1))
     runs = _predictions(labels, outputs[finite], metric)
     actual, resampled = np.full(len(outputs), np.nan), np.full((resamples, len(outputs)), np.nan)
     actual[finite] = _score(metric, labels, runs, np.ones((1, len(labels))), positive)[0]
     done = 0
-    for weights in _weights(len(labels), resamples, seed):
+    for weights in _weights(together, resamples, seed):
         resampled[done : done + len(weights), finite] = _score(metric, labels, runs, weights, positive)
         done += len(weights)
-    return Scores(actual, resampled, len(labels))
+    return Scores(actual, resampled, int(together.max()) + 1)
 
 
 def average(of_tasks: Sequence[Scores]) -> Scores:
@@ -87,12 +93,19 @@ def _score(
     return np.array(scores).reshape(len(weights), len(runs))
 
 
-def _weights(examples: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield how often each example is drawn, `(some resamples, examples)` at a time; rows sum to the examples."""
+def _in_order(groups: np.ndarray) -> np.ndarray:
+    """Number the groups from 0 in the order that they come in: groups of one are drawn as examples are."""
+    _, first, which = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(first))[which])
+
+
+def _weights(groups: np.ndarray, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield how often each example's group is drawn, `(some resamples, examples)` at a time; as many as there are."""
     draw = np.random.default_rng(seed)
-    left, most = resamples, max(1, CHUNK // examples)
+    n = int(groups.max()) + 1
+    left, most = resamples, max(1, CHUNK // len(groups))
     while left:
         rows = min(left, most)
-        drawn = draw.integers(examples, size=(rows, examples))
-        yield np.stack([np.bincount(row, minlength=examples) for row in drawn]).astype(np.float32)
+        drawn = draw.integers(n, size=(rows, n))
+        yield np.stack([np.bincount(row, minlength=n) for row in drawn]).astype(np.float32)[:, groups]
         left -= rows
