@@ -342,13 +342,24 @@ def completed(about: Result, outcome: Outcome, setup_seconds: float, total_secon
 
 
 def predictions(dev: Mapping[str, Split], outcome: Outcome) -> dict[str, np.ndarray]:
-    """Return the columns of predictions.parquet: the last epoch's, and the best one's if that is another."""
+    """Return the columns of predictions.parquet: the last epoch's, and the best one's if that is another.
+
+    Where the task says which rows belong together, group is the idx of the first row that a row belongs to.
+    """
     chosen = {"last": outcome.last} | ({"best": outcome.best} if outcome.best.step != outcome.last.step else {})
     parts = [(which, name, split) for which in chosen for name, split in dev.items()]
+    groups = [_first_of_group(split.groups, split.idx) for _, _, split in parts if split.groups is not None]
     return {
         "epoch": np.concatenate([np.repeat(which, len(split)) for which, _, split in parts]),
         "split": np.concatenate([np.repeat(name, len(split)) for _, name, split in parts]),
         "idx": np.concatenate([split.idx for _, _, split in parts]),
+        **({"group": np.concatenate(groups)} if groups else {}),
         "label": np.concatenate([split.labels for _, _, split in parts]),
         "logits": np.concatenate([chosen[which].logits[name] for which, name, _ in parts]),
     }
+
+
+def _first_of_group(groups: np.ndarray, idx: np.ndarray) -> np.ndarray:
+    """Return the idx of the first row of each row's group, `(rows,)`."""
+    _, first, which = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(idx[first[which]])

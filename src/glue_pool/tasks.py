@@ -45,6 +45,8 @@ class TaskConfig:
     """The label column; null in a multi-label task with a column of 0 and 1 for every label, by its name."""
     idx: str | None = key("idx", neutral="idx")
     """The column of whole numbers that rows go by in predictions; null, or no column `idx`, numbers them from 0."""
+    group: str | None = key(None, in_key=False)
+    """A column, or a template of some, equal in dev rows that belong together: no two of them count as independent."""
     labels: list[str] = key([])
     """Label names by class id, asserted against the data set; empty for a regression task."""
     label_map: dict[Any, str] = key({}, neutral={})
@@ -136,6 +138,8 @@ def _check_columns(task: TaskConfig) -> None:
     if not 1 <= len(task.columns) <= 2:
         way_out = " (a template joins columns: '{word}: {sentence}')" if task.columns else ""
         raise _wrong("columns", f": {len(task.columns)} of them; a task has one text or two{way_out}")
+    if task.group == "":
+        raise _wrong("group", ": is empty; null takes every row for itself")
     if task.label is None and not task.multi_label:
         raise _wrong("label", "=null: only a multi-label task can do without a label column")
 

@@ -1,5 +1,6 @@
 """What columns say: texts and templates, labels in every form, scores and idx."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -267,3 +268,54 @@ def test_rows_go_by_the_column_that_is_named_or_by_their_number(tmp_path: Path) 
     assert rows(tmp_path, {"label": [0, 1, 0]}).idx.tolist() == [0, 1, 2]
     assert refused(tmp_path, columns, idx="name").startswith("column name has 'u' in row 0, not integers")
     assert refused(tmp_path, columns, idx="number").startswith("no column number;")
+
+
+# groups
+
+
+def dev_rows(folder: Path, of: dict[str, Any], **keys: Any) -> Rows:
+    rows(folder, of, **keys)
+    return read(HUB, task(folder / "rows.parquet", **keys))["validation"]
+
+
+@pytest.mark.parametrize(
+    ("group", "columns", "groups"),
+    [
+        ("text", {}, [0, 1, 2]),
+        ("of", {"of": ["x", "y", "x"]}, [0, 1, 0]),
+        ("of", {"of": [7, 7, 1]}, [0, 0, 2]),
+        ("{a} {b}", {"a": [1, 1, 1], "b": ["x", "y", "x"]}, [0, 1, 0]),
+    ],
+)
+def test_rows_of_equal_text_are_a_group(tmp_path: Path, group: str, columns: dict[str, Any], groups: list[int]) -> None:
+    got = dev_rows(tmp_path, {"label": [0, 1, 0]} | columns, group=group).groups
+    assert got is not None
+    assert got.tolist() == groups
+
+
+def test_a_share_of_the_train_rows_keeps_its_groups(tmp_path: Path) -> None:
+    of = {"label": [0, 1] * 20, "text": [f"row {i}" for i in range(40)], "of": [i // 20 for i in range(40)]}
+    table = pa.table(of)
+    pq.write_table(table, tmp_path / "rows.parquet")
+    one = dataclasses.replace(task(tmp_path / "rows.parquet", group="of", dev_share=0.5), dev_splits=["dev"])
+    one.source.files.pop("validation")
+    got = read(HUB, one)["dev"]
+    assert got.groups is not None
+    assert [got.groups[i] == 20 for i in range(len(got))] == [row >= 20 for row in got.idx]
+
+
+def test_groups_are_of_dev_rows_alone(tmp_path: Path) -> None:
+    """The train file need not have the column."""
+    assert rows(tmp_path, {"label": [0, 1, 0], "of": [1, 1, 2]}, group="of").groups is None
+
+
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ({}, "no column doc; the columns are text, label"),
+        ({"doc": ["a", None, "b"]}, "column doc has no value in row 1"),
+        ({"doc": [["a"], [], []]}, "column doc holds list<element: string>, not text"),
+    ],
+)
+def test_a_group_that_no_column_says_is_refused(tmp_path: Path, of: dict[str, Any], said: str) -> None:
+    assert refused(tmp_path, {"label": [0, 1, 0]} | of, group="doc") == said

@@ -52,7 +52,7 @@ def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, s
                 labels = _flags(table, task, place)
             else:
                 labels = np.array(lists[split], np.int64) if places else _label_sets(lists[split], task, decode)
-        found[split] = Rows(texts, labels, _idx(table, task, place))
+        found[split] = Rows(texts, labels, _idx(table, task, place), _groups(table, task, split, place))
     return found
 
 
@@ -78,25 +78,25 @@ def _column(table: "pa.Table", name: str, where: str, key: str) -> list[Any]:
     return values
 
 
-def texts_of(table: "pa.Table", entry: str, where: str) -> list[str]:
-    """Return a text a row: a column's, or a template filled with several."""
+def texts_of(table: "pa.Table", entry: str, where: str, key: str = "task.columns") -> list[str]:
+    """Return a text a row: a column's, or a template filled with several; key: the one that says so."""
     fields = FIELD.findall(entry)
     if not fields:
-        values = _column(table, entry, where, "task.columns")
+        values = _column(table, entry, where, key)
         if not all(isinstance(value, str) for value in values):
             kind = table.column(entry).type
             number = isinstance(values[0], int | float)
             way_out = f"; the template '{{{entry}}}' writes numbers out" if number else ""
-            raise UserError(f"{where}: column {entry} holds {kind}, not text{way_out}", key="task.columns")
+            raise UserError(f"{where}: column {entry} holds {kind}, not text{way_out}", key=key)
         return values
-    columns = {name: _column(table, name, where, "task.columns") for name in dict.fromkeys(fields)}
+    columns = {name: _column(table, name, where, key) for name in dict.fromkeys(fields)}
 
     def filled(row: Mapping[str, Any]) -> str:
         return FIELD.sub(lambda field: plain(row[field[1]]), entry)
 
     for name, values in columns.items():
         if not isinstance(values[0], str | int | float):
-            raise UserError(f"{where}: column {name} holds {table.column(name).type}, not text", key="task.columns")
+            raise UserError(f"{where}: column {name} holds {table.column(name).type}, not text", key=key)
         if (row := next((row for row, value in enumerate(values) if value != value), None)) is not None:
             raise UserError(f"{where}: column {name} has no value in row {row}, but a NaN")
     return [filled(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
@@ -292,6 +292,21 @@ def _idx(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
             said = f"column {task.idx} has {values[row]!r} in row {row}, not integers; task.idx=null numbers the rows"
             raise UserError(f"{where}: {said}", key="task.idx")
     return np.array(found, np.int64)
+
+
+def _groups(table: "pa.Table", task: TaskConfig, split: str, where: str) -> np.ndarray | None:
+    """Return which of a dev split's rows belong together; None of other splits, and where the task doesn't say."""
+    drawn_from = task.train_split if task.dev_share is not None else None
+    if task.group is None or (split not in task.dev_splits and split != drawn_from):
+        return None
+    template = task.group if FIELD.search(task.group) else f"{{{task.group}}}"  # which takes numbers, too
+    return grouped(texts_of(table, template, where, "task.group"))
+
+
+def grouped(texts: Sequence[str]) -> np.ndarray:
+    """Return for each text where it comes first."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(text, place) for place, text in enumerate(texts)], np.int64)
 
 
 def _number(value: Any, kind: Callable[[Any], Any]) -> Any:

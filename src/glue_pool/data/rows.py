@@ -15,11 +15,13 @@ class Rows:
     labels: `(rows,)` int64 class ids, or float32 scores for a regression task; -1 where hidden. Of a multi-label task
     `(rows, labels)` int64, 1 for each label that the row has and 0 for the others.
     idx: `(rows,)` int64, the row's `idx` in its split, which GLUE's submissions and our predictions use.
+    groups: `(rows,)` int64, equal where rows share what the task's `group` says; None where that is not asked for.
     """
 
     texts: tuple[list[str], ...]
     labels: np.ndarray
     idx: np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.idx)
@@ -27,7 +29,8 @@ class Rows:
     def select(self, rows: np.ndarray) -> Self:
         """Return the given rows alone, in that order."""
         texts = tuple([column[row] for row in rows] for column in self.texts)
-        return type(self)(texts, self.labels[rows], self.idx[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return type(self)(texts, self.labels[rows], self.idx[rows], groups)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the texts, labels and idx, the same on every machine."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from glue_pool.data import columns, files, hub
@@ -21,7 +22,14 @@ def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
     if data.name == "synthetic":
         from glue_pool.data.synthetic import generate
 
-        return generate(task, train_rows=data.train_rows, dev_rows=data.dev_rows, seed=data.seed)
+        generated = generate(task, train_rows=data.train_rows, dev_rows=data.dev_rows, seed=data.seed)
+        if task.group not in task.columns:  # generated rows have no others
+            return generated
+        of = task.columns.index(task.group)
+        return {
+            name: replace(rows, groups=columns.grouped(rows.texts[of])) if name in task.dev_splits else rows
+            for name, rows in generated.items()
+        }
     tables, where = _tables(data, task)
     found = columns.to_rows(tables, task, where)
     if task.dev_share is not None:

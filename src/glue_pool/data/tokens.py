@@ -47,13 +47,14 @@ class Split:
     """A split as a run sees it, its rows end to end in some arrays.
 
     offsets: `(rows,)` int64, where each row begins; lengths: `(rows,)` int64, its tokens, special ones included.
-    labels, idx: as in `Rows`.
+    labels, idx, groups: as in `Rows`.
     """
 
     offsets: np.ndarray
     lengths: np.ndarray
     labels: np.ndarray
     idx: np.ndarray
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -66,6 +67,7 @@ class Split:
             lengths=self.lengths[rows],
             labels=self.labels[rows],
             idx=self.idx[rows],
+            groups=None if self.groups is None else self.groups[rows],
         )
 
 
@@ -276,6 +278,7 @@ def encode(rows: Rows, tokenizer: Tokenizer, max_length: int, of: str = "the tex
         lengths=of_rows,
         labels=rows.labels,
         idx=rows.idx,
+        groups=rows.groups,
         truncated=truncated,
         empty=sum(not all(text.strip() for text in row) for row in zip(*rows.texts, strict=True)),
     )
@@ -316,6 +319,7 @@ def _read(entry: Path, of: Rows | Tokens) -> Tokens | None:
             lengths=lengths,
             labels=of.labels,
             idx=of.idx,
+            groups=of.groups,
             **{name: facts[name] for name in FACTS},
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError):

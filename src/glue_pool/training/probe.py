@@ -100,6 +100,7 @@ class _Maker:
             lengths=split.lengths,
             labels=split.labels,
             idx=split.idx,
+            groups=split.groups,
         )
         if next(pooler.parameters(), None) is None:
             return self._pooled(features)
