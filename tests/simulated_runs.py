@@ -29,6 +29,8 @@ class Shape:
     base: float = 0.9
     gain: float = 0.0
     positive: float = 0.5  # share of class 1
+    together: int = 1  # so many examples in a row belong together, and
+    alike: float = 0.0  # this is the correlation of their example effects
 
 
 SHAPES = {
@@ -56,13 +58,13 @@ def draw_runs(shape: Shape, metric: str, seeds: int, examples: int, draw: np.ran
     regression = metric not in POSITIVE
     labels = draw.normal(size=examples) if regression else (draw.random(examples) < shape.positive).astype(int)
     sign = 2 * labels - 1  # a seed leans to a class, too
-    hard = draw.normal(0, shape.example_shared, examples)
+    hard = _example_effects(shape.example_shared, shape, examples, draw)
     skill, lean = draw.normal(0, shape.seed_shared, (2, seeds, 1))
     noise = draw.normal(0, shape.noise_shared, (seeds, examples)) if shape.noise_shared else 0.0
     predictions = []
     for gain in (0.0, shape.gain):
         own_skill, own_lean = draw.normal(0, shape.seed_own, (2, seeds, 1))
-        own = draw.normal(0, shape.example_own, examples)
+        own = _example_effects(shape.example_own, shape, examples, draw)
         error = hard + own + noise + draw.normal(0, shape.noise_own, (seeds, examples))
         if regression:
             predictions.append((1 + gain + 0.5 * (skill + own_skill)) * labels + error)
@@ -70,6 +72,14 @@ def draw_runs(shape: Shape, metric: str, seeds: int, examples: int, draw: np.ran
             right = shape.base + gain + skill + own_skill + sign * (lean + own_lean) + error > 0
             predictions.append(np.where(right, labels, 1 - labels))
     return Runs(labels, *predictions)
+
+
+def _example_effects(std: float, shape: Shape, examples: int, draw: np.random.Generator) -> np.ndarray:
+    alone = draw.normal(0, std, examples)
+    if shape.together == 1:
+        return alone
+    of_group = np.repeat(draw.normal(0, std, -(-examples // shape.together)), shape.together)[:examples]
+    return np.asarray(np.sqrt(shape.alike) * of_group + np.sqrt(1 - shape.alike) * alone)
 
 
 @lru_cache
@@ -141,10 +151,18 @@ class Task:
     metric: str
     examples: int
     shape: str
+    together: int = 1
+    alike: float = 0.0
 
     def effects(self, gain: float) -> Shape:
         """Return the standard deviations of the task's effects, and the method's gain."""
-        return replace(SHAPES[self.shape], positive=POSITIVE.get(self.metric, 0.5), gain=gain)
+        return replace(
+            SHAPES[self.shape],
+            positive=POSITIVE.get(self.metric, 0.5),
+            gain=gain,
+            together=self.together,
+            alike=self.alike,
+        )
 
 
 def simulate_average(

@@ -668,7 +668,8 @@ def test_power_without_spread_or_without_pairs() -> None:
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """All verdicts draw the same examples anyway, by the same seed: here they do it once."""
     draw = resampled._weights
-    monkeypatch.setattr(resampled, "_weights", lru_cache(lambda *of: list(draw(*of))))
+    once = lru_cache(lambda groups, *of: list(draw(np.frombuffer(groups, dtype=int), *of)))
+    monkeypatch.setattr(resampled, "_weights", lambda groups, *of: once(groups.tobytes(), *of))
 
 
 METRICS_SIMULATED = ("accuracy", "matthews_correlation", "f1", "pearson")
@@ -767,6 +768,29 @@ def test_the_verdict_on_an_average_errs_five_percent_of_the_time(seeds: int, tim
     print(f"\n{seeds} seeds, average: {called / times / MORE:.1%} called, {missed / times / MORE:.1%} missed")
     assert abs(called / times / MORE - 0.05) < MARGIN
     assert abs(missed / times / MORE - 0.05) < MARGIN
+
+
+@pytest.mark.usefixtures("drawn_once")
+@pytest.mark.parametrize(
+    ("seeds", "alike", "times"),
+    [(5, 1.0, 600), *(pytest.param(s, of, 4000, marks=pytest.mark.long) for s in (5, 20) for of in (1.0, 0.3))],
+)
+def test_rows_in_groups_err_five_percent_of_the_time_if_they_are_drawn_so(seeds: int, alike: float, times: int) -> None:
+    """Three rows each, as MNLI's on one premise; taken for independent they raise false alarms."""
+    task = Task("accuracy", 276, "examples dominate", together=3, alike=alike)
+    of_three = np.arange(task.examples) // 3
+
+    def verdict(runs: list[Runs], groups: np.ndarray | None) -> Difference:
+        of = runs[0]
+        return stats.difference(of.labels, of.baseline, of.method, task.metric, groups=groups, resamples=200)
+
+    together, alone = (
+        [wrong / times for wrong in simulate_average(partial(verdict, groups=groups), [task], seeds, times)]
+        for groups in (of_three, None)
+    )
+    print(f"\n{seeds} seeds, {alike:g} alike, called, missed: {together} as groups, {alone} as single rows")
+    assert max(abs(wrong - 0.05) for wrong in together) < allowed(times)
+    assert min(alone) > (0.05 + allowed(times) if alike == 1 else 0.05 + off_by_chance(0.05, times))
 
 
 @pytest.mark.usefixtures("drawn_once")
