@@ -43,7 +43,8 @@ def test_what_cannot_change_the_numbers_is_in_no_key(composed: Compose) -> None:
         "encoder.name=a/folder/of/the/same/weights", "optimizer.name=mine", "model=maxpool", "pooling=max_seq_mha",
         "pooling.name=mine", "task.name=mine", "task.official_rows.train=7", "task.submission.test=mine.tsv",
         "task.default_average=false", "task.test_splits=[]", "task.title=mine", "task.order=null",
-        "task.group=sentence1", "task.source.path=elsewhere", "+task.source.files.train=elsewhere", "task.synthetic=null",
+        "task.group=sentence1", "task.source.path=elsewhere",
+        "+task.source.files.train=elsewhere", "task.synthetic=null",
     ]  # fmt: skip
     assert {key(composed(override)) for override in same} == {key(composed())}
 

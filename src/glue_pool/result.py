@@ -6,7 +6,7 @@ A failed run has no numbers: what a completed one alone has is None or empty the
 from collections.abc import Iterable, Mapping
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, NotRequired, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
 from glue_pool.fields import EXACT
 from glue_pool.metrics import METRICS
@@ -113,6 +113,8 @@ class Result(TypedDict):
     """The primary metric on the first dev split after the last step; null for a NaN and for a failed run."""
     collapsed: bool | None
     """Whether every prediction on the first dev split is the same."""
+    deterministic: NotRequired[bool]
+    """Whether it is the same whatever the seed: a fixed reference for every seed of another; missing is false."""
     splits: dict[str, SplitFacts]
     """What was read, by split."""
     parameters: Parameters | None
@@ -163,7 +165,10 @@ def _wrong(value: Any, kind: Any, where: str) -> str | None:
         return f"{where} is {value!r}"
     parts: Iterable[tuple[str, Any, Any]] = ()
     if is_typeddict(kind):
-        parts = ((name, value.get(name), inner) for name, inner in _fields(kind).items())
+        there = (
+            (name, inner) for name, inner in _fields(kind).items() if name in value or name in kind.__required_keys__
+        )
+        parts = ((name, value.get(name), inner) for name, inner in there)
     elif isinstance(value, dict):
         parts = ((name, item, of[-1]) for name, item in value.items())
     elif isinstance(value, list):

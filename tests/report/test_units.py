@@ -287,7 +287,7 @@ def test_logits_of_more_labels_than_most_runs_have_are_in_no_comparison(mixed: S
     found = study(*scan([tmp_path]))
     (of,) = tables(found, ["risk"])
     assert [(i.path.parent, i.reason) for i in found.left_out] == [
-        (copies[0], "other dev rows or labels than most runs of this task have")
+        (copies[0], "other labels to choose from than most runs of this task have")
     ]
     pair = of.pair("risk", *of.panel.rows)
     assert pair is not None

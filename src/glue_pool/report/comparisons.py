@@ -21,7 +21,8 @@ COLUMNS = (
 )  # fmt: skip
 
 
-OfSeeds = tuple[list[int], Scores]  # seeds, rising, and their scores as in a Pair
+# seeds, rising, and their scores as in a Pair; None for seeds: one run, which is the same whatever the seed
+OfSeeds = tuple[list[int] | None, Scores]
 Comparison = tuple[Row, Row, list[Any]]  # baseline, method, and a value for each of COLUMNS
 
 
@@ -40,18 +41,31 @@ class Pair:
 
 
 def pair(baseline: OfSeeds, method: OfSeeds) -> Pair | None:
-    """Return both rows' scores of the seeds that both have; None where they have none."""
+    """Return both rows' scores of the seeds that both have; None where they have none.
+
+    A row whose one run is the same whatever the seed has every seed that the other has.
+    """
     if baseline[0] == method[0]:
         return Pair(baseline[1], method[1], 0)
-    common = sorted(set(baseline[0]) & set(method[0]))
+    common = common_seeds([baseline, method])
     if not common:
         return None
-    return Pair(_of_seeds(baseline, common), _of_seeds(method, common), len(set(baseline[0]) ^ set(method[0])))
+    lacking = [set(of) - set(common) for of, _ in (baseline, method) if of is not None]
+    return Pair(of_seeds(baseline, common), of_seeds(method, common), len(set().union(*lacking)))
 
 
-def _of_seeds(row: OfSeeds, wanted: Sequence[int]) -> Scores:
+def common_seeds(rows: Sequence[OfSeeds]) -> list[int] | None:
+    """Return the seeds that all rows have, rising; None where every row is the same whatever the seed."""
+    named = [set(seeds) for seeds, _ in rows if seeds is not None]
+    return sorted(set.intersection(*named)) if named else None
+
+
+def of_seeds(row: OfSeeds, wanted: Sequence[int] | None) -> Scores:
+    """Return a row's scores of these seeds, in their order; None: of its one run."""
     seeds, scores = row
-    return scores.of([seeds.index(seed) for seed in wanted])
+    if wanted is None:
+        return scores
+    return scores.of([0] * len(wanted) if seeds is None else [seeds.index(seed) for seed in wanted])
 
 
 def all_pairs(of_rows: Mapping[Row, OfSeeds], *, in_points: bool = True) -> list[Comparison]:

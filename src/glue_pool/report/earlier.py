@@ -39,12 +39,16 @@ def config(content: dict[str, Any], schema: int) -> dict[str, Any]:
     return {**found, "task": {**_shown(found["task"]["name"]), **found["task"]}}
 
 
-@cache
 def _shown(task: str) -> dict[str, Any]:
     """Return what tables call a task that comes with glue_pool, and where it stands in them; nothing of another."""
-    shipped = {file.stem: file for file in (CONF / "task").glob("*.yaml")}
-    content = yaml.safe_load(shipped[task].read_text(encoding="utf-8")) if task in shipped else {}
-    return {key: content[key] for key in ("title", "order") if key in content}
+    return {key: value for key, value in shipped(task).items() if key in ("title", "order")}
+
+
+@cache
+def shipped(task: str) -> Mapping[str, Any]:
+    """Return the YAML of a task that comes with glue_pool, as it is today; of another, nothing."""
+    files = {file.stem: file for file in (CONF / "task").glob("*.yaml")}
+    return yaml.safe_load(files[task].read_text(encoding="utf-8")) if task in files else {}
 
 
 def result(content: dict[str, Any], schema: int) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Read a folder of runs: those that are over, and everything that is left out, with its reason."""
 
+import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -98,17 +100,26 @@ class Run:
 class Predictions:
     """What a run said of the dev split that its score is from, in the last epoch."""
 
-    idx: np.ndarray  # (examples,)
+    idx: np.ndarray  # (examples,), rising
     labels: np.ndarray  # (examples,), or (examples, labels) of a multi-label task
     outputs: np.ndarray  # (examples,): classes, or scores; else (examples, labels): logits, if the metric takes more
+    digest: bytes  # of the logits as they stand in the file
 
-    def same_examples(self, other: "Predictions") -> bool:
-        """Whether both are of the same dev rows, and as many labels."""
-        return (
-            np.array_equal(self.idx, other.idx)
-            and np.array_equal(self.labels, other.labels)
-            and self.outputs.shape == other.outputs.shape
-        )
+    def differs(self, other: "Predictions") -> str | None:
+        """Say how the dev rows or the labels differ from those of another, that of most runs; None where they don't."""
+        if not np.array_equal(self.idx, other.idx):
+            there, more = int(np.isin(other.idx, self.idx).sum()), int((~np.isin(self.idx, other.idx)).sum())
+            others = f" and {more} others" if more else ""
+            return f"other dev rows than most runs of this task have: {there} of their {len(other.idx)} rows{others}"
+        if self.labels.shape != other.labels.shape or self.outputs.shape != other.outputs.shape:
+            return "other labels to choose from than most runs of this task have"
+        if (wrong := np.flatnonzero((self.labels != other.labels).reshape(len(self.idx), -1).any(axis=1))).size:
+            row = wrong[0]
+            return (
+                f"other labels than most runs of this task have for {len(wrong)} of the same {len(self.idx)} dev rows: "
+                f"idx {self.idx[row]} has {self.labels[row].tolist()} instead of {other.labels[row].tolist()}"
+            )
+        return None
 
 
 def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
@@ -132,31 +143,64 @@ def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
 
 def read_predictions(run: Run) -> Predictions | LeftOut:
     """Read the predictions behind a run's score."""
+    found = _last(run, ("idx", "label", "logits"))
+    if isinstance(found, str):
+        return no_comparison(run, found)
+    idx, labels, logits = found
+    logits = logits.reshape(len(idx), -1)
+    if not np.isfinite(logits).all():
+        return no_comparison(run, "predictions that are not finite")
+    if (np.diff(idx) < 0).any():
+        order = np.argsort(idx, kind="stable")
+        idx, labels, logits = idx[order], labels[order], logits[order]
+    if said := _repeated(idx, labels, logits):
+        return no_comparison(run, said)
+    return Predictions(idx, labels, _outputs(run.metric, labels, logits), hashlib.blake2b(logits.tobytes()).digest())
+
+
+def read_groups(run: Run) -> dict[int, int] | None:
+    """Read which of the rows that a run's score is from belong together: each idx's group; None where it isn't said."""
+    found = _last(run, ("idx", "group"))
+    return None if isinstance(found, str) else dict(zip(found[0].tolist(), found[1].tolist(), strict=True))
+
+
+def no_comparison(run: Run, reason: str) -> LeftOut:
+    """Return that a run's predictions are of no use; its score still is."""
+    return LeftOut(run.folder / "predictions.parquet", reason, "scores, but no comparison")
+
+
+def _last(run: Run, columns: Sequence[str]) -> list[np.ndarray] | str:
+    """Return columns of a run's predictions, of the last epoch and the split of its score, or what is wrong."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = run.folder / "predictions.parquet"
-    counted = "scores, but no comparison"
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(run.folder / "predictions.parquet")
         wanted = {"epoch": "last", "split": run.task["dev_splits"][0]}
         if _holds_only(file.metadata, wanted):  # so say the file's statistics: a third of the time
-            table, keep = file.read(["idx", "label", "logits"], use_threads=False), np.array(True)
+            table, keep = file.read(list(columns), use_threads=False), np.array(True)
         else:
             table = file.read(use_threads=False)
             keep = np.logical_and(*(np.array(table[name].to_pylist()) == value for name, value in wanted.items()))
         if not (keep := np.broadcast_to(keep, len(table))).any():
-            return LeftOut(path, "no predictions of the last epoch", counted)
+            return "no predictions of the last epoch"
         # from_dlpack: pyarrow's own to_numpy, take and filter import pandas, for 0.2 s
-        idx, labels, logits = (_column(table[name])[keep] for name in ("idx", "label", "logits"))
-        logits = logits.reshape(len(idx), -1)
+        return [_column(table[name])[keep] for name in columns]
     except FileNotFoundError:
-        return LeftOut(path, "missing", counted)
+        return "missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BufferError, pa.ArrowException) as error:
-        return LeftOut(path, f"damaged ({_line(error)})", counted)
-    if not np.isfinite(logits).all():
-        return LeftOut(path, "predictions that are not finite", counted)
-    return Predictions(idx, labels, _outputs(run.metric, labels, logits))
+        return f"damaged ({_line(error)})"
+
+
+def _repeated(idx: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> str | None:
+    """Say which row of a file stands there more than once, number for number; rows are in the order of their idx."""
+    again = np.flatnonzero(idx[1:] == idx[:-1])
+    if not again.size:
+        return None
+    rows = sorted({*again.tolist(), *(again + 1).tolist()})
+    counts = Counter((int(idx[i]), labels[i].tobytes(), logits[i].tobytes()) for i in rows)
+    ((row, *_), times), *_ = counts.most_common(1)
+    return None if times == 1 else f"idx {row} stands there {'twice' if times == 2 else f'{times} times'}"
 
 
 def _column(column: Any) -> np.ndarray:

@@ -13,7 +13,7 @@ from glue_pool import stats
 from glue_pool.report.columns import Column
 from glue_pool.report.comparisons import Comparison, Pair, all_pairs, pair
 from glue_pool.report.panels import Panel, Row, Subset, subset_label
-from glue_pool.report.scored import OfTasks, Resampled, averages, resampled
+from glue_pool.report.scored import OfTasks, Scored, averages, groups, resampled
 from glue_pool.report.study import Study
 from glue_pool.stats import Difference
 
@@ -54,7 +54,7 @@ class Table:
 
     def pairs_of(self, row: Row) -> int:
         """Return how many seeds the average of a row is of in comparisons: those with predictions on all its tasks."""
-        return len(self.scores[AVERAGE, row][0]) if (AVERAGE, row) in self.scores else 0
+        return len(self.scores[AVERAGE, row][1].actual) if (AVERAGE, row) in self.scores else 0
 
     def baseline_of(self, row: Row, baseline: str | None = None) -> Row | None:
         """Return the row that one is compared with here (`Panel.baseline_of`)."""
@@ -120,13 +120,16 @@ def versus(tables: Sequence[Table], baseline: str | None) -> str:
 def tables(study: Study, tasks: Sequence[str]) -> list[Table]:
     """Resample every cell's scores on these tasks, which are those of the average, too.
 
-    Runs without usable predictions are added to the study's list of what is left out.
+    Runs without usable predictions are added to the study's list of what is left out, and where nothing says which dev
+    rows belong together, that is to its notes.
     """
+    together = {task: groups([run for run in study.runs if run.result["task"] == task]) for task in tasks}
+    study.notes += [note for _, note in together.values() if note]
     places = [(panel, subset) for panel in study.panels for subset in panel.subsets]
     with _executor(len(study.runs)) as pool:
         jobs = [
             [
-                (task, pool.submit(resampled, panel.runs(subset, task), study.tasks[task].metric))
+                (task, pool.submit(resampled, panel.runs(subset, task), study.tasks[task].metric, together[task][0]))
                 for task in panel.tasks
                 if task in tasks
             ]
@@ -142,13 +145,14 @@ def _executor(runs: int) -> Executor:
     return ProcessPoolExecutor(min(MOST_PROCESSES, os.cpu_count() or 1), mp_context=get_context("spawn"))
 
 
-def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Resampled]]]") -> Table:
+def _table(panel: Panel, subset: Subset, study: Study, of_tasks: "Sequence[tuple[str, Future[Scored]]]") -> Table:
     scores: OfTasks = {}
     comparisons = {}
     for task, job in of_tasks:
-        of_rows, comparisons[task], left_out = job.result()
-        study.left_out += left_out
-        scores |= {(task, row): of_row for row, of_row in of_rows.items()}
+        scored = job.result()
+        comparisons[task] = scored.comparisons
+        study.left_out += [item for items in scored.left_out.values() for item in items]
+        scores |= {(task, row): of_row for row, of_row in scored.of_rows.items()}
     there = {task for (_, of, task), cell in panel.cells.items() if of == subset and cell.runs}
     tasks = [task for task, _ in of_tasks if task in there]
     averaged = [task for task in tasks if study.tasks[task].averaged]
