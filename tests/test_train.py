@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 
 from conftest import Compose
 from glue_pool import metrics
+from glue_pool.data import sources
 from glue_pool.on_wandb import wandb_file
 from glue_pool.pipeline import run
 from glue_pool.report import report
@@ -101,15 +102,23 @@ def test_the_main_job_leaves_the_whole_contract(
         assert words in printed
 
 
-def test_the_score_can_be_recomputed_from_the_predictions(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run_main(monkeypatch, *TINY, "task=mnli", "model=bert")
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_score_can_be_recomputed_from_the_predictions(
+    composed: Compose, outputs: Path, monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    line = [*TINY, "task=mnli", "model=bert", f"encoder.freeze={frozen}"]
+    run_main(monkeypatch, *line)
     folder, result = the_result(outputs)
     table = pq.read_table(folder / "predictions.parquet").to_pandas()
+    cfg = composed(*line)
+    read = sources.read(cfg.data, cfg.task)
     for split in ("validation_matched", "validation_mismatched"):
         rows = table[(table["split"] == split) & (table["epoch"] == "last")]
         again = metrics.compute(["accuracy"], rows["label"].to_numpy(), np.stack(rows["logits"].to_list()))
         assert again == result["metrics"][split]
         assert rows["idx"].tolist() == list(range(24))
+        premises = read[split].texts[0]
+        assert rows["group"].tolist() == [premises.index(premise) for premise in premises]
     assert result["score"] == result["metrics"]["validation_matched"]["accuracy"]
 
 

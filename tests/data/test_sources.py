@@ -401,6 +401,7 @@ def test_nine_tasks_are_shipped_with_consistent_splits(load_task: LoadTask) -> N
 
 
 # rows of the local copy's splits that are parts of the official ones
+SHARING = {"mnli": 9807, "qnli": 2725, "wnli": 14}  # rows of the first dev split that are not alone in their group
 PARTS = {
     ("qnli", "train"): 9999,
     ("mnli", "train"): 9999,
@@ -414,6 +415,10 @@ PARTS = {
 def test_real_rows_have_the_tasks_columns_labels_and_counts(name: str, glue_dir: Path, load_task: LoadTask) -> None:
     task = load_task(name)
     for split, rows in read(local(glue_dir), task).items():
+        if rows.groups is not None and (name, split) not in PARTS:
+            sizes = np.unique(rows.groups, return_counts=True)[1]
+            assert sizes[sizes > 1].sum() == SHARING[name]
+        assert (rows.groups is None) == (name not in SHARING or split == task.train_split)
         assert len(rows) == PARTS.get((name, split), task.official_rows[split])
         assert len(rows.texts) == len(task.columns)
         assert all(len(column) == len(rows) for column in rows.texts)
