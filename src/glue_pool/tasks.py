@@ -138,8 +138,6 @@ def _check_columns(task: TaskConfig) -> None:
     if not 1 <= len(task.columns) <= 2:
         way_out = " (a template joins columns: '{word}: {sentence}')" if task.columns else ""
         raise _wrong("columns", f": {len(task.columns)} of them; a task has one text or two{way_out}")
-    if task.group == "":
-        raise _wrong("group", ": is empty; null takes every row for itself")
     if task.label is None and not task.multi_label:
         raise _wrong("label", "=null: only a multi-label task can do without a label column")
 

@@ -154,6 +154,7 @@ def columns(folder: Path, **changes: Sequence[object]) -> None:
         (lambda folder: columns(folder, epoch=["best"] * 277), "no predictions of the last epoch"),
         (lambda folder: columns(folder, logits=[[float("nan"), 0.0]] * 277), "predictions that are not finite"),
         (lambda folder: columns(folder, logits=[[0.0]] * 276 + [[0.0, 1.0]]), "damaged"),
+        (lambda folder: columns(folder, idx=[[0]] * 277), "damaged (ValueError: idx holds lists)"),
     ],
 )
 def test_predictions_that_cant_be_used_are_named(folder: Path, damage: Callable[[Path], object], reason: str) -> None:

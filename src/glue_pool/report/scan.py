@@ -25,6 +25,7 @@ SAID_ELSEWHERE = re.compile(
     + "|".join(rf"{re.escape(name)}(\.|$)" for name in unkeyed() if name != "optimizer.name")
 )
 BESIDE_RESULT = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}
+BY_ROW = ("idx", "group")  # columns of predictions with a number a row
 MESSAGE = 200  # characters of one that are shown
 SEED = re.compile(r"^seed: .*$", re.MULTILINE)
 
@@ -150,7 +151,7 @@ def read_predictions(run: Run) -> Predictions | LeftOut:
     logits = logits.reshape(len(idx), -1)
     if not np.isfinite(logits).all():
         return no_comparison(run, "predictions that are not finite")
-    if (np.diff(idx) < 0).any():
+    if (idx[1:] < idx[:-1]).any():
         order = np.argsort(idx, kind="stable")
         idx, labels, logits = idx[order], labels[order], logits[order]
     if said := _repeated(idx, labels, logits):
@@ -185,7 +186,10 @@ def _last(run: Run, columns: Sequence[str]) -> list[np.ndarray] | str:
         if not (keep := np.broadcast_to(keep, len(table))).any():
             return "no predictions of the last epoch"
         # from_dlpack: pyarrow's own to_numpy, take and filter import pandas, for 0.2 s
-        return [_column(table[name])[keep] for name in columns]
+        found = [_column(table[name])[keep] for name in columns]
+        if lists := next((n for n, of in zip(columns, found, strict=True) if n in BY_ROW and of.ndim > 1), None):
+            raise ValueError(f"{lists} holds lists")
+        return found
     except FileNotFoundError:
         return "missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BufferError, pa.ArrowException) as error:
