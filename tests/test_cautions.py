@@ -170,14 +170,17 @@ def test_collapses_miss_as_often_as_is_said_and_the_unseen_flatter(seeds: int, d
         assert flattered[~seen].mean() > 0.95 * missed[~seen].mean()
 
 
-@pytest.mark.parametrize("seeds", [5, 10, 20])
+@pytest.mark.parametrize("seeds", SEEDS)
 def test_an_interval_with_a_collapse_in_it_holds_at_any_rate(seeds: int) -> None:
     for rate in (0.02, 0.2, 0.5):
         differences, collapsed = collapsing(seeds, 10, rate, np.random.default_rng(seeds))
         seen = collapsed.any(axis=1)
         _, missed = wrong(student(differences), -rate * 10)
         print(f"\n{rate:.0%} collapse, {seeds} seeds: {share(missed, seen)} of those with one missed")
-        assert missed[seen].mean() < 0.05 + 0.015 + off_by_chance(0.05, seen.sum())
+        if seeds == 3 and rate == 0.5:
+            assert missed[seen].mean() > 0.1
+        else:
+            assert missed[seen].mean() < 0.05 + 0.015 + off_by_chance(0.05, seen.sum())
 
 
 @pytest.mark.parametrize("seeds", [5, 10, 20])
@@ -205,11 +208,10 @@ def test_missing_runs_miss_as_often_as_is_said_and_at_chance_they_flatter_nobody
     for failed, truth, what in ((worst, 0, "the worst fifth, merely low"), (any_fifth, -2, "a fifth, at chance")):
         flattered, missed = wrong(student(method - baseline, ~failed), truth)
         above, either = wrong(student(np.where(failed, -10, method) - baseline), truth)
-        some = failed.any(axis=1)
-        print(f"\n{seeds} seeds, missing is {what}: {share(missed)} missed, {share(flattered)} flattered")
+        some, there = failed.any(axis=1), (~failed).sum(axis=1) > 1
+        print(f"\n{seeds} seeds, missing is {what}: {share(missed, there)} missed, {share(flattered, there)} flattered")
         print(f"  where one failed, at chance: {share(above, some)} flattered, {share(either & ~above, some)} wronged")
         if truth == 0:
-            there = (~failed).sum(axis=1) > 1
             assert missed[there].mean() == pytest.approx(said, abs=off_by_chance(said, TIMES))
         assert above[some].mean() < 0.05 + 0.015
         assert above.mean() < flattered.mean()
@@ -302,3 +304,38 @@ def test_no_interval_over_seeds_knows_of_what_has_not_happened(interval: Callabl
             print(f"\n{interval.__name__}, {seeds} seeds, {world}: {share(missed)} missed, {wider:.2f} times as wide")
             if world != "normal" and seeds in (10, 20):
                 assert missed.mean() > 0.05
+
+
+def of_rates(collapsed: np.ndarray, learned: np.ndarray, drop: float, *, steady: bool) -> tuple[Ends, Ends, np.ndarray]:
+    """The interval of the rest plus rates times the drop, the plain one, and where a run collapsed but not nearly all.
+
+    Student's for the pairs that learn, Clopper and Pearson's for the rates, joined in quadrature (Zou and Donner 2008).
+    collapsed, learned: `(2, times, seeds)`. steady: a method that has not collapsed is taken for one that never does.
+    """
+    seeds, counts, learns = collapsed.shape[2], collapsed.sum(axis=2), np.asarray(~collapsed.any(axis=0))
+    scores = np.where(collapsed, -drop, learned)
+    estimate = (scores[1] - scores[0]).mean(axis=1)
+    low, high = student(learned[1] - learned[0], learns)
+    rates = np.array([stats.collapse_rate(k, seeds) for k in range(seeds + 1)]).T[:, counts]
+    off = drop * (rates - counts / seeds) * ((counts > 0) | (not steady))  # lowest and highest rate, either method's
+    below = np.sqrt(((high - low) / 2) ** 2 + off[1, 1] ** 2 + off[0, 0] ** 2)
+    above = np.sqrt(((high - low) / 2) ** 2 + off[0, 1] ** 2 + off[1, 0] ** 2)
+    used = collapsed.any(axis=(0, 2)) & (learns.sum(axis=1) > 1)
+    return (estimate - below, estimate + above), student(scores[1] - scores[0]), used
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("drop", [10, 20])
+@pytest.mark.parametrize("seeds", [5, 10, 20])
+def test_rates_of_collapse_give_no_better_interval(seeds: int, drop: int) -> None:
+    draw = np.random.default_rng([seeds, drop])
+    learned = draw.normal(size=(2, TIMES, seeds))
+    alike, one = (draw.random((2, TIMES, seeds)) < np.reshape(rates, (2, 1, 1)) for rates in ((0.1, 0.1), (0, 0.3)))
+    ends, _, used = of_rates(alike, learned, drop, steady=True)
+    _, missed = wrong(ends, 0)
+    print(f"\na tenth of both collapses by {drop}, {seeds} seeds: {share(missed, used)} missed by rates of the seen")
+    assert missed[used].mean() > 0.05 + 0.015
+    ends, plain, used = of_rates(one, learned, drop, steady=False)
+    found, found_plainly = ends[1] < 0, plain[1] < 0
+    print(f"  three tenths of one: {share(found, used)} found worse by rates, {share(found_plainly, used)} plainly")
+    assert found[used].mean() <= found_plainly[used].mean()
