@@ -46,9 +46,9 @@ class Side:
 class Caution:
     """What a reader has to know of a mark, or of its absence.
 
-    Seen: runs of the method collapsed, and the interval, wide with them, holds: it finds little. Unseen: none did here,
-    but some of its other runs, and the interval does not allow for that. Missing: runs have no score, and those that
-    have may be the better ones.
+    Seen: runs of the method collapsed, and the interval, wide with them, holds: it finds little. (It does not where all
+    did and others would not.) Unseen: none did here, but some of its other runs, and the interval does not allow for
+    that. Missing: runs have no score, and those that have may be the better ones.
     """
 
     kind: Literal["seen", "unseen", "missing"]
@@ -59,15 +59,16 @@ class Caution:
     low: float  # rates that the runs here leave possible, at 95 %: of collapse, or of failure where missing
     high: float
     undone: float  # the rate at which runs at chance undo its lead; NaN where it has none, or where seen
-    missed: float  # MISSED, of the nearest number of seeds
+    missed: float  # MISSED, of the nearest number of seeds; NaN where all collapsed
 
     def line(self, name: str) -> str:
         """Say it, of the method by this name."""
         if self.kind == "seen":
-            return (
-                f"{name}: {self.count} of {self.runs} runs collapsed (the rate may be {_percent(self.low)} to "
-                f"{_percent(self.high)}): the interval is wide with it, holds, and finds little"
-            )
+            rates = f"(the rate may be {_percent(self.low)} to {_percent(self.high)})"
+            if self.count == self.runs:
+                return f"{name}: all {self.runs} runs collapsed {rates}: the interval knows of none that learns"
+            known = "the interval is wide with it, holds, and finds little"
+            return f"{name}: {self.count} of {self.runs} runs collapsed {rates}: {known}"
         misses = f"{_percent(self.missed)} of intervals miss then, flattering it"
         undone = "" if math.isnan(self.undone) else f"; {_percent(self.undone)} of runs at chance would undo its lead"
         if self.kind == "missing":
@@ -95,7 +96,8 @@ def cautions(baseline: Side, method: Side) -> list[Caution]:
         collapsed, missing = int(side.collapsed[both].sum()), int(np.isnan(side.scores).sum())
         if collapsed:
             rates = collapse_rate(collapsed, n)
-            found.append(Caution("seen", of, collapsed, n, n, *rates, math.nan, _missed("seen", n)))
+            missed = _missed("seen", n) if collapsed < n else math.nan
+            found.append(Caution("seen", of, collapsed, n, n, *rates, math.nan, missed))
         elif side.elsewhere[0]:
             found.append(Caution("unseen", of, *side.elsewhere, n, *collapse_rate(0, n), undone, _missed("unseen", n)))
         if missing:
