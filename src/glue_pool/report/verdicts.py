@@ -16,7 +16,7 @@ from glue_pool.metrics import POINTS, Metric
 from glue_pool.report.columns import Column
 from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, all_pairs, pair
 from glue_pool.report.panels import Panel, Row, Subset, subset_label
-from glue_pool.report.scan import LeftOut, Predictions, Run, read_predictions
+from glue_pool.report.scan import NO_COMPARISON, LeftOut, Predictions, Run, read_predictions
 from glue_pool.report.study import Study
 from glue_pool.stats import Difference
 
@@ -214,7 +214,7 @@ def _most_common(found: Sequence[Predictions]) -> Predictions | None:
 
 
 def _no_comparison(run: Run, reason: str) -> LeftOut:
-    return LeftOut(run.folder / "predictions.parquet", reason, "scores, but no comparison")
+    return LeftOut(run.folder / "predictions.parquet", reason, NO_COMPARISON)
 
 
 def _averages(of_tasks: OfTasks, rows: Sequence[Row], tasks: Sequence[str]) -> dict[Row, OfSeeds]:
