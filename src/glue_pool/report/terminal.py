@@ -14,6 +14,7 @@ from glue_pool.report.comparisons import GAIN
 from glue_pool.report.panels import Cell, Row, subset_label
 from glue_pool.report.study import Study
 from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
+from glue_pool.shell import one_line
 from glue_pool.stats import Difference
 
 WIDTH = 120  # where nobody says how wide a terminal is
@@ -43,8 +44,8 @@ def show(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Seq
 def _show(table: Table, baseline: str | None, tasks: Sequence[str], file: TextIO) -> bool:
     """Print one table and return whether it has the power of a comparison."""
     verdicts = table.verdicts(baseline, tasks)
-    rows = [row for row in table.panel.rows if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
-    rows.sort(key=lambda row: _rank(row, baseline or table.panel.default))
+    ordered = table.panel.ordered(baseline)
+    rows = [row for row in ordered if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
     shown = [*tasks, *([AVERAGE] if len(table.average_tasks) > 1 else [])]
     columns = {_head(table, task): [_text(table, row, task, verdicts) for row in rows] for task in shown}
     names = [table.name(row, baseline) for row in rows]
@@ -56,11 +57,6 @@ def _show(table: Table, baseline: str | None, tasks: Sequence[str], file: TextIO
     say(f"\n  {table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}\n", file)
     _print(names, columns, file)
     return powerful
-
-
-def _rank(row: Row, baseline: str) -> int:
-    """Put the baseline first, and right below it what adds an edit or a recipe to it."""
-    return 0 if row.method == baseline else 1 if row.method.startswith(f"{baseline}+") else 2
 
 
 def _print(names: Sequence[str], columns: Mapping[str, Sequence[str]], file: TextIO) -> None:
@@ -129,6 +125,6 @@ def _list(title: str, lines: Sequence[str], file: TextIO) -> None:
         return
     say(f"\n  {title}", file)
     for line in lines[:LISTED]:
-        say(f"    {line}", file)
+        say(f"    {one_line(line)}", file)
     if len(lines) > LISTED:
         say(f"    and {len(lines) - LISTED} more, which the page lists", file)
