@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -75,16 +76,36 @@ def test_a_summary_does_not_depend_on_the_order_of_runs(values: np.ndarray, rand
 
 
 def test_expected_validation_performance_by_hand() -> None:
-    got = stats.expected_validation_performance(np.array([4.0, 1.0, NAN]))
-    assert got == pytest.approx([2.5, 1 / 4 * 1 + 3 / 4 * 4])  # of two draws three in four hold the 4
+    got = stats.expected_validation_performance(np.array([4.0, 1.0, NAN, 2.0]))
+    assert got == pytest.approx([7 / 3, (2 + 4 + 4) / 3, 4])  # of three pairs two hold the 4
+    assert stats.expected_validation_performance(np.array([NAN])).shape == (0,)
 
 
 @given(scores())
-def test_expected_validation_performance_grows_from_the_mean_to_at_most_the_best(values: np.ndarray) -> None:
+def test_expected_validation_performance_is_the_mean_best_of_all_choices(values: np.ndarray) -> None:
+    some = values[:8]
+    best = [np.mean([max(of) for of in combinations(some, n)]) for n in range(1, len(some) + 1)]
+    assert stats.expected_validation_performance(some) == pytest.approx(best)
+
+
+@given(scores())
+def test_expected_validation_performance_grows_from_the_mean_to_the_best(values: np.ndarray) -> None:
     curve = stats.expected_validation_performance(values)
     assert curve[0] == pytest.approx(values.mean())
     assert (np.diff(curve) >= -1e-12).all()
-    assert curve[-1] <= values.max() + 1e-12
+    assert curve[-1] == pytest.approx(values.max())
+
+
+def test_expected_validation_performance_is_that_of_new_runs() -> None:
+    """The best of 1 to 5 normal scores is 0, 0.56, 0.85, 1.03 and 1.16 standard deviations above the mean."""
+    draws = np.random.default_rng(0).normal(size=(20_000, 5))
+    got = np.mean([stats.expected_validation_performance(of) for of in draws], axis=0)
+    assert got == pytest.approx([0, 0.5642, 0.8463, 1.0294, 1.1630], abs=0.015)  # four standard errors are 0.02 or less
+
+
+def test_expected_validation_performance_of_many_runs_is_finite() -> None:
+    curve = stats.expected_validation_performance(np.arange(2000.0))
+    assert curve[[0, 1, -1]] == pytest.approx([999.5, 1333.0, 1999.0])  # of two: (2 N - 1) / 3
 
 
 # Differences over seeds

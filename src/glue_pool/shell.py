@@ -2,11 +2,14 @@
 
 import io
 import os
+import re
 import sys
 
 from glue_pool.errors import UserError
 
 OURS = ("HOME", "GLUE_POOL_", "WANDB_", "HF_", "XDG_")  # what variables begin with that name folders or choices
+
+BREAKING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # a line, or its direction
 
 
 def settle() -> None:
@@ -47,3 +50,8 @@ def readable(text: str) -> str:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # half a character of UTF-16
         return text.encode("utf-8", "backslashreplace").decode()
+
+
+def one_line(text: str) -> str:
+    """Return a text with escapes for what would break a line or a column: control characters, turns of direction."""
+    return BREAKING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

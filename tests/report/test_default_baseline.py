@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import tex_tables
 from glue_pool import stats
 from glue_pool.report import report
 from glue_pool.report.__main__ import main
@@ -57,9 +58,7 @@ def expected(root: Path, task: str, baseline: str, method: str) -> stats.Differe
 
 def tex(folder: Path, number: int) -> dict[str, list[str]]:
     """The cells of the first table of scores (0) or of differences (1), by the name of their row."""
-    body = (folder / "tables.tex").read_text().split(r"\midrule")[number + 1].split(r"\bottomrule")[0]
-    lines = [line.strip().removesuffix(r" \\").split(" & ") for line in body.strip().splitlines()]
-    return {name: cells for name, *cells in lines}
+    return {name: cells for name, cells in tex_tables.read(folder / "tables.tex")[number].items() if name != "method"}
 
 
 def names(printed: str) -> list[str]:
@@ -87,7 +86,8 @@ def test_every_row_has_the_difference_to_its_own_baseline(root: Path, tmp_path: 
         adjusted = stats.holm(np.array([one.p for one in of]))
         for cell, one, p in zip(shown[name], of, adjusted, strict=False):
             low, high = 100 * one.low, 100 * one.high
-            assert cell.startswith(rf"${100 * one.estimate:+.2f}$ {{\scriptsize[{low:.2f}, {high:.2f}]}}")
+            shown_as = rf"${100 * one.estimate:+.2f}$ {{\scriptsize[{low:.2f}, {high:.2f}]}}"
+            assert cell.replace("$-$", "-").startswith(shown_as)
             sign = int(np.sign(one.estimate)) if p < stats.ALPHA else 0
             assert ("uparrow" in cell) - ("downarrow" in cell) == sign, (name, cell, p)
             signs.add(sign)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import run_folders
+import tex_tables
 from glue_pool import stats
 from glue_pool.metrics import METRICS, MULTI, REGRESSION, SINGLE, ProblemType
 from glue_pool.report import files, latex, terminal
@@ -168,18 +169,20 @@ def test_columns_stand_in_their_order_then_by_name(mixed: Study) -> None:
     assert list(mixed.tasks) == ["cola", "price", "rte", "risk", "spam", "topics"]  # price says 2
 
 
-def test_the_tex_has_titles_units_and_directions(mixed: Study, table: Table) -> None:
+def test_the_tex_has_titles_units_and_directions(mixed: Study, table: Table, tmp_path: Path) -> None:
     text = latex.tables_tex([table], mixed.notes, None, list(mixed.tasks))
-    heads = re.findall(r"method & (.*) \\\\", text)
+    (tmp_path / "tables.tex").write_text(text)
+    tex_tables.check(text)
+    scores_of, differences_of = tex_tables.read(tmp_path / "tables.tex")
     price = f"price ({OWN_UNITS['price']})"
     columns = ["CoLA", price, "RTE", r"Risk \& Co (nats)", "Spam", "topics (nats)"]
-    assert heads == [" & ".join([*columns, "average of 3"]), " & ".join([*columns, "average"])]
+    assert (scores_of["method"], differences_of["method"]) == ([*columns, "average of 3"], [*columns, "average"])
     scored, differences = (line for line in text.splitlines() if r"\caption" in line)
     assert "Lower is better for price, Risk \\& Co, topics." in scored
     assert "Lower is better for price, Risk \\& Co, topics, and differences are reductions" in differences
-    maxpool = [line.split(" & ") for line in text.splitlines() if line.startswith("    maxpool")]
-    assert all("uparrow" in maxpool[i][1 + columns.index(r"Risk \& Co (nats)")] for i in (0, 1))
-    assert maxpool[1][1 + columns.index(r"Risk \& Co (nats)")].startswith("$+0.")
+    risk = [of["maxpool"][columns.index(r"Risk \& Co (nats)")] for of in (scores_of, differences_of)]
+    assert all("uparrow" in cell for cell in risk)
+    assert risk[1].startswith("$+0.")
 
 
 def test_official_is_said_of_tasks_that_have_official_splits(tmp_path: Path) -> None:

@@ -252,10 +252,12 @@ def ratio(above: np.ndarray, below: np.ndarray, otherwise: float) -> np.ndarray:
 
 def _standardised(values: np.ndarray) -> np.ndarray:
     """Return rows of mean 0 and deviation 1, which keeps the moments accurate; a constant row is zeros."""
-    values = values.astype(float)
+    largest = np.abs(values).max(axis=1, keepdims=True).astype(float)
+    values = values / np.where(largest > 0, largest, 1.0)  # so that no square is too large or too small for a float
     constant = np.ptp(values, axis=1, keepdims=True) == 0
-    std = values.std(axis=1, keepdims=True)
-    return np.where(constant, 0.0, (values - values.mean(axis=1, keepdims=True)) / np.where(constant, 1.0, std))
+    centred = values - values.mean(axis=1, keepdims=True)
+    std = np.sqrt((centred**2).mean(axis=1, keepdims=True))
+    return np.where(constant, 0.0, centred / np.where(constant, 1.0, std))
 
 
 def _correlation(xy: np.ndarray, var_x: np.ndarray, var_y: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 from glue_pool.disk import missing
 from glue_pool.errors import UserError, nearest
 from glue_pool.progress import say
+from glue_pool.shell import one_line
 
 
 def report(
@@ -42,7 +43,7 @@ def report(
     runs, left_out = scan(folders)
     if not any(run.completed for run in runs):
         for item in left_out[:20]:
-            say(f"left out: {item.path}: {item.reason}", sys.stderr)
+            say(one_line(f"left out: {item.path}: {item.reason}"), sys.stderr)
         failed = f"; {len(runs)} failed" if runs else ""
         raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}")
     found = study(runs, left_out)

@@ -14,6 +14,7 @@ from glue_pool.report.scan import Run
 OF_POINTS = 2  # digits behind the point
 SIGNIFICANT = 4  # digits of a score in a unit of its own
 MOST_DIGITS = 16  # behind the point
+LONG = 1e9  # from here on a power of ten stands behind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +36,14 @@ class Column:
 
     def text(self, value: float) -> str:
         """Return a score or a spread as it is shown."""
-        return f"{value:.{self.digits}f}"
+        return format(value, self._format(value))
 
     def signed(self, value: float) -> str:
         """Return a difference as it is shown."""
-        return f"{value:+.{self.digits}f}"
+        return format(value, f"+{self._format(value)}")
+
+    def _format(self, value: float) -> str:
+        return f".{self.digits}f" if abs(value) < LONG else f".{SIGNIFICANT - 1}e"
 
 
 @dataclass(frozen=True, kw_only=True)

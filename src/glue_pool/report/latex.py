@@ -1,133 +1,248 @@
 """tables.tex: booktabs tables, ready to paste."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from glue_pool.report.columns import Column, Task, units
 from glue_pool.report.panels import Row, subset_label
-from glue_pool.report.verdicts import AVERAGE, Table, Verdict, versus
+from glue_pool.report.scan import LeftOut
+from glue_pool.report.tex_text import broken, escaped, width
+from glue_pool.report.verdicts import AVERAGE, Family, Mark, Table, versus
+from glue_pool.shell import readable
 
-Verdicts = Mapping[tuple[Row, str], Verdict]
-MARKS = {1: r"\rlap{$^{\uparrow}$}", -1: r"\rlap{$^{\downarrow}$}", 0: ""}
-SPECIAL = str.maketrans({
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': "''", "[": "{[}", "*": "{*}",
-    **{character: rf"\{character}" for character in "&%$#_{}"},
-})  # fmt: skip
+MARKS: dict[Mark, str] = {
+    "better": r"\rlap{$^{\uparrow}$}",
+    "worse": r"\rlap{$^{\downarrow}$}",
+    "equivalent": r"\rlap{$^{\approx}$}",
+    "": "",
+}
+NOT_COMPARED = r"\rlap{$^{\circ}$}"
+WIDTH = 32.5  # em of a table: an article's text is 32.9 to 34.5 em wide at 10, 11 and 12 pt
+GAP = 1.2  # em beside each column
+LABEL, HEAD, WORD = 16.0, 10.0, 20.0  # em at most of a row's name, a column's head, and a word of a caption
+LINES = 30  # of a float, its caption not counted: an article's page has 37 or more
+SCRIPT = 0.8  # times as wide as text is \scriptsize, rather more than less
+INDENT = 1.0  # em of the further lines of a row's name
+PREAMBLE = (
+    "% The preamble needs \\usepackage{booktabs}, and nothing else. Tables are no wider than an article's text: they\n"
+    "% go on below, or in a float of the same number. Where a page has two columns, table* takes the place of table."
+)
 
 
-def tables_tex(tables: Sequence[Table], notes: Sequence[str], baseline: str | None, tasks: Sequence[str]) -> str:
-    """Return the scores and the differences of every encoder and subset, and as comments what to mind."""
-    parts = ["% \\usepackage{booktabs} goes into the preamble; wide tables fit with \\resizebox or table*."]
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell, and how many em it takes."""
+
+    tex: str = ""
+    em: float = 0.0
+
+
+Line = tuple[str, Sequence[Cell]]  # a row's name, not escaped, and its cells
+
+
+def tables_tex(
+    tables: Sequence[Table],
+    notes: Sequence[str],
+    baseline: str | None,
+    tasks: Sequence[str],
+    left_out: Sequence[LeftOut] = (),
+) -> str:
+    """Return the scores and the differences of every encoder and subset, and as comments what to mind. All is ASCII."""
+    parts = [PREAMBLE]
     for table in tables:
         here = [task for task in tasks if task in table.tasks]
-        verdicts = table.family(baseline).verdicts
-        parts += [_scores(table, baseline, here, verdicts), _differences(table, baseline, here, verdicts)]
-    parts.append("\n".join(f"% mind: {' '.join(note.split())}" for note in notes))
+        parts += [*_scores(table, baseline, here), *_differences(table, baseline, here)]
+    parts.append(_comments("mind", notes))
+    parts.append(_comments("left out", (f"{item.path}: {item.reason}" for item in left_out)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def escaped(text: str) -> str:
-    """Return text as LaTeX prints it."""
-    return text.translate(SPECIAL)
+def _comments(what: str, lines: Iterable[str]) -> str:
+    found = (readable(line).encode("ascii", "backslashreplace").decode() for line in lines)
+    return "\n".join(f"% {what}: {' '.join(line.split())}" for line in found)
 
 
-def _scores(table: Table, baseline: str | None, tasks: Sequence[str], verdicts: Verdicts) -> str:
-    has_average = len(table.average_tasks) > 1
+def _scores(table: Table, baseline: str | None, tasks: Sequence[str]) -> Iterator[str]:
+    averaged = [task for task in tasks if task in table.average_tasks]
+    has_average = len(averaged) > 1
     cells_of = [table.panel.cell(row, table.subset, task) for row in table.panel.rows for task in tasks]
     counts = sorted({cell.summary.counts for cell in cells_of if cell.summary.n})
-    lines = []
-    for row in table.panel.rows:
-        cells = [_cell(table, row, task, verdicts.get((row, task)), counts) for task in tasks]
-        if not any(cells):
+    family = table.family(baseline)
+    lines: list[Line] = []
+    for row in table.panel.ordered(baseline):
+        cells = [_cell(table, row, task, counts) for task in tasks]
+        if not any(cell.tex for cell in cells):
             continue
         if has_average:
-            cells.append(_average(table, row, verdicts.get((row, AVERAGE))))
-        lines.append(" & ".join([escaped(table.name(row, baseline)), *cells]))
-    if not lines:
-        return ""
+            cells.append(_average(table, row, averaged))
+        is_baseline = family.verdicts and table.panel.rank(row, baseline) == 0
+        lines.append((table.name(row, baseline) + " (baseline)" * bool(is_baseline), cells))
     n = f"{counts[0]} seed{'s' * (counts[0] != '1')}" if len(counts) == 1 else "seeds (n; c: collapsed, f: failed)"
     caption = (
-        f"{_place(table)}: mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score "
-        f"{units(table.columns[task] for task in tasks)} ({_metrics(table, tasks)}) over {n}. "
-        f"{_arrows(versus([table], baseline))}{_lower(table, tasks)}"
+        f"mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score "
+        f"{_words(units(table.columns[task] for task in tasks))} ({_metrics(table, tasks)}) over {n}. "
+        f"{_lower(table, tasks).strip()}"
     )
     heads = [_head(table.columns[name]) for name in [*tasks, *([AVERAGE] if has_average else [])]]
-    return _tabular(["method", *heads], lines, caption)
+    return floats(heads, lines, _place(table), caption.strip())
 
 
-def _differences(table: Table, baseline: str | None, tasks: Sequence[str], verdicts: Verdicts) -> str:
-    names = [*tasks, *([AVERAGE] if any(task == AVERAGE for _, task in verdicts) else [])]
-    pairs = sorted({verdict.difference.pairs for (_, name), verdict in verdicts.items() if name in names})
-    lines = []
-    for row in table.panel.rows:
-        if any((row, name) in verdicts for name in names):
-            cells = [_interval(verdicts.get((row, name)), table.columns[name], len(pairs) > 1) for name in names]
-            lines.append(" & ".join([escaped(table.name(row, baseline)), *cells]))
+def _differences(table: Table, baseline: str | None, tasks: Sequence[str]) -> Iterator[str]:
+    family = table.family(baseline)
+    whole = set(table.average_tasks) <= set(tasks)  # of fewer tasks there is no verdict on the average
+    names = [*tasks, *([AVERAGE] if whole and any(column == AVERAGE for _, column in family.verdicts) else [])]
+    pairs = sorted({verdict.difference.pairs for (_, name), verdict in family.verdicts.items() if name in names})
+    lines = [
+        (table.name(row, baseline), [_verdict(family, row, table.columns[name], len(pairs) > 1) for name in names])
+        for row in table.panel.ordered(baseline)
+        if any((row, name) in family.verdicts for name in names)
+    ]
     if not lines:
-        return ""
+        return iter(())
     n = "paired seeds (n)" if len(pairs) > 1 else f"{pairs[0]} paired seed{'s' * (pairs[0] != 1)}"
     others = versus([table], baseline)
     caption = (
-        f"{_place(table)}: difference to {escaped(others)} {units(table.columns[name] for name in names)}, with the "
-        f"95\\,\\% confidence interval for new seeds and new dev examples, before Holm's correction, over {n}. "
-        f"{_arrows(others)}{_lower(table, tasks, ', and differences are reductions: positive is better')}"
+        f"difference to {_words(others)} {_words(units(table.columns[name] for name in names))}, with the "
+        f"95\\,\\% confidence interval for new seeds and new dev examples, not corrected, over {n}. "
+        f"{_marks(table, others)}{_lower(table, tasks, ', and differences are reductions: positive is better')}"
     )
     heads = [_head(table.columns[task]) for task in tasks] + ["average"] * (AVERAGE in names)
-    return _tabular(["method", *heads], lines, caption)
+    return floats(heads, lines, _place(table), caption)
 
 
-def _tabular(heads: Sequence[str], lines: Sequence[str], caption: str) -> str:
-    return "\n".join(_lines(heads, lines, caption))
+def floats(heads: Sequence[str], lines: Sequence[Line], place: str, caption: str) -> Iterator[str]:
+    """Yield floats of one number with as many tabulars each as LINES take; none without a line."""
+    left = list(_tabulars(heads, lines)) if lines else []
+    said = caption
+    while left:
+        height, text = left.pop(0)
+        parts = [text]
+        while left and height + left[0][0] <= LINES:
+            of, text = left.pop(0)
+            height += of
+            parts.append(text)
+        number = "" if said is caption else "  \\addtocounter{table}{-1}\n"
+        body = "\n\n  \\medskip\n".join(parts)
+        yield f"\\begin{{table}}\n{number}  \\centering\n  \\caption{{{place}: {said}}}\n{body}\n\\end{{table}}"
+        said = "continued."
 
 
-def _lines(heads: Sequence[str], lines: Sequence[str], caption: str) -> Iterator[str]:
-    yield "\\begin{table}\n  \\centering"
-    yield f"  \\caption{{{caption}}}"
-    yield f"  \\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}\n    \\toprule"
-    yield f"    {' & '.join(heads)} \\\\\n    \\midrule"
-    yield from (f"    {line} \\\\" for line in lines)
-    yield "    \\bottomrule\n  \\end{tabular}\n\\end{table}"
+def _tabulars(heads: Sequence[str], lines: Sequence[Line]) -> Iterator[tuple[int, str]]:
+    """Yield tabulars of as many columns and rows as WIDTH and LINES take, each with the lines of its height."""
+    heads_of = [broken(head, HEAD) for head in heads]
+    widths = [GAP + max([*map(width, head), *(cells[at].em for _, cells in lines)]) for at, head in enumerate(heads_of)]
+    room = min(LABEL, max(WIDTH - GAP - max(widths), LABEL / 2))
+    labels = [_label(name, room) for name, _ in lines]
+    of_labels = GAP + max(width("method"), *(em for _, em, _ in labels))
+    at = 0
+    while at < len(heads):
+        end = at + 1
+        while end < len(heads) and of_labels + sum(widths[at : end + 1]) <= WIDTH:
+            end += 1
+        tall = max(map(len, heads_of[at:end]))
+        head = ["method", *(_stacked(of, "b", "r") for of in heads_of[at:end])]
+        body: list[str] = []
+        height = tall + 1
+        for (label, _, of_label), (_, cells) in zip(labels, lines, strict=True):
+            if body and height + of_label > LINES:
+                yield height, _tabular(head, body)
+                body, height = [], tall + 1
+            body.append(" & ".join([label, *(cell.tex for cell in cells[at:end])]))
+            height += of_label
+        yield height, _tabular(head, body)
+        at = end
 
 
-def _cell(table: Table, row: Row, task: str, verdict: Verdict | None, counts: Sequence[str]) -> str:
+def _label(name: str, room: float) -> tuple[str, float, int]:
+    """Return a row's name, broken where it is too long, its em, and its lines."""
+    if width(name) <= room:
+        return escaped(name), width(name), 1
+    first, *more = broken(name, room - INDENT)
+    em = max([width(first), *(INDENT + width(of) for of in more)])
+    return _stacked([first, *more], "t", "l", "\\quad "), em, 1 + len(more)
+
+
+def _stacked(lines: Sequence[str], at: str, side: str, indent: str = "") -> str:
+    text = [escaped(line) for line in lines]
+    if len(text) == 1:
+        return text[0]
+    body = f" \\\\ {indent}".join(text)
+    return rf"\begin{{tabular}}[{at}]{{@{{}}{side}@{{}}}}{body}\end{{tabular}}"
+
+
+def _tabular(heads: Sequence[str], lines: Sequence[str]) -> str:
+    return "\n".join([
+        f"  \\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}\n    \\toprule",
+        f"    {' & '.join(heads)} \\\\\n    \\midrule",
+        *(f"    {line} \\\\" for line in lines),
+        "    \\bottomrule\n  \\end{tabular}",
+    ])  # fmt: skip
+
+
+def _cell(table: Table, row: Row, task: str, counts: Sequence[str]) -> Cell:
     cell, column = table.panel.cell(row, table.subset, task), table.columns[task]
     summary = cell.summary
     if not summary.n:
-        return ""
-    spread = "" if math.isnan(summary.std) else f" {{\\scriptsize$\\pm${column.text(summary.std)}}}"
+        return Cell()
+    mean, std = column.text(summary.mean), "" if math.isnan(summary.std) else column.text(summary.std)
+    spread = f" {{\\scriptsize$\\pm${_number(std)}}}" if std else ""
     n = "" if len(counts) == 1 else f" ({cell.summary.counts})"
-    return f"{column.text(summary.mean)}{spread}{n}{MARKS[verdict.sign if verdict else 0]}"
+    return Cell(
+        f"{_number(mean)}{spread}{n}",
+        _width(mean) + width(n) + SCRIPT * _width(f" ±{std}" if std else ""),
+    )
 
 
-def _average(table: Table, row: Row, verdict: Verdict | None) -> str:
-    if (of := table.average(row, table.average_tasks)) is None:
-        return ""
-    return f"{of.mean:.2f}{MARKS[verdict.sign if verdict else 0]}"
+def _average(table: Table, row: Row, averaged: Sequence[str]) -> Cell:
+    of = table.average(row, averaged)
+    if of is None or not of.n:
+        return Cell()
+    return Cell(_number(f"{of.mean:.2f}"), _width(f"{of.mean:.2f}"))
 
 
-def _interval(verdict: Verdict | None, column: Column, with_pairs: bool) -> str:
-    if verdict is None:
-        return ""
+def _verdict(family: Family, row: Row, column: Column, with_pairs: bool) -> Cell:
+    at = row, column.name
+    mark = NOT_COMPARED if at in family.not_compared else ""
+    if (verdict := family.verdicts.get(at)) is None:
+        return Cell(mark)
     d = verdict.difference
-    interval = "" if math.isnan(d.low) else f" {{\\scriptsize[{column.text(d.low)}, {column.text(d.high)}]}}"
+    ends = [] if math.isnan(d.low) else [column.text(d.low), column.text(d.high)]
+    interval = f" {{\\scriptsize[{', '.join(map(_number, ends))}]}}" if ends else ""
     n = f" ({d.pairs})" if with_pairs else ""
-    return f"${column.signed(d.estimate)}${interval}{n}{MARKS[verdict.sign]}"
+    estimate = column.signed(d.estimate)
+    em = _width(estimate) + width(n) + SCRIPT * _width(f" [{', '.join(ends)}]" if ends else "")
+    return Cell(f"${estimate}${interval}{n}{mark or MARKS[verdict.mark]}", em)
 
 
-def _arrows(others: str) -> str:
+def _number(text: str) -> str:
+    """Return a number with a minus where it would have a hyphen."""
+    return text.replace("-", "$-$")
+
+
+def _width(number: str) -> float:
+    return width(number.replace("-", "\N{MINUS SIGN}"))
+
+
+def _marks(table: Table, others: str) -> str:
     return (
-        f"Arrows: better or worse than {escaped(others)} at 5\\,\\% after Holm's correction over a row's tasks "
-        "(the average: a test of its own)."
+        f"$\\uparrow$, $\\downarrow$: better or worse than {_words(others)}, right for the whole table in 95\\,\\%; "
+        f"$\\approx$: within $\\pm${table.margin:g} points, right in 95\\,\\% for each difference by itself; "
+        "$\\circ$: not compared."
     )
 
 
 def _place(table: Table) -> str:
-    return escaped(f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}")
+    return _words(f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}")
 
 
 def _head(column: Column) -> str:
-    return escaped(column.title if column.in_points else f"{column.title} ({column.unit})")
+    return column.title if column.in_points else f"{column.title} ({column.unit})"
+
+
+def _words(text: str) -> str:
+    """Return text for a caption, in which a word that is too long for a line may be broken."""
+    return " ".join(r"\allowbreak{}".join(map(escaped, broken(word, WORD))) for word in text.split())
 
 
 def _metrics(table: Table, tasks: Sequence[str]) -> str:
@@ -136,11 +251,11 @@ def _metrics(table: Table, tasks: Sequence[str]) -> str:
     for task in tasks:
         if isinstance(column := table.columns[task], Task):
             of.setdefault(column.metric.title, []).append(column.title)
-    return escaped("; ".join(f"{metric}: {', '.join(titles)}" for metric, titles in of.items()))
+    return _words("; ".join(f"{metric}: {', '.join(titles)}" for metric, titles in of.items()))
 
 
 def _lower(table: Table, tasks: Sequence[str], more: str = "") -> str:
     """Name the columns where lower is better, for a caption's end."""
     of_tasks = [column for task in tasks if isinstance(column := table.columns[task], Task)]
-    lower = [escaped(task.title) for task in of_tasks if not task.metric.higher_is_better]
+    lower = [_words(task.title) for task in of_tasks if not task.metric.higher_is_better]
     return f" Lower is better for {', '.join(lower)}{more}." if lower else ""

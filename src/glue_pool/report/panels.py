@@ -34,8 +34,12 @@ class Row:
     @cached_property
     def label(self) -> str:
         """The name in tables: `max_cls k=2, optimizer.lr=1e-05`, `mean+mixout recipe.p=0.5`."""
-        settings = ", ".join(f"{key.removeprefix('pooling.')}={plain(value)}" for key, value in self.settings)
-        return f"{self.method} {settings}".strip()
+        return f"{self.method} {self.told_by}".strip()
+
+    @property
+    def told_by(self) -> str:
+        """The settings in the name: `k=2, optimizer.lr=1e-05`."""
+        return ", ".join(f"{key.removeprefix('pooling.')}={plain(value)}" for key, value in self.settings)
 
 
 @dataclass
@@ -73,6 +77,18 @@ class Panel:
     def cell(self, row: Row, subset: Subset, task: str) -> Cell:
         """Return a cell, empty where no run is over."""
         return self.cells.get((row, subset, task)) or Cell()
+
+    def ordered(self, baseline: str | None = None) -> list[Row]:
+        """Return the rows as tables show them: what most are compared with, what adds to it, and the others."""
+        return sorted(self.rows, key=lambda row: self.rank(row, baseline))
+
+    def rank(self, row: Row, baseline: str | None = None) -> int:
+        """Return 0 of a row of the baseline, 1 of what adds an edit or a recipe to it, 2 of another."""
+        name = baseline or self.default
+        if name in (row.method, row.label):
+            return 0
+        method = next((other.method for other in self.rows if other.label == name), name)
+        return 1 if row.method.startswith(f"{method}+") else 2
 
     def runs(self, subset: Subset, task: str) -> list[tuple[Row, Run]]:
         """Return the runs that have a score, row by row."""

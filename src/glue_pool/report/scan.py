@@ -18,6 +18,7 @@ from glue_pool.keys import SCHEMA, unkeyed
 from glue_pool.metrics import METRICS, REGRESSION, SINGLE, Metric, kind_of
 from glue_pool.report import earlier
 from glue_pool.result import Result, wrong
+from glue_pool.shell import one_line
 
 # What a row, a column or a selector of the report says already; data and the encoder's weights are told by content.
 SAID_ELSEWHERE = re.compile(
@@ -27,6 +28,9 @@ SAID_ELSEWHERE = re.compile(
 BESIDE_RESULT = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}
 BY_ROW = ("idx", "group")  # columns of predictions with a number a row
 MESSAGE = 200  # characters of one that are shown
+FP32 = float(np.finfo(np.float32).max)
+LARGEST_SCORE = (2 * FP32) ** 2  # the squared difference of any two scores
+NO_COMPARISON = "scores, but no comparison"  # what is left out is counted in
 SEED = re.compile(r"^seed: .*$", re.MULTILINE)
 
 
@@ -151,6 +155,8 @@ def read_predictions(run: Run) -> Predictions | LeftOut:
     logits = logits.reshape(len(idx), -1)
     if not np.isfinite(logits).all():
         return no_comparison(run, "predictions that are not finite")
+    if (largest := np.abs(logits).max()) > FP32:
+        return no_comparison(run, f"predictions of {largest:.3g}, more than fp32 holds")
     if (idx[1:] < idx[:-1]).any():
         order = np.argsort(idx, kind="stable")
         idx, labels, logits = idx[order], labels[order], logits[order]
@@ -167,7 +173,7 @@ def read_groups(run: Run) -> dict[int, int] | None:
 
 def no_comparison(run: Run, reason: str) -> LeftOut:
     """Return that a run's predictions are of no use; its score still is."""
-    return LeftOut(run.folder / "predictions.parquet", reason, "scores, but no comparison")
+    return LeftOut(run.folder / "predictions.parquet", reason, NO_COMPARISON)
 
 
 def _last(run: Run, columns: Sequence[str]) -> list[np.ndarray] | str:
@@ -175,8 +181,9 @@ def _last(run: Run, columns: Sequence[str]) -> list[np.ndarray] | str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    path = run.folder / "predictions.parquet"
     try:
-        file = pq.ParquetFile(run.folder / "predictions.parquet")
+        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))  # pyarrow opens no path that is no UTF-8
         wanted = {"epoch": "last", "split": run.task["dev_splits"][0]}
         if _holds_only(file.metadata, wanted):  # so say the file's statistics: a third of the time
             table, keep = file.read(list(columns), use_threads=False), np.array(True)
@@ -265,13 +272,13 @@ def _read(folder: Path) -> Run | LeftOut:
         result = earlier.result(result, schema)
         if said := _wrong(result):
             return LeftOut(file, f"damaged ({said})")
-        found = cast(Result, result)
+        found = cast(Result, {**_named(result), "error": result["error"]})
         file = folder / "config.yaml"
         task, settings = _config(SEED.sub("", file.read_text(encoding="utf-8")), schema)
         file = folder / "manifest.json"
         if result["status"] == "failed" and not file.exists():
             return Run(folder, found, {}, task, settings)
-        manifest = json.loads(file.read_bytes())
+        manifest = _named(json.loads(file.read_bytes()))
         odd = tuple(str(line)[:MESSAGE] for line in manifest["data"].get("findings", ()))
         return Run(folder, found, _environment(manifest), task, {**settings, **_facts(manifest)}, odd)
     except FileNotFoundError:
@@ -287,19 +294,30 @@ def _wrong(result: Mapping[str, Any]) -> str | None:
     said = wrong(result)
     if said is None and result["primary_metric"] not in METRICS:
         said = f"primary_metric is {result['primary_metric']!r}"
+    if said is None and abs(result["score"] or 0) > LARGEST_SCORE:
+        said = f"score is {result['score']!r}, which no predictions in fp32 give"
     return said and said[:MESSAGE]
 
 
 @cache
 def _config(text: str, schema: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Return the task's config and the flat settings; a sweep's configs differ in little but the seed."""
-    content = earlier.config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), schema)
+    content = _named(earlier.config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), schema))
     flat = dict(_flat(content))
     if not isinstance(content["task"]["dev_splits"], list) or not content["task"]["dev_splits"]:
         raise ValueError("task.dev_splits is not a list")
     if content["task"]["primary_metric"] not in METRICS:
         raise ValueError(f"task.primary_metric is {content['task']['primary_metric']!r}")
     return content["task"], {key: value for key, value in flat.items() if not SAID_ELSEWHERE.match(key)}
+
+
+def _named(content: Any) -> Any:
+    """Return plain data whose texts have a line each: they name rows, columns and what differs between them."""
+    if isinstance(content, dict):
+        return {_named(name): _named(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_named(value) for value in content]
+    return one_line(content) if isinstance(content, str) else content
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

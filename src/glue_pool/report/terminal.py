@@ -12,6 +12,7 @@ from glue_pool.report.columns import Column, Task, units
 from glue_pool.report.panels import Row, subset_label
 from glue_pool.report.study import Study
 from glue_pool.report.verdicts import AVERAGE, Family, Mark, Table, power, versus
+from glue_pool.shell import one_line
 from glue_pool.stats import Summary
 
 WIDTH = 120  # where nobody says how wide a terminal is
@@ -60,8 +61,8 @@ def _legend(
 
 
 def _show(table: Table, family: Family, baseline: str | None, tasks: Sequence[str], file: TextIO) -> None:
-    rows = [row for row in table.panel.rows if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
-    rows.sort(key=lambda row: _rank(row, baseline or table.panel.default))
+    ordered = table.panel.ordered(baseline)
+    rows = [row for row in ordered if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
     averaged = [task for task in tasks if task in table.average_tasks]
     shown = [*tasks, *([AVERAGE] if len(averaged) > 1 else [])]
     columns = [
@@ -76,11 +77,6 @@ def _show(table: Table, family: Family, baseline: str | None, tasks: Sequence[st
             cells += [("", text) for text in (_power(table, family, column) if whole else ["", ""])]
     say(f"\n  {table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}\n", file)
     _print(names, columns, file)
-
-
-def _rank(row: Row, baseline: str) -> int:
-    """Put the baseline first, and right below it what adds an edit or a recipe to it."""
-    return 0 if row.method == baseline else 1 if row.method.startswith(f"{baseline}+") else 2
 
 
 def _print(names: Sequence[str], columns: Sequence[tuple[str, Sequence[tuple[str, str]]]], file: TextIO) -> None:
@@ -188,6 +184,6 @@ def _list(title: str, lines: Sequence[str], file: TextIO) -> None:
         return
     say(f"\n  {title}", file)
     for line in lines[:LISTED]:
-        say(f"    {line}", file)
+        say(f"    {one_line(line)}", file)
     if len(lines) > LISTED:
         say(f"    and {len(lines) - LISTED} more, which the page lists", file)

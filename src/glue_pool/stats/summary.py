@@ -38,12 +38,18 @@ def summarise(scores: np.ndarray, collapsed: Sequence[bool] = ()) -> Summary:
 
 
 def expected_validation_performance(scores: np.ndarray) -> np.ndarray:
-    """Return the expected best of 1, 2, … N runs drawn with replacement from these N, `(runs,)` (arXiv 1909.03004).
+    """Return the expected best of 1, 2, … N runs drawn without replacement from these N, `(runs,)`.
 
-    Runs without a score are left out: the answer is as long as there are scores.
+    That is the mean of the best over all choices of n runs, unbiased for the best of n new ones (Tang et al. 2020,
+    "Showing your work doesn't always work"); arXiv 1909.03004 draws with replacement, which is biased low. Runs without
+    a score are left out: the answer is as long as there are scores.
     """
     ordered = np.sort(scores[np.isfinite(scores)])
     n = len(ordered)
-    rank = np.arange(1, n + 1)
-    budget = rank[:, None]
-    return np.asarray(((rank / n) ** budget - ((rank - 1) / n) ** budget) @ ordered)
+    expected = [float(ordered.mean())] if n else []
+    of_choices = np.full(n, 1 / max(n, 1))  # the share of choices of so many runs in which each is the best
+    for chosen in range(2, n + 1):
+        of_choices = of_choices * np.maximum(np.arange(n) - chosen + 2, 0) / (chosen - 1)
+        of_choices /= of_choices.sum()
+        expected.append(float(of_choices @ ordered))
+    return np.array(expected)

@@ -502,8 +502,8 @@ function expectedBest(cells) {
   const step = Math.ceil(Math.max(...several.map(({ of }) => of.n)) / 8);
   return [figure(
     `Expected best score of n runs, for ${tasks.join(", ")}`,
-    "Expected dev score if the best of n runs is kept, n drawn with replacement from the runs there are " +
-      `(Dodge et al. 2019).${some(drawn, rows)}`,
+    "Expected dev score if the best of n runs is kept: the mean over all choices of n from the runs there are, drawn " +
+      `without replacement (Tang et al. 2020; Dodge et al. 2019 draw with it, which is biased low).${some(drawn, rows)}`,
     (width) => lines(width, tasks, series,
       { xTitle: "n (runs)", x: { dtick: step }, yTitle: (task) => `expected best (${unitOf(task)})` }),
   )];
