@@ -195,17 +195,19 @@ function selected() {
 /** The verdicts of the view's whole table against its baseline, whatever tasks are chosen. */
 function family(panel) {
   const found = panel.families[state.subset]?.[state.baseline] || { verdicts: [], not_compared: [] };
-  const named = (of) => Object.fromEntries(data.verdict.map((name, i) => [name, of[i]]));
-  const texts = new Map();
-  for (const [row, column, text] of (found.cautions ||= [])) {
-    const place = `${row} ${column}`;
-    texts.set(place, texts.has(place) ? `${texts.get(place)}; ${text}` : text);
-  }
+  if (found.at) return found;
+  found.cautions ||= [];
   found.without ||= [];
-  found.at ||= {
+  const named = (of) => Object.fromEntries(data.verdict.map((name, i) => [name, of[i]]));
+  const cautions = new Map();
+  for (const [row, column, text] of found.cautions) {
+    const before = cautions.get(`${row} ${column}`);
+    cautions.set(`${row} ${column}`, before ? `${before}; ${text}` : text);
+  }
+  found.at = {
     verdicts: new Map(found.verdicts.map((of) => [`${of[0]} ${of[1]}`, named(of)])),
     notCompared: new Map(found.not_compared.map(([row, column, text]) => [`${row} ${column}`, text])),
-    cautions: texts,
+    cautions,
   };
   return found;
 }
