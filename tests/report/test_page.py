@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 import tex_tables
-from glue_pool import stats
 from glue_pool.report import page as report_page
 from glue_pool.report import report
 from glue_pool.report.payload import payload as payload_of
 from glue_pool.report.scan import scan
-from glue_pool.report.study import study
-from glue_pool.report.verdicts import AVERAGE, tables
+from glue_pool.report.study import Study, study
+from glue_pool.report.tables import tables
+from glue_pool.report.verdicts import AVERAGE, Table
 from run_folders import Drawn, grid
 
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install glue-pool[dev]")
@@ -31,14 +31,21 @@ Page = Any  # playwright's
 Payload = dict[str, Any]
 Open = Callable[..., Page]
 MARKUP = "<b>x</b><i>&lt;y</i>"  # that Plotly would read
+SIGNED = {"better": "▲ better", "worse": "▼ worse", "equivalent": "≈ equivalent", "": ""}
+CAUTION = "1 of 3 runs of maxpool collapsed: <i>mind</i>"
 HOSTILE = "<script>ran=1</script></script><img src=x onerror=ran=1> <b>\"'&amp;</b>"
 
 
-def made(root: Path, drawn: Iterator[Drawn]) -> Payload:
+def read(root: Path, drawn: Iterator[Drawn]) -> tuple[Study, list[Table]]:
     for run in drawn:
         run.write(root)
     found = study(*scan([root]))
-    return payload_of(found, tables(found, list(found.tasks)), None, list(found.tasks))
+    return found, tables(found)
+
+
+def made(root: Path, drawn: Iterator[Drawn]) -> Payload:
+    found, compared = read(root, drawn)
+    return payload_of(found, compared, None, list(found.tasks))
 
 
 def example() -> Iterator[Drawn]:
@@ -51,11 +58,18 @@ def example() -> Iterator[Drawn]:
     yield Drawn(("task=mrpc", "pooling=mean"), 4, collapsed=True)
     yield Drawn(("task=mrpc", "pooling=mean"), 5, nan=True)
     yield Drawn(("task=rte", "pooling=mean"), 6, error=HOSTILE)
+    yield Drawn(("task=wnli", "pooling=mlp_control"), 1)
+    yield Drawn(("task=wnli", "pooling=mlp_control"), 2, error="out of memory")
 
 
 @pytest.fixture(scope="module")
-def payload(tmp_path_factory: pytest.TempPathFactory) -> Payload:
-    return made(tmp_path_factory.mktemp("runs"), example())
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, list[Table]]:
+    return read(tmp_path_factory.mktemp("runs"), example())
+
+
+@pytest.fixture(scope="module")
+def payload(found: tuple[Study, list[Table]]) -> Payload:
+    return payload_of(*found, None, list(found[0].tasks))
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +170,28 @@ def comparisons_of(payload: Payload, subset: str) -> list[Payload]:
     ]
 
 
+def verdicts_of(payload: Payload, subset: str, baseline: str = "") -> dict[tuple[str, str], Payload]:
+    """The verdicts of a table's family, by the label of their row and their column."""
+    panel = panel_of(payload)
+    place = next(i for i, of in enumerate(panel["subsets"]) if of["label"] == subset)
+    named = [dict(zip(payload["verdict"], of, strict=True)) for of in panel["families"][place][baseline]["verdicts"]]
+    return {(panel["rows"][of["row"]]["label"], of["task"]): of for of in named}
+
+
+def differences(page: Page, task: str) -> dict[str, dict[str, str]]:
+    """The table of a task's differences, by the name of its row and of its column."""
+    table = f"#task-{task} .body details .scroll:nth-of-type(2) table"
+    return {name: dict(zip(heads(page, table), cells, strict=True)) for name, cells in rows(page, table).items()}
+
+
+def p_of(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def row_at(payload: Payload, label: str) -> int:
+    return next(i for i, row in enumerate(panel_of(payload)["rows"]) if row["label"] == label)
+
+
 def test_the_page_loads_without_an_error_or_a_request(page: Page, folder: Path) -> None:
     assert page.said == []
     assert page.asked
@@ -206,12 +242,11 @@ def test_numbers_of_a_task_are_the_payloads(view: Page, payload: Payload) -> Non
 def test_a_comparison_the_other_way_is_turned_round(view: Page, payload: Payload) -> None:
     choose(view, "subset", "all rows")
     choose(view, "baseline", "mean")
-    table = "#task-rte .body details .scroll:nth-of-type(2) table"
-    shown, columns = rows(view, table), heads(view, table)
+    shown = differences(view, "rte")
     found = [of for of in comparisons_of(payload, "all rows") if of["task"] == "rte" and of["method"] == "mean"]
     assert any(of["baseline"] == "bert" for of in found)
     for of in found:
-        cells = dict(zip(columns, shown[of["baseline"]], strict=True))
+        cells = shown[of["baseline"]]
         assert numbers(cells["difference"]) == [round(-of["estimate"], 2)]
         if of["low"] is not None:
             assert numbers(cells["95 % interval"]) == pytest.approx([-of["high"], -of["low"]], abs=0.0051)
@@ -221,65 +256,203 @@ def test_a_comparison_the_other_way_is_turned_round(view: Page, payload: Payload
         assert cells["wins / ties / losses"] == f"{of['losses']} / {of['ties']} / {of['wins']}"
         assert numbers(cells["P(improvement)"]) == pytest.approx([1 - of["improvement"]], abs=0.0051)
         if of["violation"] is not None:
-            bound = np.clip(1 - of["violation"] + payload["normal_quantiles"][2] * of["violation_std"], 0, 1)
+            bound = np.clip(1 - of["violation"] + payload["order_z"] * of["violation_std"], 0, 1)
             assert numbers(cells["ASO"]) == pytest.approx([bound], abs=0.0051)
 
 
-def test_p_is_corrected_for_the_tasks_that_are_shown(view: Page, payload: Payload) -> None:
+def test_a_difference_stands_below_the_mean_with_its_pairs_where_it_has_fewer(view: Page, payload: Payload) -> None:
     choose(view, "subset", "all rows")
-    for tasks in (["mrpc", "rte", "wnli"], ["mrpc", "rte"]):
-        view.locator("#tasks input[value=wnli]").set_checked("wnli" in tasks)
-        drawn(view)
-        found = {
-            of["task"]: of["p"]
-            for of in comparisons_of(payload, "all rows")
-            if (of["baseline"], of["method"]) == ("bert", "maxpool") and of["task"] in tasks
+    shown = rows(view, "#overview table")
+    cells = cells_of(payload, "all rows", "mrpc")
+    of = {
+        of["method"]: of
+        for of in comparisons_of(payload, "all rows")
+        if (of["task"], of["baseline"]) == ("mrpc", "bert")
+    }
+    assert f"+{of['maxpool']['estimate']:.2f}" in shown["maxpool"][0]
+    assert "pairs" not in shown["maxpool"][0]
+    assert (cells["mean"]["n"], of["mean"]["pairs"]) == (4, 3)
+    assert "(4, 1c, 1f)" in shown["mean"][0]
+    assert "(3 pairs)" in shown["mean"][0]
+    assert numbers(shown["bertbaseline"][0]) == pytest.approx(
+        [cells["bert"]["mean"], cells["bert"]["std"], 3], abs=0.0051
+    )
+
+
+def test_what_is_not_compared_says_why_at_its_cell_and_in_a_list(view: Page, payload: Payload) -> None:
+    choose(view, "subset", "all rows")
+    place = next(i for i, of in enumerate(panel_of(payload)["subsets"]) if of["label"] == "all rows")
+    assert [row_at(payload, "mlp_control"), "wnli", "one seed in common"] in (
+        panel_of(payload)["families"][place][""]["not_compared"]
+    )
+    cell = view.locator("#overview tbody tr", has=view.locator("th", has_text="mlp_control")).locator(".mark")
+    assert cell.get_attribute("title") == "one seed in common"
+    assert cell.text_content() == "° not compared: one seed in common"
+    assert view.locator("#overview h3").text_content() == "Not compared (°)"
+    assert "mlp_control on wnli: one seed in common" in view.locator("#overview .notes").all_text_contents()[-1]
+    assert differences(view, "wnli")["mlp_control"]["verdict"] == "° not compared"
+    assert "The average without each task" not in view.locator("#overview").text_content()
+    view.locator("#tasks input[value=wnli]").uncheck()
+    assert drawn(view).locator("#overview h3").count() == 0
+
+
+def test_failed_runs_count_with_the_score_of_a_constant_prediction_beside(view: Page, payload: Payload) -> None:
+    choose(view, "subset", "all rows")
+    shown = differences(view, "wnli")
+    estimate, low, high, mark = verdicts_of(payload, "all rows")["mlp_control", "wnli"]["with_failures"]
+    assert mark == ""
+    assert numbers(shown["mlp_control"]["failed runs at chance"]) == pytest.approx([estimate, low, high], abs=0.0051)
+    assert shown["maxpool"]["failed runs at chance"] == "—"
+    assert "failed runs at chance" not in differences(view, "mrpc")["maxpool"]
+
+
+def test_the_seeds_that_the_margin_takes_have_an_interval(view: Page, payload: Payload) -> None:
+    choose(view, "subset", "all rows")
+    name = f"seeds for {payload['margin']} points"
+    texts = set()
+    for of in comparisons_of(payload, "all rows"):
+        if of["baseline"] != "bert" or of["task"] not in ("mrpc", "rte"):
+            continue
+        text = differences(view, of["task"])[of["method"]][name]
+        few, many = of["fewest_seeds"], of["most_seeds"]
+        there = [of["seeds_needed"], few, many]
+        assert numbers(text.replace(",", "")) == [round(n) for n in there if n is not None and few is not None]
+        assert ("never" in text) == (None in there)
+        texts.add(text)
+    assert any(re.fullmatch(r"[\d,]+ \([\d,]+ to ([\d,]+|never)\)", text) for text in texts)
+
+
+def test_verdicts_say_what_they_do_not_speak_of(view: Page) -> None:
+    choose(view, "subset", "100 rows")
+    said = view.locator("#overview .notes").first.text_content()
+    assert "right for the whole table (its rows, tasks and the average) in 95 %" in said
+    assert "≈ equivalent, within ±1.25 points: right in 95 % for each difference by itself" in said
+    assert "another draw of the 100 train rows" in said
+    choose(view, "subset", "all rows")
+    assert "another draw" not in view.locator("#overview .notes").first.text_content()
+
+
+@pytest.fixture(scope="module")
+def edited(opened: Open, payload: Payload, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The page of a payload with what the example has not: maxpool is equivalent on rte, and worse elsewhere."""
+    changed = copy.deepcopy(payload)
+    maxpool, mark = row_at(changed, "maxpool"), payload["verdict"].index("mark")
+    panel = panel_of(changed)
+    for of_subset in panel["uncounted"]:
+        of_subset.append([maxpool, "rte", 2])
+    for of_subset in panel["families"]:
+        for of in of_subset[""]["verdicts"]:
+            of[mark] = "equivalent" if of[:2] == [maxpool, "rte"] else "worse"
+        of_subset[""] |= {
+            "cautions": [[maxpool, "mrpc", CAUTION], [maxpool, "mrpc", "twice"], [maxpool, AVERAGE, CAUTION]],
+            "without": [[maxpool, "mrpc", 3.25, -1.5, 8.0], [maxpool, "rte", -0.5, None, None]],
         }
-        assert list(found) == tasks
-        for task, p in zip(found, stats.holm(np.array(list(found.values()))), strict=True):
-            table = f"#task-{task} .body details .scroll:nth-of-type(2) table"
-            cells = dict(zip(heads(view, table), rows(view, table)["maxpool"], strict=True))
-            assert cells["adjusted p"] == ("<0.001" if p < 0.001 else f"{p:.3f}")
+    return opened(written(changed, tmp_path_factory.mktemp("edited")))
 
 
-@pytest.mark.parametrize(
-    "p", [[0.01, 0.04, 0.03], [0.02, None, 0.001], [None, None], [0.5, 0.5, 0.9], [0.0], [0.2, 0.2, 0.011, 0.04]]
-)
-def test_the_page_corrects_as_stats_does(page: Page, p: list[float | None]) -> None:
-    expected = stats.holm(np.array([np.nan if value is None else value for value in p]))
-    adjusted = [np.nan if value is None else value for value in page.evaluate("p => holm(p)", p)]
-    np.testing.assert_allclose(adjusted, expected)
+def test_runs_in_no_comparison_are_counted_beside_the_mean(edited: Page) -> None:
+    assert "(3, 2u)" in rows(edited, "#overview table")["maxpool"][1]
 
 
-def test_the_average_leaves_wnli_out_and_has_an_interval_only_of_all_its_tasks(view: Page, payload: Payload) -> None:
+def test_equivalence_is_a_mark_of_its_own_in_tables_and_figures(edited: Page) -> None:
+    assert rows(edited, "#overview table")["maxpool"][1].endswith("≈ equivalent")
+    assert differences(edited, "rte")["maxpool"]["verdict"].startswith("≈ equivalent")
+    assert edited.locator("#overview .legendtext").all_text_contents() == ["▼ worse", "≈ equivalent"]
+    drawn = "document.querySelector('#overview .plot').data.filter(of => of.showlegend).map(of => of.marker.symbol)"
+    assert edited.evaluate(drawn) == ["square", "diamond-open"]
+    assert "≈ equivalent" in edited.locator("#task-rte .legendtext").all_text_contents()
+
+
+def test_cautions_and_the_average_without_each_task_are_shown_where_there_are_any(edited: Page) -> None:
+    cell = edited.locator("#overview tbody tr", has=edited.locator("th", has_text="maxpool")).locator("td").first
+    assert cell.text_content().endswith(f"! {CAUTION}; twice")
+    assert cell.locator(".mark").last.get_attribute("title") == f"{CAUTION}; twice"
+    listed = edited.locator("#overview .notes").last.locator("li").all_text_contents()
+    assert listed == [f"maxpool on mrpc, the average: {CAUTION}", "maxpool on mrpc: twice"]
+    details = edited.locator("#overview details", has_text="The average without each task")
+    minus = "\N{MINUS SIGN}"
+    assert rows(details, "table") == {"maxpool": [f"+3.25 [{minus}1.50, 8.00]", f"{minus}0.50 —"]}
+    assert heads(details, "table") == ["without mrpc", "without rte"]
+    edited.locator("#tasks input[value=mrpc]").uncheck()
+    assert drawn(edited).locator("#overview h3", has_text="Mind").count() == 0
+    edited.locator("#tasks input[value=mrpc]").check()
+    assert drawn(edited).said == []
+
+
+def test_the_average_leaves_wnli_out_and_its_verdict_is_of_all_its_tasks(view: Page, payload: Payload) -> None:
     choose(view, "subset", "100 rows")
     assert heads(view, "#overview table")[-1] == "averageof 2"
     means = [cells_of(payload, "100 rows", task)["mean"]["mean"] for task in ("mrpc", "rte")]
-    assert numbers(rows(view, "#overview table")["mean"][-1]) == [pytest.approx(np.mean(means), abs=0.0051)]
+    shown = numbers(rows(view, "#overview table")["mean"][-1])
+    assert shown[0] == pytest.approx(np.mean(means), abs=0.0051)
     assert "/average" not in view.locator("main").text_content()
-    whole = view.evaluate("verdicts(view.rows.find(row => row.label === 'mean'))[AVERAGE]")
-    found = next(
+    of = next(
         of for of in comparisons_of(payload, "100 rows")
         if (of["task"], of["baseline"], of["method"]) == (AVERAGE, "bert", "mean")
     )  # fmt: skip
-    assert (whole["estimate"], whole["low"], whole["adjusted"]) == (found["estimate"], found["low"], found["p"])
+    assert shown[3] == pytest.approx(of["estimate"], abs=0.0051)
+    cells = rows(view, "#overview details table")["mean"]
+    assert numbers(cells[2]) == pytest.approx([of["low"], of["high"]], abs=0.0051)
+    assert cells[5] == p_of(verdicts_of(payload, "100 rows")["mean", AVERAGE]["adjusted_p"])
     view.locator("#tasks input[value=mrpc]").uncheck()
     assert not any(head.startswith("average") for head in heads(drawn(view), "#overview table"))
 
 
-def test_fewer_tasks_of_the_average_have_a_mean_difference_alone(
-    opened: Open, payload: Payload, tmp_path: Path
+def test_an_average_of_fewer_tasks_is_a_mean_over_the_seeds_that_all_have_and_no_verdict(
+    opened: Open, found: tuple[Study, list[Table]], payload: Payload, tmp_path: Path
 ) -> None:
     changed = copy.deepcopy(payload)
     for panel in changed["panels"]:
         panel["average_tasks"] = [["mrpc", "rte", "wnli"] for _ in panel["average_tasks"]]
-    page = opened(written(changed, tmp_path), "#rows=100 rows&tasks=mrpc,rte")
-    verdict = page.evaluate("verdicts(view.rows.find(row => row.label === 'mean'))")
-    estimates = [verdict[task]["estimate"] for task in ("mrpc", "rte")]
-    assert verdict[AVERAGE]["estimate"] == pytest.approx(np.mean(estimates))
-    assert verdict[AVERAGE]["low"] is None
-    assert "mean difference, without an interval" in page.locator("#overview figcaption").text_content()
+    page = opened(written(changed, tmp_path), f"#tasks=mrpc,rte&matrix={quote(AVERAGE)}")
+    shown = rows(page, "#overview table")
+    (table,) = (of for of in found[1] if (of.panel.kind, of.subset[0]) == ("fine-tuned", None))
+    means = {row.label: of for row in table.panel.rows if (of := table.average(row, ["mrpc", "rte"]))}
+    assert set(means) == {"bert", "maxpool", "mean"}
+    assert means["mean"].n == 3  # of mrpc it has 4 with a score
+    for label, of in means.items():
+        text = shown[f"{label}baseline" if label == "bert" else label][-1]
+        assert text == f"{of.mean:.2f} ± {of.std:.2f} ({of.n})"
+    said = page.locator("#overview").text_content()
+    assert "over the chosen tasks alone, mrpc, rte: a mean, without a verdict" in said
+    facets = "document.querySelector('#overview .plot')._fullLayout.annotations.map(of => of.text)"
+    assert page.evaluate(facets) == ["<b>mrpc</b>", "<b>rte</b>"]
+    assert page.locator("#matrix-task option").all_text_contents() == ["mrpc", "rte"]
+    assert page.locator("#matrix-task").input_value() == "rte"
     page.context.close()
+
+
+def test_a_score_that_is_the_same_whatever_the_seed_is_of_every_seed_in_an_average(
+    view: Page, payload: Payload
+) -> None:
+    choose(view, "subset", "all rows")
+    script = """at => {
+        Object.assign(cellOf(view.panel, at, state.subset, 'mrpc'), {fixed: true, runs: [[99, 50, false]]});
+        redraw();
+    }"""
+    view.evaluate(script, row_at(payload, "maxpool"))
+    rte = cells_of(payload, "all rows", "rte")["maxpool"]
+    shown = numbers(rows(drawn(view), "#overview table")["maxpool"][-1])
+    assert shown[:3] == pytest.approx([(50 + rte["mean"]) / 2, rte["std"] / 2, rte["n"]], abs=0.0051)
+
+
+def test_an_ablation_says_how_much_the_choice_of_its_best_flatters(view: Page, payload: Payload) -> None:
+    choose(view, "subset", "all rows")
+    cells = [cell for label, cell in cells_of(payload, "all rows", "rte").items() if label.startswith("max_cls")]
+    assert len(cells) == 3
+    flatters = payload["best_of"][2] * np.median([cell["std"] / np.sqrt(cell["n"]) for cell in cells])
+    assert payload["best_of"][:3] == pytest.approx([0, 1 / np.sqrt(np.pi), 1.5 / np.sqrt(np.pi)], abs=1e-5)
+    said = view.locator("#k .notes li").all_text_contents()
+    assert said == [
+        f"max_cls: the best of 3 equal variants would look {flatters:.2f} points better than their mean on rte."
+    ]
+    assert "count every variant" in view.locator("#k .body").text_content()
+    found = verdicts_of(payload, "all rows")
+    shown = rows(view, "#k details table")
+    assert len(shown) == 3
+    for label, cells_of_row in shown.items():
+        assert cells_of_row[-1] == p_of(found[label, "rte"]["adjusted_p"])
+        assert re.sub(r".*\d", "", cells_of_row[-2]).strip() == SIGNED[found[label, "rte"]["mark"]]
 
 
 def test_every_control_is_reached_and_works_by_keyboard(view: Page) -> None:
@@ -333,9 +506,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compared(page: Page, task: str) -> dict[str, tuple[str, str]]:
     """Each row's baseline and difference, as the numbers of a task say."""
-    table = f"#task-{task} .body details .scroll:nth-of-type(2) table"
-    at = heads(page, table).index("difference")
-    return {name: (cells[0], cells[at]) for name, cells in rows(page, table).items()}
+    return {name: (cells["baseline"], cells["difference"]) for name, cells in differences(page, task).items()}
 
 
 def test_a_recipe_or_an_edit_is_compared_with_its_pooler_by_default(opened: Open, parts: Path) -> None:
@@ -355,7 +526,7 @@ def test_a_recipe_or_an_edit_is_compared_with_its_pooler_by_default(opened: Open
         for name, (base, difference) in shown.items():
             assert numbers(difference) == pytest.approx([means[name] - means[base]], abs=0.011)
     for section in ("overview", "cost"):
-        assert "bert or the method in brackets" in page.locator(f"#{section} caption").text_content()
+        assert "bert or the method in brackets" in page.locator(f"#{section} caption").first.text_content()
         assert "bert or the method in brackets" in page.locator(f"#{section} .plot").get_attribute("aria-label")
         assert "mean+mixout (to mean)" in rows(page, f"#{section} table")
     assert (
@@ -385,7 +556,8 @@ def test_the_default_is_a_choice_and_links_keep_it(opened: Open, parts: Path) ->
 def test_a_verdict_is_the_same_on_the_page_and_in_the_tables(opened: Open, parts: Path) -> None:
     page = opened(parts)
     signs = page.evaluate(
-        "view.rows.map(row => [named(row).label, view.columns.map(column => verdicts(row)[column]?.sign ?? 0)])"
+        """view.rows.map(row => [named(row).label,
+           view.columns.map(column => ({better: 1, worse: -1})[verdict(row, column)?.mark] ?? 0)])"""
     )
     cells = {name: of for name, of in tex_tables.read(parts / "tables.tex")[0].items() if name != "method"}
     arrows = {name: [("uparrow" in cell) - ("downarrow" in cell) for cell in of] for name, of in cells.items()}
@@ -462,6 +634,8 @@ def test_hostile_text_is_shown_and_runs_nothing(opened: Open, payload: Payload, 
     at = next(i for i, row in enumerate(panel["rows"]) if row["label"] == "mean")
     panel["rows"][at]["label"] = HOSTILE
     panel["baselines"][HOSTILE] = panel["baselines"]["mean"]
+    for of_subset in panel["families"]:
+        of_subset[HOSTILE] = of_subset["mean"]
     panel["encoder"] = HOSTILE
     next(row for row in panel["rows"] if row["label"] == "maxpool")["label"] = MARKUP
     changed["notes"].append(HOSTILE)
@@ -564,13 +738,66 @@ def test_a_score_in_a_unit_of_its_own_is_shown_as_it_is(opened: Open, own_units:
     page.context.close()
 
 
+def test_no_mark_changes_with_the_tasks_that_are_chosen(opened: Open, own_units: tuple[Payload, Path]) -> None:
+    payload, folder = own_units
+    page = opened(folder)
+    every = [task["name"] for task in payload["tasks"]]
+    for baseline, tasks in product(("bert", "maxpool"), (every, ["rte"])):
+        script = "([base, tasks]) => { state.baseline = base; state.tasks = new Set(tasks); redraw(); }"
+        page.evaluate(script, [baseline, tasks])
+        shown, columns = rows(drawn(page), "#overview table"), heads(page, "#overview table")
+        found = {of: verdict for of, verdict in verdicts_of(payload, "all rows", baseline).items() if of[1] in tasks}
+        assert len(found) == len(tasks)
+        for (label, task), of in found.items():
+            at = next(i for i, head in enumerate(columns) if head.startswith(task))
+            cell, of_task = shown[label][at], differences(page, task)[label]
+            assert re.sub(r".*\d", "", cell).strip() == SIGNED[of["mark"]]
+            assert of_task["adjusted p (table)"] == p_of(of["adjusted_p"])
+            assert of_task["row p"] == p_of(of["row_p"])
+    marks = {of["mark"] for base in ("bert", "maxpool") for of in verdicts_of(payload, "all rows", base).values()}
+    assert marks >= {"better", "worse"}
+    page.context.close()
+
+
+def test_pairs_and_ranks_are_as_all_pairs_of_their_task_are_corrected(
+    opened: Open, view: Page, payload: Payload, own_units: tuple[Payload, Path]
+) -> None:
+    choose(view, "subset", "all rows")
+    choose(view, "matrix-task", "mrpc")
+    turned = {"better": "worse", "worse": "better", "equivalent": "equivalent", "": ""}
+    seen: set[Any] = set()
+    two = opened(own_units[1], "#matrix=risk")
+    for page, of_report, task in ((view, payload, "mrpc"), (two, own_units[0], "risk")):
+        columns, shown = heads(page, "#matrix details table"), rows(page, "#matrix details table")
+        for of in comparisons_of(of_report, "all rows"):
+            if of["task"] == task:
+                one = shown[of["method"]][columns.index(of["baseline"])]
+                other = shown[of["baseline"]][columns.index(of["method"])]
+                assert re.sub(r".*\d", "", one).strip() == SIGNED[of["pair_mark"]]
+                assert re.sub(r".*\d", "", other).strip() == SIGNED[turned[of["pair_mark"]]]
+                seen.add(of["pair_mark"])
+        panel = panel_of(of_report)
+        place = next(i for i, of in enumerate(panel["subsets"]) if of["label"] == "all rows")
+        ranks = {panel["rows"][row]["label"]: (first, last) for row, first, last in panel["ranks"][place][task]}
+        table = rows(page, "#matrix .body > .scroll table")
+        assert set(table) == set(ranks)
+        for label, (first, last) in ranks.items():
+            rank = str(first) if first == last else f"{first} to {last}"
+            assert table[label][1:] == [rank, "✓" if first == 1 else ""]
+            seen.add((first, last))
+        caption = page.locator("#matrix .body > .scroll caption").text_content()
+        assert "in 95 % the true ranks of all rows at once" in caption
+        assert "corrected for all pairs of methods on the task" in page.locator("#matrix .lead").text_content()
+    assert seen >= {"", "better", (1, 1), (2, 2), (1, 3)}
+    two.context.close()
+
+
 def test_a_method_is_better_where_the_score_is_lower(opened: Open, own_units: tuple[Payload, Path]) -> None:
     payload, folder = own_units
     page = opened(folder)
     at = [head.startswith("risk") for head in heads(page, "#overview table")].index(True)
     assert rows(page, "#overview table")["maxpool"][at].endswith("▲ better")
-    table = "#task-risk .body details .scroll:nth-of-type(2) table"
-    cells = dict(zip(heads(page, table), rows(page, table)["maxpool"], strict=True))
+    cells = differences(page, "risk")["maxpool"]
     (of,) = [of for of in comparisons_of(payload, "all rows") if of["task"] == "risk"]
     assert cells["difference"] == f"+{of['estimate']:.4f}"
     assert cells["wins / ties / losses"] == "5 / 0 / 0"
@@ -596,7 +823,7 @@ def test_every_axis_of_scores_has_the_tasks_unit(opened: Open, own_units: tuple[
         assert {f"{title} (points)", f"{title} (nats)"} <= set(page.evaluate(titles, section)[0])
     assert {"expected best (points)", "expected best (nats)"} <= set(page.evaluate(titles, "stability")[1])
     assert "difference (nats)" in page.evaluate(titles, "cost")[0]
-    assert "Column minus row, unit: nats" in page.locator("#matrix caption").text_content()
+    assert "Column minus row, unit: nats" in page.locator("#matrix figcaption").text_content()
     assert page.evaluate("document.querySelector('#matrix .plot').data[0].colorbar.title.text") == "difference (nats)"
     assert page.said == []
     page.context.close()

@@ -15,14 +15,14 @@ from glue_pool import stats
 from glue_pool.report.comparisons import Comparison
 from glue_pool.report.panels import Cell, Panel, Row, Subset, subset_label
 from glue_pool.report.study import Study
-from glue_pool.report.verdicts import MARKS, Power, Table, Verdict, power
+from glue_pool.report.verdicts import Power, Table, Verdict, power
 from glue_pool.result import SplitFacts
 from glue_pool.stats.nodes import on_unit_interval
 
 COMPARISON = (
-    "subset", "task", "baseline", "method", "estimate", "low", "high", "p", "pairs", "missing", "pair_p", "equivalent",
-    "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties", "losses",
-    "improvement", "violation", "violation_std", "detectable", "seeds_needed", "fewest_seeds", "most_seeds",
+    "subset", "task", "baseline", "method", "estimate", "low", "high", "p", "pairs", "missing", "pair_mark",
+    "equivalent", "by_seeds_low", "by_seeds_high", "bootstrap_low", "bootstrap_high", "permutation_p", "wins", "ties",
+    "losses", "improvement", "violation", "violation_std", "detectable", "seeds_needed", "fewest_seeds", "most_seeds",
 )  # fmt: skip
 VERDICT = ("row", "task", "mark", "adjusted_p", "row_p", "with_failures")
 
@@ -42,12 +42,11 @@ def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: 
             "margin": tables[0].margin,
             "coverage": stats.MEASURED_COVERAGE,
             "claim_below": stats.CLAIM_BELOW,
-            "normal_quantiles": _normal_quantiles(len(shown)),
+            "order_z": _order_z(len(study.tasks)),
             "tasks": [_task(study, task) for task in shown],
             "panels": [_panel(study, panel, [t for t in tables if t.panel is panel], shown) for panel in study.panels],
             "comparison": COMPARISON,
             "verdict": VERDICT,
-            "marks": MARKS,
             "best_of": _best_of(max(len(panel.rows) for panel in study.panels)),
             "published": yaml.safe_load(
                 files("glue_pool.report").joinpath("published.yaml").read_text(encoding="utf-8")
@@ -60,11 +59,11 @@ def payload(study: Study, tables: Sequence[Table], baseline: str | None, tasks: 
     return content
 
 
-def _normal_quantiles(most: int) -> list[float]:
-    """Return z(1 - alpha/M) for 1, 2, … comparisons: Almost Stochastic Order's bound is violation + z * std."""
+def _order_z(tasks: int) -> float:
+    """Return z(1 - alpha / tasks): the bound of Almost Stochastic Order is its violation + z * std."""
     from scipy.special import ndtri
 
-    return [float(ndtri(1 - stats.ALPHA / m)) for m in range(1, most + 1)]
+    return float(ndtri(1 - stats.ALPHA / tasks))
 
 
 def _task(study: Study, task: str) -> dict[str, Any]:
@@ -101,7 +100,6 @@ def _panel(study: Study, panel: Panel, tables: Sequence[Table], tasks: Sequence[
         "own_baselines": [[table.own_baseline(row) for row in panel.rows] for table in tables],  # of each subset
         "average_tasks": [table.average_tasks for table in tables],  # of each subset
         "tests": [table.tests for table in tables],
-        "averages": [[_average(table, row) for row in panel.rows] for table in tables],
         "ranks": [{column: _ranks(table, column, at) for column in table.comparisons} for table in tables],
         "families": [_families(table, names, at) for table in tables],
         "uncounted": [_uncounted(table, at) for table in tables],
@@ -132,18 +130,13 @@ def _cell(cell: Cell, better: int) -> dict[str, Any]:
     return {
         **asdict(cell.summary),
         "runs": [[result["seed"], score, result["collapsed"]] for result, score in zip(results, scores, strict=True)],
+        "fixed": bool(results and results[0].get("deterministic")),  # its score is of every seed
         "expected_best": (better * stats.expected_validation_performance(better * scores)).tolist(),
         "train_rows": results[0]["train_rows"] if results else None,
         "parameters": results[0]["parameters"] if results else None,
         "seconds": float(np.median(seconds)) if seconds else None,
         "memory": float(np.median(memory)) if memory else None,
     }
-
-
-def _average(table: Table, row: Row) -> list[float] | None:
-    """Return mean, standard deviation and number of the seeds that a row has on all tasks of the average."""
-    of = table.average(row, table.average_tasks)
-    return None if of is None else [of.mean, of.std, of.n]
 
 
 def _ranks(table: Table, column: str, at: Mapping[Row, int]) -> list[list[int]]:
@@ -156,7 +149,7 @@ def _uncounted(table: Table, at: Mapping[Row, int]) -> list[list[Any]]:
 
 
 def _families(table: Table, names: Iterable[str], at: Mapping[Row, int]) -> dict[str, Any]:
-    """Return by baseline the verdicts, and why a row has none; an adjusted p of 1 is left out."""
+    """Return by baseline the verdicts, and why a row has none."""
     found = {}
     for name in names:
         family = table.family(name or None)
@@ -177,14 +170,15 @@ def _comparisons(table: Table, at: Mapping[Row, int]) -> Iterator[list[Any]]:
     """Yield the table's pairs, as COMPARISON has them, less the subset."""
     for task, pairs in table.comparisons.items():
         for of, found in zip(pairs, power([of.difference for of in pairs], table, task), strict=True):
-            yield [task, at[of.baseline], at[of.method], *_values(of, table.equivalent(of.difference, task), found)]
+            verdict = Verdict(of.difference, of.pair_p, of.pair_p, table.equivalent(of.difference, task))
+            yield [task, at[of.baseline], at[of.method], *_values(of, verdict, found)]
 
 
-def _values(of: Comparison, equivalent: bool, found: Power) -> list[Any]:
+def _values(of: Comparison, verdict: Verdict, found: Power) -> list[Any]:
     difference, by_seeds, bootstrap = of.difference, of.by_seeds, of.bootstrap
     return [
         difference.estimate, difference.low, difference.high, difference.p, difference.pairs, difference.missing,
-        of.pair_p, equivalent, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high, of.permutation_p,
+        verdict.mark, verdict.equivalent, by_seeds.low, by_seeds.high, bootstrap.low, bootstrap.high, of.permutation_p,
         of.counts.wins, of.counts.ties, of.counts.losses, of.improvement, of.violation, of.violation_std,
         found.detectable, found.seeds, found.fewest, found.most,
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from glue_pool.stats import Difference, Summary
 GAIN = 1.25  # points: the average gain that MaxPoolBERT reports
 AVERAGE = "/average"  # the name of the column; no task, which is a folder, can be called so
 Mark = Literal["better", "worse", "equivalent", ""]
-MARKS: tuple[Mark, ...] = get_args(Mark)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 "use strict";
 
 const INK = "#1b1f23";
-const [BLUE, VERMILLION, GREY] = ["#0072B2", "#D55E00", "#6b747d"];
-const COLORS = [BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]; // Okabe and Ito; black is the baseline's
+const [BLUE, VERMILLION, GREEN, GREY] = ["#0072B2", "#D55E00", "#009E73", "#6b747d"];
+const COLORS = [BLUE, VERMILLION, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]; // Okabe and Ito; black is the baseline's
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star"];
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash"];
 const FONT = { family: "system-ui, -apple-system, Segoe UI, Helvetica Neue, Arial, sans-serif", size: 12, color: INK };
@@ -12,53 +12,54 @@ const LINES = 8; // more of them in one plot can't be told apart
 const LEGEND = 24; // names that a legend may have
 const PRINT_WIDTH = 690; // of A4 and letter, less their margins, in CSS pixels
 
-const VERDICTS = [
-  { sign: 1, name: "▲ better", color: BLUE, symbol: "circle" },
-  { sign: -1, name: "▼ worse", color: VERMILLION, symbol: "square" },
-  { sign: 0, name: "not significant", color: GREY, symbol: "circle-open" },
-];
+const MARKS = {
+  better: { sign: "▲", name: "▲ better", color: BLUE, symbol: "circle" },
+  worse: { sign: "▼", name: "▼ worse", color: VERMILLION, symbol: "square" },
+  equivalent: { sign: "≈", name: "≈ equivalent", color: GREEN, symbol: "diamond-open" },
+  "": { sign: "", name: "not shown", color: GREY, symbol: "circle-open" },
+};
 
 function forest(width, compared) {
   const rows = compared.map(named);
-  const { layout, axes } = rowPlot(width, rows, view.columns.map(columnName), {
-    xTitle: (i) => `Δ (${unitOf(view.columns[i])})`, legend: verdictNames(rows, view.columns),
+  const { layout, axes } = rowPlot(width, rows, view.compared.map(columnName), {
+    xTitle: (i) => `Δ (${unitOf(view.compared[i])})`, legend: markNames(rows, view.compared),
   });
   layout.shapes = axes.map((of) => upright(of, 0));
-  return { layout, traces: view.columns.flatMap((column, i) => differences(rows, column, axes[i])) };
+  return { layout, traces: view.compared.flatMap((column, i) => differences(rows, column, axes[i])) };
 }
 
-function verdictNames(rows, columns) {
-  const signs = new Set(rows.flatMap((row) => columns.map((column) => verdicts(row)[column]?.sign)));
-  return VERDICTS.filter(({ sign }) => signs.has(sign)).map(({ name }) => name);
+function markNames(rows, columns) {
+  const there = new Set(rows.flatMap((row) => columns.map((column) => verdict(row, column)?.mark)));
+  return Object.keys(MARKS).filter((mark) => there.has(mark)).map((mark) => MARKS[mark].name);
 }
 
-/** Differences with their intervals, a trace a verdict: filled and coloured where significant. */
+/** Differences with their intervals, a trace a mark: filled where it is of the whole table. */
 function differences(rows, column, axes) {
-  const all = rows.map((row, y) => ({ row, y, of: verdicts(row)[column] }));
-  return VERDICTS.map(({ sign, name, color, symbol }) => {
-    const found = all.filter(({ of }) => of?.sign === sign);
+  const all = rows.map((row, y) => ({ row, y, of: verdict(row, column) }));
+  return Object.entries(MARKS).map(([mark, { name, color, symbol }]) => {
+    const found = all.filter(({ of }) => of?.mark === mark);
     const bars = {
       type: "data", symmetric: false, color, thickness: 1.5, width: 0,
       array: found.map(({ of }) => (missing(of.high) ? 0 : of.high - of.estimate)),
       arrayminus: found.map(({ of }) => (missing(of.low) ? 0 : of.estimate - of.low)),
     };
-    const text = ({ row, of }) => `${row.label}, ${columnName(column)}: ${worth(of)}`;
+    const text = ({ row, of }) =>
+      `${row.label}, ${columnName(column)}: ${worth(of)}, adjusted p ${probability(of.adjusted_p)}`;
     const dots = found.map((one) => ({ x: one.of.estimate, y: one.y, text: text(one) }));
     return scatter(axes, dots, { name, marker: { symbol, color, size: 9, line: { width: 2, color } }, error_x: bars });
   });
 }
 
-const worth = ({ task, estimate, low, high, adjusted }) =>
-  `${signed(estimate, task)} ${interval(low, high, task)}, adjusted p ${probability(adjusted)}`;
+const worth = ({ task, estimate, low, high }) => `${signed(estimate, task)} ${interval(low, high, task)}`;
 
 function dots(width, all, task) {
-  const wide = width >= 640 && all.some((row) => verdicts(row)[task]);
+  const wide = width >= 640 && all.some((row) => verdict(row, task));
   const rows = wide ? all.map(named) : all;
   const base = rows.some((row) => row.own) ? "the baseline" : shorten(state.baseline || data.default, 30);
   const { layout, axes } = rowPlot(width, rows, wide ? ["runs", "differences"] : ["runs"], {
     share: wide ? [0.6, 0.4] : [1], untitled: true,
     xTitle: (i) => (i ? `Δ to ${base} (${unitOf(task)})` : `score (${unitOf(task)})`),
-    legend: ["run", "collapsed run", "mean", ...(wide ? verdictNames(rows, [task]) : [])],
+    legend: ["run", "collapsed run", "mean", ...(wide ? markNames(rows, [task]) : [])],
   });
   const runs = rows.flatMap((row, y) => cell(row, task).runs.map(([seed, score, collapsed], i) => {
     const text = `${row.label}, seed ${seed}: ${asShown(score, task)}${collapsed ? ", collapsed" : ""}`;
@@ -159,7 +160,7 @@ function costPlot(width, found) {
   const there = (i) => found.filter(({ costs }) => costs[i] !== null);
   const traces = shown.flatMap((i, place) => there(i).map(({ row, gain, costs }) => {
     const { color, symbol } = style(row);
-    const filled = row.isBase || verdicts(row)[view.cost]?.sign;
+    const filled = row.isBase || ["better", "worse"].includes(verdict(row, view.cost)?.mark);
     const text = `${row.label}: ${signed(gain, view.cost)}, ${COSTS[i].name} ${COSTS[i].text(costs[i])}`;
     return scatter(axes[place], [{ x: costs[i], y: gain, text }], {
       name: found.length > LEGEND ? undefined : plain(shorten(row.label, 34)),
@@ -177,11 +178,11 @@ function matrixPlot(width, rows) {
   const { axis, left } = rowAxis(rows, width, "method (row)");
   const bar = width < 560 ? 0 : 90;
   const size = Math.min(50, Math.max(6, (width - left - bar - 16) / rows.length));
-  const found = rows.map((row) => rows.map((base) => verdicts(row, base.i)[view.matrix]));
+  const found = rows.map((row) => rows.map((base) => comparison(view.matrix, base.i, row.i)));
   const most = Math.max(10 ** -columnOf(view.matrix).digits, ...found.flat().map((of) => Math.abs(of?.estimate ?? 0)));
   const change = (of) => signed(of.estimate, view.matrix, inPoints(view.matrix) ? 1 : 2);
   const fits = (text) => size >= 40 && text.length < 6;
-  const shown = (of) => (fits(change(of)) ? `${change(of)} ` : "") + ({ 1: "▲", "-1": "▼" }[of.sign] || "");
+  const shown = (of) => (fits(change(of)) ? `${change(of)} ` : "") + MARKS[of.pair_mark].sign;
   const trace = {
     type: "heatmap", z: found.map((line) => line.map((of) => of?.estimate ?? null)), zmin: -most, zmax: most,
     xgap: 1, ygap: 1,
@@ -325,7 +326,7 @@ function fewest(rows) {
   const means = new Map(view.tasks.map((task) => [task, rows.map((row) => turnedMean(row, task)).filter(isFinite)]));
   const beaten = (task, row) => means.get(task).filter((mean) => mean < turnedMean(row, task)).length;
   const share = (row) => Math.max(...view.tasks.map((task) => beaten(task, row) / rows.length));
-  const score = (row) => averageOf(row) ?? share(row) - 1000; // a row that lacks tasks comes after those that do not
+  const score = (row) => averageOf(row)?.mean ?? share(row) - 1000; // a row that lacks tasks is after others
   return [...rows].sort((a, b) => b.isBase - a.isBase || score(b) - score(a)).slice(0, LINES);
 }
 

@@ -88,8 +88,6 @@ function redraw() {
   const names = Object.keys(panel.baselines).filter((name) => panel.baselines[name].flat().some((row) => row !== null));
   if (!names.includes(state.baseline)) state.baseline = names.includes(data.baseline) ? data.baseline : names[0];
   view = selected();
-  if (!view.columns.includes(state.matrix)) state.matrix = null;
-  if (!view.columns.includes(state.cost)) state.cost = null;
   drawControls(names);
   forgetFigures();
   for (const task of data.tasks) fill(at(`task-${task.name}`), () => oneTask(task));
@@ -120,8 +118,8 @@ function drawControls(names) {
   options("baseline", names.map((name) => [name, text(name), !isMethod(name)]), state.baseline, "with its settings");
   options("panel", data.panels.map((of, i) => [i, panelName(of)]), state.panel);
   options("subset", panel.subsets.map((subset, i) => [i, subset.label]), state.subset);
-  options("cost-task", view.columns.map((name) => [name, columnName(name)]), view.cost);
-  options("matrix-task", view.columns.map((name) => [name, columnName(name)]), view.matrix);
+  options("cost-task", view.compared.map((name) => [name, columnName(name)]), view.cost);
+  options("matrix-task", view.compared.map((name) => [name, columnName(name)]), view.matrix);
   const there = tasksWithRuns();
   if (!at("tasks").children.length) at("tasks").append(...data.tasks.map(taskBox));
   for (const box of at("tasks").querySelectorAll("input")) {
@@ -178,6 +176,9 @@ function selected() {
   const tasks = tasksWithRuns().filter((task) => state.tasks.has(task));
   const averaged = average.length > 1 ? average.filter((task) => tasks.includes(task)) : [];
   const columns = averaged.length > 1 ? [...tasks, AVERAGE] : tasks;
+  const whole = averaged.length === average.length; // of fewer tasks the average is a mean alone, and has no verdict
+  const compared = whole ? columns : tasks;
+  for (const name of ["cost", "matrix"]) if (!compared.includes(state[name])) state[name] = null;
   const bases = panel.baselines[state.baseline]?.[state.subset] || [];
   const own = state.baseline ? [] : panel.own_baselines[state.subset];
   const all = panel.rows.map((row, i) => ({ ...row, i, base: bases[i] ?? null, isBase: bases[i] === i, own: own[i] }));
@@ -186,9 +187,29 @@ function selected() {
   all.sort((a, b) => rank(a) - rank(b));
   const rows = all.filter((row) => tasks.some((task) => cellOf(panel, row.i, state.subset, task)));
   return {
-    panel, tasks, averaged, columns, all, rows, whole: averaged.length === average.length,
-    cost: state.cost || columns.at(-1), matrix: state.matrix || columns.at(-1), verdicts: new Map(),
+    panel, tasks, averaged, columns, compared, all, rows, whole, family: family(panel),
+    cost: state.cost || compared.at(-1), matrix: state.matrix || compared.at(-1),
   };
+}
+
+/** The verdicts of the view's whole table against its baseline, whatever tasks are chosen. */
+function family(panel) {
+  const found = panel.families[state.subset]?.[state.baseline] || { verdicts: [], not_compared: [] };
+  if (found.at) return found;
+  found.cautions ||= [];
+  found.without ||= [];
+  const named = (of) => Object.fromEntries(data.verdict.map((name, i) => [name, of[i]]));
+  const cautions = new Map();
+  for (const [row, column, text] of found.cautions) {
+    const before = cautions.get(`${row} ${column}`);
+    cautions.set(`${row} ${column}`, before ? `${before}; ${text}` : text);
+  }
+  found.at = {
+    verdicts: new Map(found.verdicts.map((of) => [`${of[0]} ${of[1]}`, named(of)])),
+    notCompared: new Map(found.not_compared.map(([row, column, text]) => [`${row} ${column}`, text])),
+    cautions,
+  };
+  return found;
 }
 
 function tasksWithRuns() {
@@ -202,12 +223,22 @@ function cellOf(panel, row, subset, task) {
   return panel.at.get(`${row} ${subset} ${task}`);
 }
 
-const cell = (row, task) => cellOf(view.panel, row.i, state.subset, task);
+const cell = (row, column) =>
+  (column === AVERAGE ? averageOf(row) : cellOf(view.panel, row.i, state.subset, column));
 
-/** The mean over the chosen tasks of the default average; null unless a row has them all. */
+/** The mean over the chosen tasks of the average, of the seeds that a row has on all; null where it lacks a task. */
 function averageOf(row) {
-  const means = view.averaged.map((task) => cell(row, task)?.mean ?? null);
-  return means.length < 2 || means.includes(null) ? null : sum(means) / means.length;
+  const cells = view.averaged.map((task) => cell(row, task));
+  if (cells.length < 2 || !cells.every((of) => of?.runs.length)) return null;
+  const ofTasks = cells.map(({ runs }) => new Map(runs.map(([seed, score]) => [seed, score])));
+  const varying = ofTasks.filter((_, i) => !cells[i].fixed); // a fixed score is of every seed
+  const seeds = varying.length ? [...varying[0].keys()].filter((seed) => varying.every((of) => of.has(seed))) : [0];
+  const ofSeed = (seed) => cells.map(({ fixed, runs }, i) => (fixed ? runs[0][1] : ofTasks[i].get(seed)));
+  const means = seeds.map(ofSeed).filter((scores) => !scores.includes(null)).map(meanOf);
+  const mean = means.length ? meanOf(means) : null;
+  const squares = sum(means.map((of) => (of - mean) ** 2));
+  const std = means.length > 1 ? Math.sqrt(squares / (means.length - 1)) : null;
+  return { task: AVERAGE, mean, std, n: means.length, collapsed: 0, failed: 0 };
 }
 
 /** What the payload says of two rows, method minus baseline, turned round where it has them the other way. */
@@ -223,7 +254,8 @@ function turned(found) {
   if (!found) return undefined;
   const minus = (number) => (number === null ? null : -number || 0);
   const rest = (share) => (share === null ? null : 1 - share);
-  const swapped = { estimate: minus(found.estimate), wins: found.losses, losses: found.wins };
+  const pair_mark = { better: "worse", worse: "better" }[found.pair_mark] ?? found.pair_mark;
+  const swapped = { estimate: minus(found.estimate), wins: found.losses, losses: found.wins, pair_mark };
   for (const of of ["", "by_seeds_", "bootstrap_"]) {
     swapped[`${of}low`] = minus(found[`${of}high`]);
     swapped[`${of}high`] = minus(found[`${of}low`]);
@@ -232,48 +264,26 @@ function turned(found) {
   return { ...found, ...swapped, ...shares, baseline: found.method, method: found.baseline };
 }
 
-/** The comparisons of a row by column, with p corrected for the tasks shown; of itself there are none. */
-function verdicts(row, base = row.base) {
-  const key = `${base} ${row.i}`;
-  if (base === null || base === row.i) return {};
-  if (!view.verdicts.has(key)) view.verdicts.set(key, judged(row.i, base));
-  return view.verdicts.get(key);
+/** A row's difference to its baseline on a column, and what is shown of it; undefined where there is none. */
+function verdict(row, column) {
+  const found = view.compared.includes(column) ? view.family.at.verdicts.get(`${row.i} ${column}`) : undefined;
+  return found && { ...comparison(column, row.base, row.i), ...found };
 }
 
-function judged(row, base) {
-  const found = view.tasks.map((task) => comparison(task, base, row)).filter(Boolean);
-  const adjusted = holm(found.map((of) => of.p));
-  const verdict = (of, p) => ({ ...of, adjusted: p, sign: p !== null && p < data.alpha ? Math.sign(of.estimate) : 0 });
-  const verdicts = Object.fromEntries(found.map((of, i) => [of.task, verdict(of, adjusted[i])]));
-  const overall = averageDifference(verdicts, base, row);
-  return overall ? { ...verdicts, [AVERAGE]: verdict(overall, overall.p) } : verdicts;
+const notCompared = (row, column) =>
+  (view.compared.includes(column) ? view.family.at.notCompared.get(`${row.i} ${column}`) : undefined);
+
+/** How many runs of a cell are in its mean, and in no comparison. */
+function uncounted(row, task) {
+  const { panel } = view;
+  panel.uncountedAt ||= panel.uncounted.map((list) => new Map(list.map(([at, of, n]) => [`${at} ${of}`, n])));
+  return panel.uncountedAt[state.subset]?.get(`${row.i} ${task}`) ?? 0;
 }
 
-/** The average's interval is of all tasks of the default average; of fewer there is the mean difference alone. */
-function averageDifference(verdicts, base, row) {
-  if (view.averaged.length < 2) return undefined;
-  if (view.whole) return comparison(AVERAGE, base, row);
-  const of = view.averaged.map((task) => verdicts[task]);
-  if (!of.every(Boolean)) return undefined;
-  return { task: AVERAGE, estimate: sum(of.map((one) => one.estimate)) / of.length, low: null, high: null, p: null };
-}
-
-/** Holm's step-down correction (1979); null stays null and counts as a test. */
-function holm(p) {
-  const order = p.map((_, i) => i).sort((a, b) => (p[a] ?? 1) - (p[b] ?? 1));
-  const adjusted = [];
-  let highest = 0;
-  order.forEach((i, rank) => {
-    highest = Math.max(highest, (p.length - rank) * (p[i] ?? 1));
-    adjusted[i] = p[i] === null ? null : Math.min(1, highest);
-  });
-  return adjusted;
-}
-
-/** Almost Stochastic Order's bound at the confidence for as many comparisons as tasks are shown; ✓: it claims. */
+/** Almost Stochastic Order's bound, at a confidence for all tasks of the report; ✓: it claims. */
 function orderBound({ violation, violation_std: std }) {
   if (violation === null || std === null) return "—";
-  const bound = Math.min(1, Math.max(0, violation + data.normal_quantiles[view.tasks.length - 1] * std));
+  const bound = Math.min(1, Math.max(0, violation + data.order_z * std));
   return fixed(bound, 2) + (bound < data.claim_below ? " ✓" : "");
 }
 
@@ -286,28 +296,75 @@ function overview() {
     ...view.columns.map((column) => scoreCell(row, column)),
   ]);
   const table = tabled(
-    `Mean ± standard deviation over seeds, ${inUnits()} (runs; c collapsed, f failed). ▲ better, ▼ worse than ` +
-      `${versus()} for new seeds and new dev examples, ${level()} over the tasks of a row` +
-      (average.length ? " (the average: a test of its own)." : "."),
+    `Mean ± standard deviation over seeds, ${inUnits()} (n runs; c collapsed, f failed, u of the n: in no ` +
+      `comparison). Below it the difference to ${versus()}, on the seeds that both have (pairs, where not n).`,
     ["method", ...view.tasks.map(taskHead), ...average],
     rows,
     { rowClass: (i) => (view.rows[i].isBase ? "baseline" : "") },
   );
-  const compared = view.rows.filter((row) => Object.keys(verdicts(row)).length);
-  if (!compared.length) return [table, note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.")];
-  return [table, figure(
-    `Differences to ${versus()} by method, for ${view.columns.map(columnName).join(", ")}`,
-    `Δ: method − ${versus()}${view.tasks.some(lower) ? " (turned where lower is better)" : ""}, with the 95 % ` +
-      "interval for new seeds and new dev examples (one interval, not corrected); none where there is one seed in " +
-      `common, or no spread. Filled: significant after Holm’s correction; hollow: not.${partOfAverage()}`,
-    (width) => forest(width, compared),
-  )];
+  const compared = view.rows.filter((row) => view.compared.some((column) => verdict(row, column)));
+  const lists = [
+    ...listed("Not compared (°)", view.family.not_compared), ...listed("Mind (!)", view.family.cautions),
+  ];
+  if (!compared.length) return [table, note(UNCOMPARED), ...lists];
+  return [
+    table, legend(), ...lists,
+    figure(
+      `Differences to ${versus()} by method, for ${view.compared.map(columnName).join(", ")}`,
+      `Δ: method − ${versus()}${view.tasks.some(lower) ? " (turned where lower is better)" : ""}, with the 95 % ` +
+        "interval for new seeds and new dev examples (one interval, not corrected); none where there is one seed in " +
+        "common, or no spread. Filled where the mark is of the whole table, ▲ or ▼; hollow: ≈, or not shown.",
+      (width) => forest(width, compared),
+    ),
+    ...(view.compared.includes(AVERAGE)
+      ? [details("Numbers of the average", differencesTable(view.rows, AVERAGE)), ...withoutEach()] : []),
+  ];
 }
 
-function partOfAverage() {
-  if (!view.columns.includes(AVERAGE) || view.whole) return "";
-  const tasks = view.averaged.join(", ");
-  return ` The average is over the chosen tasks alone, ${tasks}: a mean difference, without an interval.`;
+const UNCOMPARED =
+  "Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.";
+
+/** What the marks say, and what they don't. */
+function legend() {
+  const { size } = view.panel.subsets[state.subset];
+  const fewer = view.columns.includes(AVERAGE) && !view.whole;
+  return el("ul", { class: "notes" }, [
+    "▲ better, ▼ worse, for new seeds and new dev examples: right for the whole table (its rows, tasks and the " +
+      `average) in 95 %, whatever tasks are chosen. It has ${count(view.panel.tests[state.subset], "difference")}.`,
+    ...(view.tasks.some(inPoints)
+      ? [`≈ equivalent, within ±${data.margin} points: right in 95 % for each difference by itself.`] : []),
+    ...(size ? [`Marks don’t speak of another draw of the ${integer(size)} train rows.`] : []),
+    ...(fewer ? [`The average is over the chosen tasks alone, ${view.averaged.join(", ")}: a mean, without a verdict.`]
+      : []),
+  ].map((text) => el("li", {}, text)));
+}
+
+/** What is said of cells of the view, [row, column, text], one text an item. */
+function listed(title, items) {
+  const texts = new Map();
+  for (const [row, column, text] of items) {
+    if (!view.compared.includes(column)) continue;
+    if (!texts.has(text)) texts.set(text, new Map());
+    const columns = texts.get(text);
+    columns.set(row, [...(columns.get(row) || []), column === AVERAGE ? "the average" : column]);
+  }
+  const where = (columns) =>
+    [...columns].map(([row, names]) => `${view.panel.rows[row].label} on ${names.join(", ")}`).join("; ");
+  const lines = [...texts].map(([text, columns]) => el("li", {}, `${where(columns)}: ${text}`));
+  return lines.length ? [el("h3", {}, title), el("ul", { class: "notes" }, lines)] : [];
+}
+
+/** The average's differences without each of its tasks in turn: whether one task makes the mark. */
+function withoutEach() {
+  const found = new Map(view.family.without.map(([row, task, ...of]) => [`${row} ${task}`, of]));
+  const rows = view.rows.filter((row) => view.averaged.some((task) => found.has(`${row.i} ${task}`)));
+  if (!rows.length) return [];
+  const text = (of) => (of ? `${signed(of[0], AVERAGE)} ${interval(of[1], of[2], AVERAGE)}` : "—");
+  const lines = rows.map((row) =>
+    [named(row).label, ...view.averaged.map((task) => text(found.get(`${row.i} ${task}`)))]);
+  const caption = "Differences of the average without a task, in points, with 95 % intervals: of rows that it marks";
+  const head = ["method", ...view.averaged.map((task) => `without ${task}`)];
+  return [details("The average without each task", tabled(caption, head, lines))];
 }
 
 function taskHead(name) {
@@ -316,24 +373,38 @@ function taskHead(name) {
 }
 
 function scoreCell(row, column) {
-  const verdict = verdicts(row)[column];
-  if (column === AVERAGE) {
-    const mean = averageOf(row);
-    return { content: [asShown(mean), mark(mean === null ? null : verdict)], class: tint(verdict) };
-  }
   const of = cell(row, column);
   if (!of) return "";
-  const bad = [[of.collapsed, "c"], [of.failed, "f"]].filter(([n]) => n).map(([n, letter]) => `, ${n}${letter}`);
-  const counts = el("small", {}, ` (${of.n}${bad.join("")})`);
-  return { content: [of.mean === null ? "" : plusMinus(of), counts, mark(verdict)], class: tint(verdict) };
+  const counts = [[of.collapsed, "c"], [of.failed, "f"], [uncounted(row, column), "u"]]
+    .filter(([n]) => n).map(([n, letter]) => `, ${n}${letter}`);
+  const mean = [of.mean === null ? "" : plusMinus(of), el("small", {}, ` (${of.n}${counts.join("")})`)];
+  const found = verdict(row, column);
+  if (!found && !notCompared(row, column)) return { content: mean };
+  const pairs = found && found.pairs !== of.n ? ` (${count(found.pairs, "pair")})` : "";
+  const difference = found ? signed(found.estimate, column) + pairs : "";
+  return {
+    content: [...mean, el("small", { class: "difference" }, difference, ...marks(row, column, found))],
+    class: found?.mark,
+  };
 }
 
-function mark(verdict) {
-  const [sign, word] = { 1: ["▲", " better"], "-1": ["▼", " worse"] }[verdict?.sign] || ["", ""];
-  return el("span", { class: "mark" }, el("span", { "aria-hidden": "true" }, sign), el("span", { class: "sr" }, word));
+/** What stands behind a difference: its mark or °, and ! where there is a caution. */
+function marks(row, column, found) {
+  const why = notCompared(row, column);
+  const caution = found && view.family.at.cautions.get(`${row.i} ${column}`);
+  return [
+    why ? sign("°", `not compared: ${why}`, why) : mark(found?.mark),
+    ...(caution ? [sign("!", caution, caution)] : []),
+  ];
 }
 
-const tint = (verdict) => ({ 1: "better", "-1": "worse" })[verdict?.sign] || "";
+const mark = (of) => sign(MARKS[of || ""].sign, of || "");
+
+/** A sign, and what it says to those who don't see it. */
+function sign(shown, words, title = "") {
+  return el("span", title ? { class: "mark", title } : { class: "mark" },
+    el("span", { "aria-hidden": "true" }, shown), el("span", { class: "sr" }, words && ` ${words}`));
+}
 
 function oneTask(task) {
   if (!view.tasks.includes(task.name)) return "not chosen";
@@ -366,11 +437,13 @@ function scoresTable(rows, task) {
 const DIFFERENCES = {
   "difference": (of) => signed(of.estimate, of.task),
   "95 % interval": (of) => interval(of.low, of.high, of.task),
-  "p": (of) => probability(of.p),
-  "adjusted p": (of) => probability(of.adjusted),
-  "verdict": (of) => ({ 1: "▲ better", "-1": "▼ worse" })[of.sign] || "not significant",
+  "p (uncorrected)": (of) => probability(of.p),
+  "row p": (of) => probability(of.row_p),
+  "adjusted p (table)": (of) => probability(of.adjusted_p),
+  "verdict": (of) => inWords(of),
   "pairs": (of) => of.pairs,
   "unpaired": (of) => of.missing,
+  "failed runs at chance": (of) => withFailures(of),
   "seeds alone": (of) => interval(of.by_seeds_low, of.by_seeds_high, of.task),
   "multi-bootstrap": (of) => interval(of.bootstrap_low, of.bootstrap_high, of.task),
   "permutation p": (of) => probability(of.permutation_p),
@@ -378,18 +451,37 @@ const DIFFERENCES = {
   "P(improvement)": (of) => fixed(of.improvement, 2),
   "ASO": (of) => orderBound(of),
   "detectable gain": (of) => asShown(of.detectable, of.task),
+  [`seeds for ${data.margin} points`]: (of) => seedsFor(of),
 };
 
-function differencesTable(rows, task) {
-  const compared = rows.filter((row) => verdicts(row)[task]);
-  if (!compared.length) return note("Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.");
-  const head = ["method", "baseline", ...Object.keys(DIFFERENCES),
-    ...(inPoints(task) ? data.gains.map((gain) => `seeds for ${gain} points`) : [])];
-  const caption = `${task}: differences to the baseline, ${inUnit(task)}${turnedWhy(task)}`;
-  return tabled(caption, head, compared.map((row) => {
-    const of = verdicts(row)[task];
-    const seeds = inPoints(task) ? of.seeds_needed.map(integer) : [];
-    const numbers = [...Object.values(DIFFERENCES).map((text) => text(of)), ...seeds];
+function inWords({ mark: of, equivalent, p }) {
+  if (p === null) return "° not compared";
+  const within = equivalent && of !== "equivalent" ? `, by less than ${data.margin} points` : "";
+  return `${MARKS[of].name}${within}`;
+}
+
+function withFailures({ task, with_failures: of }) {
+  if (!of) return null;
+  const [estimate, low, high, shown] = of;
+  return `${signed(estimate, task)} ${interval(low, high, task)} ${MARKS[shown].name}`;
+}
+
+/** The seeds that the margin takes, and as few and as many as the spread of so few pairs leaves open. */
+function seedsFor({ task, detectable, seeds_needed: seeds, fewest_seeds: fewest, most_seeds: most }) {
+  if (!inPoints(task)) return null;
+  if (detectable === null) return "—";
+  const text = (n) => (n === null ? "never" : integer(n));
+  return fewest === null ? "never" : `${text(seeds)} (${text(fewest)} to ${text(most)})`;
+}
+
+/** The differences of a column with all that is known of them, less what no row has. */
+function differencesTable(rows, column) {
+  const found = rows.map((row) => ({ row, of: verdict(row, column) })).filter(({ of }) => of);
+  if (!found.length) return note(UNCOMPARED);
+  const names = Object.keys(DIFFERENCES).filter((name) => found.some(({ of }) => DIFFERENCES[name](of) !== null));
+  const caption = `${columnName(column)}: differences to the baseline, ${inUnit(column)}${turnedWhy(column)}`;
+  return tabled(caption, ["method", "baseline", ...names], found.map(({ row, of }) => {
+    const numbers = names.map((name) => DIFFERENCES[name](of) ?? "—");
     return [row.label, view.panel.rows[row.base].label, ...numbers];
   }));
 }
@@ -441,15 +533,36 @@ function ablation(key, title) {
   if (!tasks.length) return `No two methods of this view differ only in ${key}.`;
   const varied = groups.flatMap(([, rows]) => rows);
   const cells = tasks.flatMap((task) => varied.map((row) => ({ row, task, of: cell(row, task) })));
-  const numbers = cells.filter(({ of }) => of).map(({ row, task, of }) =>
-    [row.label, task, row.settings[key], plusMinus(of), of.n]);
+  const numbers = cells.filter(({ of }) => of).map(({ row, task, of }) => {
+    const found = verdict(row, task);
+    const difference = found ? signed(found.estimate, task) : row.isBase ? "baseline" : "—";
+    const shown = [difference, ...marks(row, task, found)];
+    return [named(row).label, task, row.settings[key], plusMinus(of), of.n, { content: shown, class: found?.mark },
+      probability(found?.adjusted_p)];
+  });
+  const head = ["method", "task", key, "score", "n", "difference", "adjusted p (table)"];
   const values = [...new Set(series.flat().flatMap((of) => of.x))];
   return [
     figure(`Mean score by ${title}, for ${tasks.join(", ")}`, "Mean over seeds; bars: ± one standard deviation.",
       (width) => lines(width, tasks, series, { xTitle: title, x: { tickvals: values } })),
-    details(`Numbers by ${key}`,
-      tabled(`Mean ± standard deviation ${inUnits()}, by ${key}`, ["method", "task", key, "score", "n"], numbers)),
+    ...flattery(groups, tasks),
+    details(`Numbers by ${key}`, tabled(
+      `Mean ± standard deviation ${inUnits()}, by ${key}, and the difference to ${versus()}`, head, numbers)),
   ];
+}
+
+/** How much better than their mean the best of each group would look if all were equal. */
+function flattery(groups, tasks) {
+  const texts = groups.flatMap(([name, rows]) => tasks.map((task) => {
+    const cells = rows.map((row) => cell(row, task)).filter((of) => !missing(of?.std));
+    if (cells.length < 2) return "";
+    const better = data.best_of[cells.length - 1] * median(cells.map((of) => of.std / Math.sqrt(of.n)));
+    return `${name}: the best of ${cells.length} equal variants would look ${asShown(better, task)} ${unitOf(task)} ` +
+      `better than their mean on ${task}.`;
+  })).filter(Boolean);
+  if (!texts.length) return [];
+  const lead = "Choosing on the split that is reported flatters. The marks of the tables count every variant.";
+  return [el("p", { class: "lead" }, lead), el("ul", { class: "notes" }, texts.map((text) => el("li", {}, text)))];
 }
 
 /** Rows that differ in one setting alone, by what they have in common. */
@@ -521,7 +634,7 @@ const COSTS = [
 ];
 
 function cost() {
-  const gainOf = (row) => (row.isBase ? 0 : verdicts(row)[view.cost]?.estimate ?? null);
+  const gainOf = (row) => (row.isBase ? 0 : verdict(row, view.cost)?.estimate ?? null);
   const found = view.rows
     .map((row) => ({ row: named(row), gain: gainOf(row), costs: COSTS.map(({ of }) => costOf(row, of)) }))
     .filter(({ costs }) => costs.some((number) => number !== null));
@@ -533,7 +646,7 @@ function cost() {
   if (drawn.length < 2) return [note("No two methods have a cost and a gain to draw."), table];
   const means = view.cost === AVERAGE ? " Seconds and memory are means over its tasks." : "";
   return [
-    figure(`${title} against parameters, seconds and memory`, `${title}.${means} Filled: significant.`,
+    figure(`${title} against parameters, seconds and memory`, `${title}.${means} Filled: ▲ or ▼ in the table.`,
       (width) => costPlot(width, drawn)),
     table,
   ];
@@ -546,22 +659,40 @@ function costOf(row, of) {
 }
 
 function matrix() {
-  const mean = (row) => (view.matrix === AVERAGE ? averageOf(row) : cell(row, view.matrix)?.mean ?? null);
-  const rows = view.rows.filter((row) => mean(row) !== null);
+  const rows = view.rows.filter((row) => !missing(cell(row, view.matrix)?.mean));
   if (rows.length < 2) return `${capital(columnName(view.matrix))} has fewer than two methods with scores.`;
-  const corrected = view.matrix === AVERAGE ? `at ${100 * data.alpha} %` : `${level()} over the tasks shown`;
   const title =
     `${lower(view.matrix) ? "Column minus row" : "Row minus column"}, ${inUnit(view.matrix)} ` +
-    `(${columnName(view.matrix)}). ▲ better, ▼ worse: significant ${corrected}`;
+    `(${columnName(view.matrix)}). ▲ better, ▼ worse: right for all pairs here in 95 %` +
+    (inPoints(view.matrix) ? `; ≈ within ±${data.margin} points: for each pair by itself` : "");
   const lines = rows.map((row) => [row.label, ...rows.map((base) => {
-    const of = verdicts(row, base.i)[view.matrix];
-    return of ? { content: [signed(of.estimate, view.matrix), mark(of)], class: tint(of) } : row === base ? "" : "—";
+    const of = comparison(view.matrix, base.i, row.i);
+    if (!of) return row === base ? "" : "—";
+    return { content: [signed(of.estimate, view.matrix), mark(of.pair_mark)], class: of.pair_mark };
   })]);
   return [
     figure(`Differences of all pairs of methods (${columnName(view.matrix)})`, `${title}; grey: no comparison.`,
       (width) => matrixPlot(width, rows)),
+    ...ranks(rows),
     details("Numbers of all pairs", tabled(title, ["method", ...rows.map((row) => row.label)], lines)),
   ];
+}
+
+/** The ranks that each row may have, as the payload has them. */
+function ranks(rows) {
+  const found = new Map((view.panel.ranks[state.subset][view.matrix] || []).map(([row, ...of]) => [row, of]));
+  const ranked = rows.filter((row) => found.has(row.i)).map((row) => {
+    const [first, last] = found.get(row.i);
+    return { row, first, last, mean: cell(row, view.matrix).mean };
+  });
+  if (ranked.length < 2) return [];
+  const { better } = columnOf(view.matrix);
+  ranked.sort((a, b) => a.first - b.first || a.last - b.last || better * (b.mean - a.mean));
+  const lines = ranked.map(({ row, first, last, mean }) => [row.label, asShown(mean, view.matrix),
+    first === last ? first : `${first} to ${last}`, first === 1 ? "✓" : ""]);
+  const caption =
+    `Ranks by ${columnName(view.matrix)}: in 95 % the true ranks of all rows at once lie within these intervals`;
+  return [tabled(caption, ["method", "mean", "rank", "can’t be told from the best"], lines)];
 }
 
 function published() {
@@ -628,9 +759,15 @@ function details(title, ...children) {
 
 const note = (text) => el("p", { class: "empty" }, text);
 const sum = (numbers) => numbers.reduce((total, number) => total + number, 0);
+const meanOf = (numbers) => sum(numbers) / numbers.length;
+
+function median(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.floor(sorted.length / 2)]) / 2;
+}
+
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const count = (n, name) => `${integer(n)} ${name}${n === 1 ? "" : "s"}`;
-const level = () => `at ${100 * data.alpha} % after Holm’s correction`;
 const panelName = (panel) => `${panel.encoder}, ${panel.kind}`;
 const subsetName = () => data.panels[state.panel].subsets[state.subset].label;
 const taskOf = (name) => data.tasks.find((task) => task.name === name);
