@@ -151,8 +151,8 @@ def test_the_verdicts_own_p_is_too_small_for_many_tests(example_std: float) -> N
     draw, times, plain, corrected = np.random.default_rng(1), 300, 0, 0
     for _ in range(times):
         of = differences(25, draw, 5, example_std)
-        plain += (stats.holm(np.array([one.p for one in of])) < stats.ALPHA).any()
-        corrected += (stats.family(of, [i % 5 for i in range(25)]) < stats.ALPHA).any()
+        plain += bool((stats.holm(np.array([one.p for one in of])) < stats.ALPHA).any())
+        corrected += bool((stats.family(of, [i % 5 for i in range(25)]) < stats.ALPHA).any())
     assert corrected / times < 0.065 + off_by_chance(0.065, times)
     if example_std < 1:
         assert plain / times > 0.065 + off_by_chance(0.065, times)
@@ -190,7 +190,7 @@ def test_more_tests_ask_for_more_seeds() -> None:
 
 
 def test_the_spread_that_few_seeds_leave_open() -> None:
-    low, high = stats.spread_interval(2.0, [5, 1])
+    low, high = stats.spread_interval(2.0, np.array([5, 1]))
     assert [low[0], high[0]] == pytest.approx([2 * 0.599, 2 * 2.874], abs=0.01)
     assert np.isnan([low[1], high[1]]).all()
     draw = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from glue_pool.report.__main__ import main
 from glue_pool.report.payload import payload
 from glue_pool.report.scan import scan
 from glue_pool.report.study import study
-from glue_pool.report.verdicts import tables
+from glue_pool.report.tables import tables
 from run_folders import Drawn, grid
 
 Printed = pytest.CaptureFixture[str]
@@ -226,7 +226,7 @@ def test_no_value_in_a_file_stops_the_report(four_runs: Path, name: str, at: int
 def reported(root: Path) -> None:
     """Everything that a report writes, not written."""
     found = study(*scan([root]))
-    compared = tables(found, ["rte"])
+    compared = tables(found)
     terminal.show(found, compared, None, ["rte"], io.StringIO())
     assert files.scores_csv(found)
     assert latex.tables_tex(compared, found.notes, None, ["rte"])

@@ -17,7 +17,8 @@ from glue_pool.report import scored
 from glue_pool.report.scan import Run, scan
 from glue_pool.report.scored import Scored, resampled
 from glue_pool.report.study import Study, study
-from glue_pool.report.verdicts import Table, tables
+from glue_pool.report.tables import tables
+from glue_pool.report.verdicts import Table
 from run_folders import Drawn
 
 Columns = dict[str, Any]
@@ -46,13 +47,13 @@ def write(root: Path, task: str = "rte", manifest: dict[str, Any] | None = None)
 
 def read(root: Path) -> tuple[Study, Table]:
     found = study(*scan([root]))
-    (of,) = tables(found, list(found.tasks))
+    (of,) = tables(found)
     return found, of
 
 
 def verdict(root: Path, task: str = "rte") -> stats.Difference:
     _, of = read(root)
-    return of.verdicts("bert", [task])[of.panel.rows[1], task].difference
+    return of.family("bert").verdicts[of.panel.rows[1], task].difference
 
 
 def left_out(root: Path) -> dict[Path, str]:
@@ -121,10 +122,10 @@ def test_the_groups_of_any_run_are_those_of_all(tmp_path: Path) -> None:
     for seed in (1, 2):
         rewrite(Drawn(("task=mnli", "pooling=mean", "subset=n100"), seed, manifest=REAL).write(tmp_path), grouped)
     found = study(*scan([tmp_path]))
-    _, of = tables(found, ["mnli"])
+    _, of = tables(found)
     bert, mean = of.panel.rows
     assert of.scores["mnli", bert][1].examples == 500
-    got = of.verdicts("bert", ["mnli"])[mean, "mnli"].difference
+    got = of.family("bert").verdicts[mean, "mnli"].difference
     assert (got.estimate, got.pairs) == (alone.estimate, alone.pairs)
     assert got.example_std != alone.example_std
     assert not [note for note in found.notes if "these runs don't say which" in note]
@@ -160,7 +161,7 @@ def test_a_seed_without_effect_is_no_evidence(tmp_path: Path) -> None:
     reason = "its 3 runs are one and the same: the seed has no effect"
     assert left_out(tmp_path) == dict.fromkeys(folders, reason)
     _, of = read(tmp_path)
-    assert of.verdicts("bert", ["rte"]) == {}
+    assert of.family("bert").verdicts == {}
 
 
 def test_a_copy_under_another_seed_is_left_out(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_what_no_seed_changes_is_compared_with_every_seed(tmp_path: Path, runs: 
     fixed, others = of.scores["rte", bert], of.scores["rte", mean]
     assert (fixed[0], len(fixed[1].actual)) == (None, 1)
     expected = stats.compare(fixed[1].of([0, 0, 0]), others[1])
-    assert of.verdicts("bert", ["rte"])[mean, "rte"].difference == expected
+    assert of.family("bert").verdicts[mean, "rte"].difference == expected
     assert (expected.pairs, expected.missing) == (3, 0)
 
 
@@ -197,10 +198,10 @@ def test_an_average_with_a_fixed_reference_is_of_the_others_seeds(tmp_path: Path
     copied(write(tmp_path)["bert"], deterministic=True)
     write(tmp_path, "cola")
     found = study(*scan([tmp_path]))
-    (of,) = tables(found, list(found.tasks))
+    (of,) = tables(found)
     bert, mean = of.panel.rows
     assert (of.pairs_of(bert), of.pairs_of(mean)) == (3, 3)
-    verdicts = of.verdicts("bert", ["cola", "rte"])
+    verdicts = of.family("bert").verdicts
     estimates = [verdicts[mean, task].difference.estimate for task in ("cola", "rte", "/average")]
     assert estimates[2] == pytest.approx(np.mean(estimates[:2]))
 

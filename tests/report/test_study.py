@@ -11,7 +11,8 @@ import pytest
 from glue_pool import stats
 from glue_pool.report.scan import Predictions, read_predictions, scan
 from glue_pool.report.study import Study, study
-from glue_pool.report.verdicts import AVERAGE, Table, tables
+from glue_pool.report.tables import tables
+from glue_pool.report.verdicts import AVERAGE, Table
 from run_folders import VERSIONS, Drawn, grid
 
 Make = Callable[..., Study]
@@ -107,7 +108,7 @@ def test_nothing_is_said_of_sound_runs(made: Make) -> None:
 
 
 def table(found: Study) -> Table:
-    (only,) = tables(found, list(found.tasks))
+    (only,) = tables(found)
     return only
 
 
@@ -115,10 +116,11 @@ def test_a_verdict_is_that_of_the_statistics_on_the_stored_predictions(made: Mak
     found = made(*grid(("rte", "mrpc"), ("bert", "maxpool"), 5))
     of = table(found)
     baseline, maxpool = of.panel.rows
-    verdicts = of.verdicts("bert", ["mrpc", "rte"])
+    verdicts = of.family("bert").verdicts
     assert {task for row, task in verdicts} == {"mrpc", "rte", AVERAGE}
-    raw = np.array([verdicts[maxpool, task].difference.p for task in ("mrpc", "rte")])
-    assert [verdicts[maxpool, task].adjusted_p for task in ("mrpc", "rte")] == pytest.approx(stats.holm(raw))
+    columns = ["mrpc", "rte", AVERAGE]
+    want = stats.family([verdicts[maxpool, column].difference for column in columns], columns)
+    assert [verdicts[maxpool, column].adjusted_p for column in columns] == pytest.approx(want)
     read = [[read_predictions(run) for run in of.panel.cell(row, of.subset, "rte").runs] for row in (baseline, maxpool)]
     labels = next(found.labels for found in read[0] if isinstance(found, Predictions))
     outputs = [np.stack([found.outputs for found in runs if isinstance(found, Predictions)]) for runs in read]
@@ -135,14 +137,19 @@ def test_a_verdict_is_that_of_the_statistics_on_the_stored_predictions(made: Mak
 def test_wnli_is_outside_the_average(made: Make) -> None:
     of = table(made(*grid(("rte", "cola", "wnli"), ("mean",), 1)))
     assert of.average_tasks == ["cola", "rte"]
-    assert of.average_of(of.panel.rows[0]) == pytest.approx(
+    average = of.average(of.panel.rows[0], of.average_tasks)
+    assert average is not None
+    assert average.mean == pytest.approx(
         np.mean([100 * of.panel.cell(of.panel.rows[0], of.subset, task).runs[0].score for task in ("cola", "rte")])
     )
 
 
 def test_a_method_that_lacks_a_task_has_no_average(made: Make) -> None:
     of = table(made(*grid(("rte", "cola"), ("mean",), 2), *grid(("rte",), ("bert",), 2)))
-    assert {row.label: of.average_of(row) is None for row in of.panel.rows} == {"bert": True, "mean": False}
+    assert {row.label: of.average(row, of.average_tasks) is None for row in of.panel.rows} == {
+        "bert": True,
+        "mean": False,
+    }
 
 
 def test_a_row_is_compared_with_the_baseline_of_its_settings(made: Make) -> None:
@@ -159,14 +166,14 @@ def test_a_row_is_compared_with_the_baseline_of_its_settings(made: Make) -> None
 def test_a_stray_run_of_the_baseline_takes_no_verdict_away(made: Make) -> None:
     stray = Drawn(("task=rte", "pooling=bert", "optimizer.lr=1e-3"))
     of = table(made(*grid(("rte",), ("bert", "mean"), 3), stray))
-    (verdict,) = (v for (row, _), v in of.verdicts("bert", ["rte"]).items() if row.label == "mean")
+    (verdict,) = (v for (row, _), v in of.family("bert").verdicts.items() if row.label == "mean")
     assert verdict.difference.pairs == 3
 
 
 def test_a_row_with_two_baselines_as_near_is_compared_with_none_and_that_is_said(made: Make) -> None:
     lrs = {"cls": (1e-3, 1e-5), "mean": (1e-4,)}
     of = table(made(*(Drawn(("task=rte", f"pooling={p}", f"optimizer.lr={lr}")) for p, of in lrs.items() for lr in of)))
-    assert of.verdicts("cls", ["rte"]) == {}
+    assert of.family("cls").verdicts == {}
     (note,) = of.uncompared("cls")
     assert "mean is compared with nothing: no single row of cls is nearest" in note
     assert "no run of bert, so nothing is compared" in of.uncompared("bert")[0]
@@ -199,7 +206,7 @@ def test_draws_of_as_many_rows_are_kept_apart_and_that_is_said(made: Make) -> No
 def test_a_task_in_one_subset_alone_is_in_that_table_alone(made: Make) -> None:
     failed = Drawn(("task=stsb", "pooling=mean"), error="ValueError: no")
     found = made(*grid(("rte",), ("mean",), 1, ("n100",)), *grid(("rte", "cola"), ("mean",), 1), failed)
-    assert [of.tasks for of in tables(found, list(found.tasks))] == [["rte"], ["cola", "rte"]]
+    assert [of.tasks for of in tables(found)] == [["rte"], ["cola", "rte"]]
 
 
 def test_only_seeds_that_both_have_are_compared_and_the_others_counted(made: Make) -> None:

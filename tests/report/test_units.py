@@ -26,7 +26,8 @@ from glue_pool.report import files, latex, terminal
 from glue_pool.report.payload import payload
 from glue_pool.report.scan import Predictions, read_predictions, scan
 from glue_pool.report.study import Study, study
-from glue_pool.report.verdicts import AVERAGE, Table, tables
+from glue_pool.report.tables import tables
+from glue_pool.report.verdicts import AVERAGE, Table
 from run_folders import OWN, Drawn, grid
 
 METHODS = ("bert", "maxpool")
@@ -52,7 +53,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture(scope="module")
 def table(mixed: Study) -> Table:
-    (only,) = tables(mixed, list(mixed.tasks))
+    (only,) = tables(mixed)
     return only
 
 
@@ -78,7 +79,7 @@ def difference(found: Study, task: str, positive: int) -> stats.Difference:
 @pytest.mark.parametrize("task", OWN)
 def test_a_verdict_is_the_statistics_of_the_turned_scores(mixed: Study, table: Table, task: str) -> None:
     _, maxpool = table.panel.rows
-    got = table.verdicts("bert", [task])[maxpool, task].difference
+    got = table.family("bert").verdicts[maxpool, task].difference
     expected = difference(mixed, task, positive=0 if task == "spam" else 1)
     metric = METRICS[OWN[task].primary_metric]
     ends = [metric.better * metric.scale * end for end in (expected.low, expected.high)]
@@ -99,9 +100,9 @@ def test_every_metric_has_a_verdict_of_every_kind_of_task_it_fits(
     for run in grid(("mine",), METHODS, 3):
         run.write(tmp_path)
     found = study(*scan([tmp_path]))
-    (of,) = tables(found, ["mine"])
+    (of,) = tables(found)
     metric = METRICS[name]
-    got = of.verdicts("bert", ["mine"])[of.panel.rows[1], "mine"].difference
+    got = of.family("bert").verdicts[of.panel.rows[1], "mine"].difference
     means = [metric.better * metric.scale * statistics.mean(scores(found, "mine", method)) for method in METHODS]
     assert found.left_out == []
     assert got.estimate == pytest.approx(means[1] - means[0])
@@ -142,7 +143,7 @@ def printed(found: Study, *of: Table, tasks: list[str] | None = None) -> str:
 
 @pytest.mark.parametrize(("task", "digits"), [("price", 0), ("risk", 4), ("topics", 4)])
 def test_the_terminal_shows_a_unit_of_its_own_as_it_is(mixed: Study, task: str, digits: int) -> None:
-    text = printed(mixed, *tables(mixed, [task]), tasks=[task])
+    text = printed(mixed, *tables(mixed), tasks=[task])
     assert f"{task} ({OWN[task].primary_metric}, {OWN_UNITS[task]})" in text
     for method, mark in (("bert", ""), ("maxpool", "▲")):
         of = scores(mixed, task, method)
@@ -154,7 +155,7 @@ def test_the_terminal_shows_a_unit_of_its_own_as_it_is(mixed: Study, task: str, 
 
 def test_the_average_is_of_points_alone_and_that_is_said(mixed: Study, table: Table) -> None:
     assert table.average_tasks == ["cola", "rte", "spam"]
-    assert {task for _, task in table.verdicts("bert", list(mixed.tasks))} == {*mixed.tasks, AVERAGE}
+    assert {task for _, task in table.family("bert").verdicts} == {*mixed.tasks, AVERAGE}
     text = printed(mixed, table)
     assert "average of 3" in text
     assert "in points, or in the unit at a column's head (n seeds" in text
@@ -219,7 +220,7 @@ def test_a_score_by_another_metric_than_most_of_its_task_is_left_out(
     with_metric(monkeypatch, **then)
     odd = Drawn(("task=risk", "pooling=cls")).write(tmp_path)
     found = study(*scan([tmp_path]))
-    (of,) = tables(found, ["risk"])
+    (of,) = tables(found)
     assert found.tasks["risk"].metric.name == first["metric"]
     assert [(item.path, item.counted) for item in found.left_out] == [(odd, "nowhere")]
     assert found.left_out[0].reason.startswith("its score is another metric than that of most runs of risk")
@@ -240,7 +241,7 @@ def test_of_two_data_sets_most_runs_count_and_of_as_many_the_newest(tmp_path: Pa
                     folder = Drawn(of, seed, manifest=data, data=which).write(tmp_path / which)
                     os.utime(folder / "result.json", (1, 2 if which == newer else 1))
     found = study(*scan([tmp_path]))
-    compared = tables(found, list(found.tasks))[0]
+    compared = tables(found)[0]
     assert {row.label for row in compared.panel.rows} == set(METHODS)
     assert {item.path.relative_to(tmp_path).parts[0] for item in found.left_out} == {"b" if newer == "a" else "a"}
     assert {run.folder.relative_to(tmp_path).parts[0] for run in found.runs if run.result["task"] == "risk"} == {newer}
@@ -288,7 +289,7 @@ def test_logits_of_more_labels_than_most_runs_have_are_in_no_comparison(mixed: S
     wider = predictions | {"logits": [[*logits, -30.0] for logits in predictions["logits"]]}
     pq.write_table(pa.table(wider), copies[0] / "predictions.parquet")
     found = study(*scan([tmp_path]))
-    (of,) = tables(found, ["risk"])
+    (of,) = tables(found)
     assert [(i.path.parent, i.reason) for i in found.left_out] == [
         (copies[0], "other labels to choose from than most runs of this task have")
     ]
