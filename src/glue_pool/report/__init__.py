@@ -29,7 +29,7 @@ def report(
     points that a difference has to reach to matter, `verdicts.GAIN` if None. Raises UserError if there is nothing to
     report on, or the folder can't be written.
     """
-    from glue_pool.report import files, terminal
+    from glue_pool.report import files, remarks, terminal
     from glue_pool.report.scan import scan
     from glue_pool.report.study import study
     from glue_pool.report.tables import tables
@@ -54,7 +54,8 @@ def report(
         names = {name for panel in found.panels for row in panel.rows for name in (row.method, row.label)}
         _check("--baseline", baseline, sorted(names))
     compared = tables(found, GAIN if margin is None else margin)
-    found.notes += [note for table in compared for note in table.uncompared(baseline)]
+    for table in compared:
+        found.notes += [*remarks.of_table(table, baseline), *table.uncompared(baseline)]
     terminal.show(found, compared, baseline, tasks, sys.stdout)
     written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")
     say("", sys.stdout)

@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from glue_pool import stats
+from glue_pool.report import remarks
 from glue_pool.report.comparisons import Comparison
 from glue_pool.report.panels import Cell, Panel, Row, Subset, subset_label
 from glue_pool.report.study import Study
@@ -149,13 +150,22 @@ def _uncounted(table: Table, at: Mapping[Row, int]) -> list[list[Any]]:
 
 
 def _families(table: Table, names: Iterable[str], at: Mapping[Row, int]) -> dict[str, Any]:
-    """Return by baseline the verdicts, and why a row has none."""
+    """Return by baseline the verdicts, why a row has none, what to mind of them, and what an average rests on."""
     found = {}
     for name in names:
         family = table.family(name or None)
         found[name] = {
             "verdicts": [[at[row], column, *_verdict(of)] for (row, column), of in family.verdicts.items()],
             "not_compared": [[at[row], column, reason] for (row, column), reason in family.not_compared.items()],
+            "cautions": [
+                [at[row], column, line]
+                for (row, column), lines in remarks.cautions(table, name or None).items()
+                for line in lines
+            ],
+            "without": [
+                [at[row], task, d.estimate, d.low, d.high]
+                for (row, task), d in remarks.without_each(table, name or None).items()
+            ],
         }
     return found
 

@@ -7,6 +7,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
+from glue_pool import stats
 from glue_pool.report.columns import Column
 from glue_pool.report.comparisons import OfSeeds, all_pairs
 from glue_pool.report.panels import Cell, Panel, Row, Subset
@@ -72,6 +73,7 @@ def _table(panel: Panel, subset: Subset, study: Study, of_tasks: Mapping[str, Sc
         _and_average(failures, averages({**scores, **failures}, [row for _, row in failures], averaged)),
         comparisons | {AVERAGE: all_pairs(of_average)},
         {(task, row): items for task, of in of_tasks.items() for row, items in of.left_out.items()},
+        {task: float(of.chance.actual[0]) for task, of in of_tasks.items() if of.chance},
         margin,
     )
 
@@ -89,10 +91,5 @@ def _with_failures(of: OfSeeds, cell: Cell, chance: Scores | None) -> OfSeeds | 
     new = sorted(set(failed) - set(seeds or ()))
     if seeds is None or chance is None or not new:
         return None
-    both = Scores(
-        np.concatenate([scores.actual, np.repeat(chance.actual, len(new))]),
-        np.concatenate([scores.resampled, np.repeat(chance.resampled, len(new), axis=1)], axis=1),
-        scores.examples,
-    )
-    order = np.argsort([*seeds, *new])
-    return sorted([*seeds, *new]), both.of(order)
+    filled = stats.with_failures(scores, chance, len(new))
+    return sorted([*seeds, *new]), filled.of(np.argsort([*seeds, *new]))

@@ -2,12 +2,13 @@
 
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TextIO
 
 import numpy as np
 
 from glue_pool.progress import is_terminal, printable, say
+from glue_pool.report import remarks
 from glue_pool.report.columns import Column, Task, units
 from glue_pool.report.panels import Row, subset_label
 from glue_pool.report.study import Study
@@ -16,9 +17,11 @@ from glue_pool.shell import one_line
 from glue_pool.stats import Summary
 
 WIDTH = 120  # where nobody says how wide a terminal is
+Minded = Collection[tuple[Row, str]]  # rows and columns
 GAP = 3  # between columns
 MOST_SEEDS = 1000  # that are named: more is as good as never
 LISTED = 20  # notes, and things left out, that are shown; the page has all
+MINDED = "!"  # behind a mark: there is something to mind of it
 MARKS: dict[Mark, str] = {"better": "▲", "worse": "▼", "equivalent": "≈", "": ""}
 NOT_COMPARED = "°"
 ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v", "≈": "=", "°": "*"})  # for a terminal that has no others
@@ -49,8 +52,11 @@ def _legend(
             f"then the difference to {versus(tables, baseline)}, on the seeds that both have (n pairs, where fewer)",
             f"{MARKS['better']} better, {MARKS['worse']} worse for new seeds and new dev examples: right in 95 % for "
             "the whole table, its rows, tasks and average",
-            f"{MARKS['equivalent']} within ±{margin:g} points: right in 95 % for each difference by itself",
+            f"{MARKS['equivalent']} within ±{margin:g} points: right in 95 % for each difference by itself; "
+            f"{NOT_COMPARED} not compared, {MINDED} mind: said below",
         ]
+        if any(size is not None for size, _ in (table.subset for table in tables)):
+            lines.append("not for another draw of the train rows")
     if any(verdict.difference.seed_std > 0 for family in families for verdict in family.verdicts.values()):
         lines += [
             "the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and",
@@ -65,8 +71,9 @@ def _show(table: Table, family: Family, baseline: str | None, tasks: Sequence[st
     rows = [row for row in ordered if any(table.panel.cell(row, table.subset, t).runs for t in tasks)]
     averaged = [task for task in tasks if task in table.average_tasks]
     shown = [*tasks, *([AVERAGE] if len(averaged) > 1 else [])]
+    minded = remarks.cautions(table, baseline)
     columns = [
-        (_head(table, column, averaged), [_cell(table, family, row, column, averaged) for row in rows])
+        (_head(table, column, averaged), [_cell(table, family, minded, row, column, averaged) for row in rows])
         for column in shown
     ]
     names = [table.name(row, baseline) for row in rows]
@@ -115,7 +122,9 @@ def _power(table: Table, family: Family, column: str) -> list[str]:
     seeds, fewest, most = (
         float(np.median([getattr(one, name) for one in found])) for name in ("seeds", "fewest", "most")
     )
-    return [gain, f"{_count(seeds)} ({_count(fewest)} to {_count(most)})" if fewest < math.inf else "never"]
+    if (low := _count(fewest)) == (high := _count(most)):
+        return [gain, low]
+    return [gain, f"{_count(seeds)} ({low} to {high})"]
 
 
 def _count(seeds: float) -> str:
@@ -129,31 +138,34 @@ def _head(table: Table, name: str, averaged: Sequence[str]) -> str:
     return f"{name} ({column.metric.name}{'' if column.in_points else f', {column.unit}'})"
 
 
-def _cell(table: Table, family: Family, row: Row, name: str, averaged: Sequence[str]) -> tuple[str, str]:
+def _cell(
+    table: Table, family: Family, minded: Minded, row: Row, name: str, averaged: Sequence[str]
+) -> tuple[str, str]:
     """Return `57.40 ± 0.96 (5)`, and beside it `+1.20▲`."""
     column = table.columns[name]
     if name != AVERAGE:
         cell = table.panel.cell(row, table.subset, name)
+        if not (cell.runs or cell.failed):
+            return "", ""
         uncounted = len(table.uncounted.get((name, row), ()))
-        return _mean(cell.summary, column, uncounted), _difference(table, family, row, name, cell.summary.n)
+        return _mean(cell.summary, column, uncounted), _difference(table, family, minded, row, name, cell.summary.n)
     summary = table.average(row, averaged)
     if summary is None:
         return "", ""
     whole = list(averaged) == table.average_tasks  # of fewer tasks there is the mean alone
-    return _mean(summary, column), _difference(table, family, row, name, summary.n) if whole else ""
+    return _mean(summary, column), _difference(table, family, minded, row, name, summary.n) if whole else ""
 
 
 def _mean(summary: Summary, column: Column, uncounted: int = 0) -> str:
-    if not summary.n and not summary.failed:
-        return "(0)"
     spread = f" ± {column.text(summary.std)}" if summary.n > 1 else ""
     mean = f"{column.text(summary.mean)}{spread} " if summary.n else ""
     return f"{mean}({summary.counts}{f', {uncounted}u' if uncounted else ''})"
 
 
-def _difference(table: Table, family: Family, row: Row, column: str, n: int) -> str:
+def _difference(table: Table, family: Family, minded: Minded, row: Row, column: str, n: int) -> str:
     verdict = family.verdicts.get((row, column))
     mark = NOT_COMPARED if (row, column) in family.not_compared else MARKS[verdict.mark] if verdict else ""
+    mark += MINDED * ((row, column) in minded)
     if verdict is None:
         return mark
     pairs = verdict.difference.pairs

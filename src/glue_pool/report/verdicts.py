@@ -66,6 +66,7 @@ class Table:
     with_failures: OfTasks  # of rows with failed runs: those at the score of a constant prediction, too
     comparisons: Mapping[str, list[Comparison]]  # all pairs, by task
     uncounted: Mapping[tuple[str, Row], list[LeftOut]]  # by task and row, runs in the mean but in no comparison
+    chance: Mapping[str, float]  # by task, the score of a constant prediction, turned as all scores
     margin: float  # points
     _families: dict[str | None, Family] = field(default_factory=dict, repr=False)
 
