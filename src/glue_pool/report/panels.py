@@ -54,6 +54,11 @@ class Cell:
         """Seeds of the completed runs, rising."""
         return [run.result["seed"] for run in self.runs]
 
+    @property
+    def without_score(self) -> list[Run]:
+        """Failed runs, and completed ones whose score is not a number."""
+        return [*self.failed, *(run for run in self.runs if math.isnan(run.score))]
+
     @cached_property
     def summary(self) -> Summary:
         """Of the scores as they are shown; failed runs, and those without a score, count as failed."""

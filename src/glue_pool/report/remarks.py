@@ -73,7 +73,7 @@ def _by_seed(table: Table, column: str, tasks: Sequence[str], row: Row) -> dict[
     seeds, scores = table.scores[column, row]
     if seeds is None:
         return None
-    failed = (run for task in tasks for run in table.panel.cell(row, table.subset, task).failed)
+    failed = (run for task in tasks for run in table.panel.cell(row, table.subset, task).without_score)
     return {run.result["seed"]: math.nan for run in failed} | dict(zip(seeds, scores.actual.tolist(), strict=True))
 
 
@@ -113,7 +113,8 @@ def _failures(table: Table, baseline: str | None) -> Iterator[str]:
         other = verdict.with_failures
         if other and other.mark != verdict.mark:
             here, there = (f"{WORDS[of.mark]} ({_shown(table, column, of)})" for of in (verdict, other))
-            yield f"{row.label} on {_name(column)}: {here}, but {there} with failed runs at a constant prediction's score"
+            how = "with failed runs at a constant prediction's score"
+            yield f"{row.label} on {_name(column)}: {here}, but {there} {how}"
 
 
 def _shown(table: Table, column: str, verdict: Verdict) -> str:

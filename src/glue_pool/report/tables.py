@@ -85,9 +85,7 @@ def _and_average(scores: OfTasks, of_average: Mapping[Row, OfSeeds]) -> OfTasks:
 def _with_failures(of: OfSeeds, cell: Cell, chance: Scores | None) -> OfSeeds | None:
     """Return a row's seeds and scores with its failed runs', at the score of a constant prediction; None without."""
     seeds, scores = of
-    failed = [run.result["seed"] for run in cell.failed] + [
-        run.result["seed"] for run in cell.runs if np.isnan(run.score)
-    ]
+    failed = [run.result["seed"] for run in cell.without_score]
     new = sorted(set(failed) - set(seeds or ()))
     if seeds is None or chance is None or not new:
         return None
