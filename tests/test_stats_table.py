@@ -148,14 +148,32 @@ def test_a_table_of_equals_has_a_mark_in_five_percent(methods: int, seeds: int, 
 @pytest.mark.parametrize("example_std", [0.1, 0.2, 1.0])
 def test_the_verdicts_own_p_is_too_small_for_many_tests(example_std: float) -> None:
     """Why the correction is not of the verdict's own p: what Holm's would mark of equals, and what `family` does."""
-    draw, times, plain, corrected = np.random.default_rng(1), 300, 0, 0
+    draw, times, plain, corrected = np.random.default_rng(1), 300 * MORE, 0, 0
     for _ in range(times):
         of = differences(25, draw, 5, example_std)
         plain += bool((stats.holm(np.array([one.p for one in of])) < stats.ALPHA).any())
         corrected += bool((stats.family(of, [i % 5 for i in range(25)]) < stats.ALPHA).any())
+    print(f"\n{example_std}: Holm's of the verdict's own p {plain / times:.1%}, corrected {corrected / times:.1%}")
     assert corrected / times < 0.065 + off_by_chance(0.065, times)
     if example_std < 1:
         assert plain / times > 0.065 + off_by_chance(0.065, times)
+
+
+@pytest.mark.parametrize("seeds", [5, pytest.param(20, marks=pytest.mark.long)])
+def test_the_best_of_six_equal_variants_is_marked_in_five_percent(seeds: int) -> None:
+    """Six that differ from the baseline by chance, as a key that is chosen on the split that is reported."""
+    draw, times = np.random.default_rng(seeds), 600 * MORE
+    alone, marks, gained = 0, 0, 0.0
+    for _ in range(times):
+        runs = draw.normal(0, 2, (7, seeds)) + draw.normal(0, 0.5, (7, 1))
+        of = [verdict(row, 0.5 * math.sqrt(2)) for row in runs[1:] - runs[0]]
+        best = int(np.argmax([one.estimate for one in of]))
+        alone += of[best].p < stats.ALPHA and of[best].estimate > 0
+        marks += bool(stats.family(of, [0] * 6)[best] < stats.ALPHA and of[best].estimate > 0)
+        gained += of[best].estimate / times
+    print(f"\n{seeds} seeds: alone {alone / times:.1%}, in the table {marks / times:.1%}, by {gained:+.1f} points")
+    assert alone / times > 0.065 + off_by_chance(0.065, times)
+    assert marks / times < 0.05 + off_by_chance(0.05, times)
 
 
 # Power
