@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -69,6 +70,9 @@ class Table:
     chance: Mapping[str, float]  # by task, the score of a constant prediction, turned as all scores
     margin: float  # points
     _families: dict[str | None, Family] = field(default_factory=dict, repr=False)
+    _verdicts_of: dict[tuple[tuple[Row, Row], ...], dict[tuple[Row, str], Verdict]] = field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def tests(self) -> int:
@@ -126,9 +130,20 @@ class Table:
             for label, name in alone
         ]
 
-    def pair(self, column: str, baseline: Row, method: Row) -> Pair | None:
-        """Return both rows' scores of the seeds that both have; None where they have none."""
-        return _pair(self.scores, column, baseline, method)
+    def difference(self, column: str, baseline: Row, method: Row) -> Difference | None:
+        """Return method less baseline on a column, positive where the method is better; None without a common seed."""
+        if found := self._differences.get((column, baseline, method)):
+            return found
+        other = self._differences.get((column, method, baseline))
+        return other and replace(other, estimate=-other.estimate or 0.0, low=-other.high, high=-other.low)
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, Row, Row], Difference]:
+        return {
+            (column, of.baseline, of.method): of.difference
+            for column, pairs in self.comparisons.items()
+            for of in pairs
+        }
 
     def family(self, baseline: str | None) -> Family:
         """Return every row's verdict on each task and on the average, corrected for all of them.
@@ -143,26 +158,40 @@ class Table:
         others = {
             row: other for row in self.panel.rows if (other := self.baseline_of(row, baseline)) not in (None, row)
         }
-        verdicts = self._verdicts(self.scores, others)
+        if (of := tuple(others.items())) not in self._verdicts_of:
+            self._verdicts_of[of] = self._judged(others)
+        verdicts = self._verdicts_of[of]
+        return Family(verdicts, self._not_compared(others, verdicts, baseline))
+
+    def _judged(self, others: Mapping[Row, Row]) -> dict[tuple[Row, str], Verdict]:
+        """Return the verdicts of rows against others, and their second ones where runs failed."""
+        found = {
+            (row, column): difference
+            for row, other in others.items()
+            for column in [*self.tasks, AVERAGE]
+            if (difference := self.difference(column, other, row))
+        }
+        verdicts = self._verdicts(found)
         if self.with_failures:
-            failed = self._verdicts({**self.scores, **self.with_failures}, others)
+            scores = {**self.scores, **self.with_failures}
+            filled = {
+                (row, column): both.difference()
+                for row, column in found
+                if not self.with_failures.keys().isdisjoint({(column, row), (column, others[row])})
+                and (both := _pair(scores, column, others[row], row))
+            }
+            failed = self._verdicts(found | filled)
             verdicts |= {
                 of: replace(verdict, with_failures=failed[of])
                 for of, verdict in verdicts.items()
                 if of in failed and failed[of].difference.pairs > verdict.difference.pairs
             }
-        return Family(verdicts, self._not_compared(others, verdicts, baseline))
+        return verdicts
 
-    def _verdicts(self, scores: OfTasks, others: Mapping[Row, Row]) -> dict[tuple[Row, str], Verdict]:
-        found = {
-            (row, column): both.difference()
-            for row, other in others.items()
-            for column in [*self.tasks, AVERAGE]
-            if (both := _pair(scores, column, other, row))
-        }
+    def _verdicts(self, found: Mapping[tuple[Row, str], Difference]) -> dict[tuple[Row, str], Verdict]:
         adjusted = stats.family(list(found.values()), [column for _, column in found])
         of_rows: dict[tuple[Row, str], float] = {}
-        for row in others:
+        for row in dict.fromkeys(row for row, _ in found):
             of_row = {of: d for of, d in found.items() if of[0] == row and of[1] != AVERAGE}
             corrected = stats.family(list(of_row.values()), [column for _, column in of_row])
             of_rows |= dict(zip(of_row, corrected.tolist(), strict=True))
