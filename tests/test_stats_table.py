@@ -159,6 +159,20 @@ def test_the_verdicts_own_p_is_too_small_for_many_tests(example_std: float) -> N
         assert plain / times > 0.065 + off_by_chance(0.065, times)
 
 
+def test_the_other_rows_spread_finds_more_than_each_difference_by_itself() -> None:
+    """Two of five methods gain on four tasks, of 5 seeds; what seeds and what examples add are as large."""
+    draw, times, together, alone = np.random.default_rng(2), 100 * MORE, 0.0, 0.0
+    gained = np.repeat([3 * math.sqrt(2), 3 * math.sqrt(2), 0.0, 0.0, 0.0], 4)
+    for _ in range(times):
+        runs = draw.normal(0, 1, (6, 4, 5)) + draw.normal(0, math.sqrt(0.2), (6, 4, 1))
+        paired = (runs[1:] - runs[0]).reshape(20, 5) + gained[:, None]
+        of = [verdict(row, math.sqrt(0.4)) for row in paired]
+        together += np.mean(stats.family(of, [i % 4 for i in range(20)])[:8] < stats.ALPHA) / times
+        alone += np.mean(stats.family(of, list(range(20)))[:8] < stats.ALPHA) / times
+    print(f"\nfound: {together:.0%}, by Behrens and Fisher's p alone {alone:.0%}")
+    assert together > alone + 0.15
+
+
 @pytest.mark.parametrize("seeds", [5, pytest.param(20, marks=pytest.mark.long)])
 def test_the_best_of_six_equal_variants_is_marked_in_five_percent(seeds: int) -> None:
     """Six that differ from the baseline by chance, as a key that is chosen on the split that is reported."""
@@ -183,7 +197,7 @@ def test_the_best_of_six_equal_variants_is_marked_in_five_percent(seeds: int) ->
 @pytest.mark.parametrize("ratio", [0.0, 1.0])
 def test_the_detectable_gain_is_marked_four_times_in_five(seeds: int, tests: int, others: int, ratio: float) -> None:
     """Simulated at the spread of 2 that is known; ratio: of what the seeds share to what they average out."""
-    draw, times, std = np.random.default_rng([seeds, tests]), 500, 2.0
+    draw, times, std = np.random.default_rng([seeds, tests]), 500 * MORE, 2.0
     example_std = ratio * std / math.sqrt(seeds)
     gain = float(stats.detectable_gain(seeds, std, example_std, tests=tests, others=others))
     marks = 0
@@ -196,6 +210,7 @@ def test_the_detectable_gain_is_marked_four_times_in_five(seeds: int, tests: int
         rest = [Difference(0.0, 0.0, 0.0, 1.0, seeds, 0, std, example_std)] * (tests - len(of))
         columns = [0] * len(of) + list(range(1, 1 + len(rest)))
         marks += stats.family([*of, *rest], columns)[0] < stats.ALPHA
+    print(f"\n{seeds} seeds, {tests} tests, {others} others, ratio {ratio:g}: {marks / times:.1%}")
     # of one test it is a little more: the verdict's own p is a little less careful
     assert marks / times == pytest.approx(0.8, abs=off_by_chance(0.8, times) + (0.05 if tests == 1 else 0.0))
 
