@@ -158,6 +158,14 @@ class TrainConfig:
 
 
 @dataclass
+class PlanConfig:
+    """What is meant before the first look at scores; the report says where runs are others."""
+
+    seeds: int | None = key(None, at_least=1, in_key=False)
+    """Seeds of each method on each task before one looks at the verdicts; null says nothing."""
+
+
+@dataclass
 class CheckpointConfig:
     """How much work a run may lose if it is killed; SIGTERM, SIGUSR2 and Ctrl-C lose none."""
 
@@ -202,6 +210,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     seed: int = key(0, at_least=0)

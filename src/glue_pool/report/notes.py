@@ -4,22 +4,30 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from glue_pool.report.columns import Task
-from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, differing, plain, subset_label, value_of
+from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, Subset, differing, plain, subset_label, value_of
 from glue_pool.report.scan import Run
 
 # rows are named by these, and notes name what differs in them between tasks
 NAMED_BY_ROWS = ("torch", "transformers", "precision", "batching", "device")
 
+# looking at so many seeds in turn, up to the first mark, marks so many null experiments (tests/report/test_plan.py)
+LOOKS, FALSE_ALARMS = (5, 10, 15, 20), 0.133
+
 
 def of_panel(panel: Panel) -> list[str]:
-    """Say where runs of a panel are fewer, collapsed, failed, or made with other settings than the baseline's."""
+    """Say where runs of a panel are fewer, others than planned, collapsed, failed, or made with other settings."""
     where = f"{panel.encoder}, {panel.kind}"
     notes = []
     for subset in panel.subsets:
+        plans = _plans(panel, subset)
+        if len(plans) > 1:
+            said = f"planned {plans[0]} seeds, later {', '.join(map(str, plans[1:]))}: the first plan counts"
+            notes.append((said, f"{subset_label(subset)} ({where})"))
         for task in panel.tasks:
             cells = {row: panel.cells[row, subset, task] for row in panel.rows if (row, subset, task) in panel.cells}
             place = f"{task}, {subset_label(subset)} ({where})"
-            notes += _unequal_seeds(cells, place) + _bad_runs(cells, place) + _other_settings(cells, place)
+            notes += _unequal_seeds(cells, place) + _unplanned(cells, plans, place)
+            notes += _bad_runs(cells, place) + _other_settings(cells, place)
     return _merged(notes) + _merged(_between_tasks(panel, where)) + _draws(panel, where) + _mixed(panel, where)
 
 
@@ -51,6 +59,32 @@ def _unequal_seeds(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str
         (f"{row.label} lacks {_listed('seed', [seed for seed in every if seed not in cell.seeds])}", place)
         for row, cell in cells.items()
         if len(cell.seeds) < len(every)
+    ]
+
+
+def _plans(panel: Panel, subset: Subset) -> list[int]:
+    """Return the numbers of seeds that were planned, in the order of the first results that were written with each."""
+    cells = [cell for (_, of, _), cell in panel.cells.items() if of == subset]
+    planned = [run for cell in cells for run in (*cell.runs, *cell.failed) if run.planned is not None]
+    if len({run.planned for run in planned}) > 1:
+        planned.sort(key=lambda run: run.written)
+    return list(dict.fromkeys(run.planned for run in planned if run.planned is not None))
+
+
+def _unplanned(cells: Mapping[Row, Cell], plans: Sequence[int], place: str) -> list[tuple[str, str]]:
+    """Name the rows with more or fewer seeds than planned, failed ones counting as run."""
+    rows_of: dict[int, list[str]] = defaultdict(list)
+    for row, cell in cells.items():
+        n = len({run.result["seed"] for run in (*cell.runs, *cell.failed)})
+        if plans and n != plans[0]:
+            rows_of[n].append(row.label)
+    often = (
+        f"a mark that is looked for more than once is found by chance more often ({len(LOOKS)} looks at {LOOKS[0]} to "
+        f"{LOOKS[-1]} seeds: {100 * FALSE_ALARMS:.1f} % of the time instead of 5 %, measured)"
+    )
+    return [
+        (f"{_some(rows)} {'has' if len(rows) == 1 else 'have'} {n} where {plans[0]} seeds were planned: {often}", place)
+        for n, rows in rows_of.items()
     ]
 
 

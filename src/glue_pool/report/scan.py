@@ -52,6 +52,7 @@ class Run:
     environment: Mapping[str, str]  # what it was made with, by name; empty if it failed early
     task: Mapping[str, Any]  # the task's config
     settings: Mapping[str, Any]  # what else can change its numbers, flat: `optimizer.lr`, `precision`, `torch`, …
+    planned: int | None  # seeds that were to be run before a look at the verdicts
     findings: Sequence[str] = ()  # what is odd about its rows
 
     @property
@@ -274,13 +275,13 @@ def _read(folder: Path) -> Run | LeftOut:
             return LeftOut(file, f"damaged ({said})")
         found = cast(Result, {**_named(result), "error": result["error"]})
         file = folder / "config.yaml"
-        task, settings = _config(SEED.sub("", file.read_text(encoding="utf-8")), schema)
+        task, settings, planned = _config(SEED.sub("", file.read_text(encoding="utf-8")), schema)
         file = folder / "manifest.json"
         if result["status"] == "failed" and not file.exists():
-            return Run(folder, found, {}, task, settings)
+            return Run(folder, found, {}, task, settings, planned)
         manifest = _named(json.loads(file.read_bytes()))
         odd = tuple(str(line)[:MESSAGE] for line in manifest["data"].get("findings", ()))
-        return Run(folder, found, _environment(manifest), task, {**settings, **_facts(manifest)}, odd)
+        return Run(folder, found, _environment(manifest), task, {**settings, **_facts(manifest)}, planned, odd)
     except FileNotFoundError:
         return LeftOut(file, "missing: the run's settings are not known")
     except OSError as error:
@@ -300,15 +301,17 @@ def _wrong(result: Mapping[str, Any]) -> str | None:
 
 
 @cache
-def _config(text: str, schema: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the task's config and the flat settings; a sweep's configs differ in little but the seed."""
+def _config(text: str, schema: int) -> tuple[Mapping[str, Any], Mapping[str, Any], int | None]:
+    """Return the task's config, the flat settings and the plan; a sweep's configs differ in little but the seed."""
     content = _named(earlier.config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), schema))
     flat = dict(_flat(content))
     if not isinstance(content["task"]["dev_splits"], list) or not content["task"]["dev_splits"]:
         raise ValueError("task.dev_splits is not a list")
     if content["task"]["primary_metric"] not in METRICS:
         raise ValueError(f"task.primary_metric is {content['task']['primary_metric']!r}")
-    return content["task"], {key: value for key, value in flat.items() if not SAID_ELSEWHERE.match(key)}
+    if not isinstance(planned := flat.get("plan.seeds"), int | None):
+        raise ValueError(f"plan.seeds is {planned!r}")
+    return content["task"], {key: value for key, value in flat.items() if not SAID_ELSEWHERE.match(key)}, planned
 
 
 def _named(content: Any) -> Any:
