@@ -31,6 +31,10 @@ class Shape:
     positive: float = 0.5  # share of class 1
     together: int = 1  # so many examples in a row belong together, and
     alike: float = 0.0  # this is the correlation of their example effects
+    draw_shared: float = 0.0  # of a draw of the training rows
+    draw_own: float = 0.0
+    draw_noise: float = 0.0  # of a draw on an example, for one method
+    in_all_draws: bool = False  # whether a seed's own effect is the same in all draws
 
 
 SHAPES = {
@@ -40,21 +44,28 @@ SHAPES = {
     "one method twice": Shape(1.0, 0.0, 0.1, 0.1, 0.0, 0.6),
     "nearly alike": Shape(1.5, 0.1, 0.2, 0.05, 0.6, 0.15),
 }
+OF_DRAWS = {
+    "the draw matters": replace(SHAPES["both matter"], draw_shared=0.1, draw_own=0.15, draw_noise=0.3),
+    "the draw does not matter": SHAPES["both matter"],
+    "seeds are the same in all draws": replace(SHAPES["both matter"], draw_own=0.15, in_all_draws=True),
+}
 GAIN = 0.15
 POSITIVE = {"accuracy": 0.5, "matthews_correlation": 0.69, "f1": 0.68, "acc_and_f1": 0.68}  # CoLA's and MRPC's
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Labels `(examples,)` and the predictions of two methods, `(seeds, examples)`."""
+    """Labels `(examples,)` and the predictions of two methods, `(seeds, examples)`, one draw's after the other's."""
 
     labels: np.ndarray
     baseline: np.ndarray
     method: np.ndarray
 
 
-def draw_runs(shape: Shape, metric: str, seeds: int, examples: int, draw: np.random.Generator) -> Runs:
-    """Draw new seeds and new examples."""
+def draw_runs(shape: Shape, metric: str, seeds: int, examples: int, draw: np.random.Generator, draws: int = 1) -> Runs:
+    """Draw new seeds and new examples, and so many draws of the training rows with so many seeds each."""
+    if draws > 1:
+        return _draw_draws(shape, seeds, examples, draw, draws)
     regression = metric not in POSITIVE
     labels = draw.normal(size=examples) if regression else (draw.random(examples) < shape.positive).astype(int)
     sign = 2 * labels - 1  # a seed leans to a class, too
@@ -82,6 +93,27 @@ def _example_effects(std: float, shape: Shape, examples: int, draw: np.random.Ge
     return np.asarray(np.sqrt(shape.alike) * of_group + np.sqrt(1 - shape.alike) * alone)
 
 
+def _draw_draws(shape: Shape, seeds: int, examples: int, draw: np.random.Generator, draws: int) -> Runs:
+    def effects(deviation: float, *of: int) -> np.ndarray:
+        return np.asarray(draw.normal(0, deviation, of))
+
+    labels = (draw.random(examples) < shape.positive).astype(int)
+    sign, of_seeds = 2 * labels - 1, (1 if shape.in_all_draws else draws, seeds, 1)
+
+    def skill(deviation: float, *of: int) -> np.ndarray:
+        return effects(deviation, *of) + sign * effects(deviation, *of)  # and a lean to a class
+
+    shared = effects(shape.example_shared, examples) + skill(shape.seed_shared, *of_seeds)
+    shared = shared + effects(shape.draw_shared, draws, 1, 1) + effects(shape.noise_shared, draws, seeds, examples)
+    predictions = []
+    for gain in (0.0, shape.gain):
+        own = effects(shape.example_own, examples) + skill(shape.seed_own, *of_seeds)
+        own = own + effects(shape.draw_own, draws, 1, 1) + effects(shape.draw_noise, draws, 1, examples)
+        right = shape.base + gain + shared + own + effects(shape.noise_own, draws, seeds, examples) > 0
+        predictions.append(np.where(right, labels, 1 - labels).reshape(draws * seeds, examples))
+    return Runs(labels, *predictions)
+
+
 @lru_cache
 def true_difference(shape: Shape, metric: str) -> float:
     """Return the expected score of the method less the baseline's, over seeds, on all examples there could be."""
@@ -90,8 +122,9 @@ def true_difference(shape: Shape, metric: str) -> float:
     points, weights = np.polynomial.hermite_e.hermegauss(40)
     weights = weights / weights.sum()
     seed = np.hypot(shape.seed_shared, shape.seed_own) * points
+    of_draw = shape.draw_shared**2 + shape.draw_own**2 + shape.draw_noise**2
     example = np.sqrt(
-        shape.example_shared**2 + shape.example_own**2 + shape.noise_shared**2 + shape.noise_own**2,
+        shape.example_shared**2 + shape.example_own**2 + shape.noise_shared**2 + shape.noise_own**2 + of_draw,
     )
     scores = []
     for gain in (0.0, shape.gain):
@@ -157,7 +190,7 @@ class Task:
     def effects(self, gain: float) -> Shape:
         """Return the standard deviations of the task's effects, and the method's gain."""
         return replace(
-            SHAPES[self.shape],
+            (SHAPES | OF_DRAWS)[self.shape],
             positive=POSITIVE.get(self.metric, 0.5),
             gain=gain,
             together=self.together,
@@ -172,18 +205,27 @@ def simulate_average(
     return _wrong(judge, tasks, seeds, replications, np.random.default_rng([seeds, len(tasks)]))
 
 
+def simulate_draws(
+    judge: Callable[[Runs], Difference], shape: str, draws: int, seeds: int, replications: int
+) -> tuple[int, int]:
+    """Return `Cell`'s called and missed of a judge of so many draws of the training rows, each with so many seeds."""
+    draw = np.random.default_rng([list(OF_DRAWS).index(shape), draws, seeds])
+    return _wrong(lambda of: judge(of[0]), [Task("accuracy", 277, shape)], seeds, replications, draw, draws)
+
+
 def _wrong(
     judge: Callable[[list[Runs]], Difference],
     tasks: Sequence[Task],
     seeds: int,
     replications: int,
     draw: np.random.Generator,
+    draws: int = 1,
 ) -> tuple[int, int]:
     truth = float(np.mean([true_difference(task.effects(GAIN), task.metric) for task in tasks]))
     called = missed = 0
     for _ in range(replications):
         null, better = (
-            judge([draw_runs(task.effects(gain), task.metric, seeds, task.examples, draw) for task in tasks])
+            judge([draw_runs(task.effects(gain), task.metric, seeds, task.examples, draw, draws) for task in tasks])
             for gain in (0.0, GAIN)
         )
         called += null.p < 0.05

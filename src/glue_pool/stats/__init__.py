@@ -20,6 +20,7 @@ from glue_pool.stats.alternatives import (
 )
 from glue_pool.stats.cautions import MISSED, Caution, Side, cautions, collapse_rate, with_failures
 from glue_pool.stats.differences import ALPHA, CONFIDENCE, Difference, compare, difference, difference_over_seeds
+from glue_pool.stats.draws import SAME_SEEDS_CALLED, pooled
 from glue_pool.stats.family import family, holm, rank_intervals
 from glue_pool.stats.planning import detectable_gain, power, seeds_needed, spread_interval
 from glue_pool.stats.resampled import RESAMPLES, Metric, Scores, average, resample
@@ -33,6 +34,7 @@ __all__ = [
     "MEASURED_COVERAGE",
     "MISSED",
     "RESAMPLES",
+    "SAME_SEEDS_CALLED",
     "Caution",
     "Difference",
     "Metric",
@@ -54,6 +56,7 @@ __all__ = [
     "holm",
     "multi_bootstrap",
     "permutation_p",
+    "pooled",
     "power",
     "rank_intervals",
     "resample",
