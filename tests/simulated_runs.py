@@ -101,7 +101,8 @@ def _draw_draws(shape: Shape, seeds: int, examples: int, draw: np.random.Generat
     sign, of_seeds = 2 * labels - 1, (1 if shape.in_all_draws else draws, seeds, 1)
 
     def skill(deviation: float, *of: int) -> np.ndarray:
-        return effects(deviation, *of) + sign * effects(deviation, *of)  # and a lean to a class
+        lean = effects(deviation, *of)  # to a class
+        return np.asarray(effects(deviation, *of) + sign * lean)
 
     shared = effects(shape.example_shared, examples) + skill(shape.seed_shared, *of_seeds)
     shared = shared + effects(shape.draw_shared, draws, 1, 1) + effects(shape.noise_shared, draws, seeds, examples)

@@ -200,7 +200,8 @@ def test_an_older_runs_missing_setting_is_a_difference(made: Make, tmp_path: Pat
 def test_draws_of_as_many_rows_are_kept_apart_and_that_is_said(made: Make) -> None:
     found = made(*(Drawn((*RTE, "subset=n100", f"subset.seed={seed}")) for seed in (0, 1)))
     assert found.panels[0].subsets == [(100, 0), (100, 1)]
-    assert "2 draws of 100 rows (subset.seed) are in tables of their own" in found.notes[0]
+    assert "2 draws of 100 rows (subset.seed) are in tables of their own, and pooled in one more" in found.notes[0]
+    assert "draws of 100 rows share seeds" in found.notes[1]
 
 
 def test_a_task_in_one_subset_alone_is_in_that_table_alone(made: Make) -> None:

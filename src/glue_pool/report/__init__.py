@@ -30,6 +30,7 @@ def report(
     report on, or the folder can't be written.
     """
     from glue_pool.report import files, remarks, terminal
+    from glue_pool.report.draws import with_pooled
     from glue_pool.report.scan import scan
     from glue_pool.report.study import study
     from glue_pool.report.tables import tables
@@ -53,7 +54,7 @@ def report(
     if baseline is not None:
         names = {name for panel in found.panels for row in panel.rows for name in (row.method, row.label)}
         _check("--baseline", baseline, sorted(names))
-    compared = tables(found, GAIN if margin is None else margin)
+    compared = with_pooled(found, tables(found, GAIN if margin is None else margin))
     for table in compared:
         found.notes += [*remarks.of_table(table, baseline), *table.uncompared(baseline)]
     terminal.show(found, compared, baseline, tasks, sys.stdout)

@@ -1,6 +1,6 @@
 """Every pair of rows on one task: the difference, and the other ways to look at it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -73,13 +73,15 @@ def of_seeds(row: OfSeeds, wanted: Sequence[int] | None) -> Scores:
     return scores.of([0] * len(wanted) if seeds is None else [seeds.index(seed) for seed in wanted])
 
 
-def all_pairs(of_rows: Mapping[Row, OfSeeds]) -> list[Comparison]:
-    """Compare every two rows of a column."""
+def all_pairs(
+    of_rows: Mapping[Row, OfSeeds], paired: Callable[[Row, Row], Pair | None] | None = None
+) -> list[Comparison]:
+    """Compare every two rows of a column; paired: what pairs two of them, if not the seeds that both have."""
     order = stats.almost_stochastic_order([scores.actual for _, scores in of_rows.values()])
     found = [
         (m, n, baseline, method, both, both.difference())
         for (m, baseline), (n, method) in combinations(enumerate(of_rows), 2)
-        if (both := pair(of_rows[baseline], of_rows[method]))
+        if (both := paired(baseline, method) if paired else pair(of_rows[baseline], of_rows[method]))
     ]
     corrected = stats.family([difference for *_, difference in found], [0] * len(found))
     return [

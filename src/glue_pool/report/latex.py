@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from glue_pool.report.columns import Column, Task, units
-from glue_pool.report.panels import Row, subset_label
+from glue_pool.report.panels import Row, counted, subset_label
 from glue_pool.report.scan import LeftOut
 from glue_pool.report.tex_text import broken, escaped, width
 from glue_pool.report.verdicts import AVERAGE, Family, Mark, Table, versus
@@ -78,7 +78,8 @@ def _scores(table: Table, baseline: str | None, tasks: Sequence[str]) -> Iterato
             cells.append(_average(table, row, averaged))
         is_baseline = family.verdicts and table.panel.rank(row, baseline) == 0
         lines.append((table.name(row, baseline) + " (baseline)" * bool(is_baseline), cells))
-    n = f"{counts[0]} seed{'s' * (counts[0] != '1')}" if len(counts) == 1 else "seeds (n; c: collapsed, f: failed)"
+    of = counted(table.subset)
+    n = f"{counts[0]} {of}{'s' * (counts[0] != '1')}" if len(counts) == 1 else f"{of}s (n; c: collapsed, f: failed)"
     caption = (
         f"mean {{\\scriptsize$\\pm$ standard deviation}} of the dev score "
         f"{_words(units(table.columns[task] for task in tasks))} ({_metrics(table, tasks)}) over {n}. "
@@ -100,11 +101,13 @@ def _differences(table: Table, baseline: str | None, tasks: Sequence[str]) -> It
     ]
     if not lines:
         return iter(())
-    n = "paired seeds (n)" if len(pairs) > 1 else f"{pairs[0]} paired seed{'s' * (pairs[0] != 1)}"
+    of = counted(table.subset)
+    n = f"paired {of}s (n)" if len(pairs) > 1 else f"{pairs[0]} paired {of}{'s' * (pairs[0] != 1)}"
+    new = "new seeds" if of == "seed" else "new draws, seeds"
     others = versus([table], baseline)
     caption = (
         f"difference to {_words(others)} {_words(units(table.columns[name] for name in names))}, with the "
-        f"95\\,\\% confidence interval for new seeds and new dev examples, not corrected, over {n}. "
+        f"95\\,\\% confidence interval for {new} and new dev examples, not corrected, over {n}. "
         f"{_marks(table, others)}{_lower(table, tasks, ', and differences are reductions: positive is better')}"
     )
     heads = [_head(table.columns[task]) for task in tasks] + ["average"] * (AVERAGE in names)

@@ -3,8 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from glue_pool import stats
 from glue_pool.report.columns import Task
-from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, Subset, differing, plain, subset_label, value_of
+from glue_pool.report.panels import MADE_OF, Cell, Draws, Panel, Row, Subset, differing, plain, subset_label, value_of
 from glue_pool.report.scan import Run
 
 # rows are named by these, and notes name what differs in them between tasks
@@ -46,11 +47,24 @@ def _between_tasks(panel: Panel, where: str) -> Iterator[tuple[str, str]]:
 
 def _draws(panel: Panel, where: str) -> list[str]:
     sizes = Counter(size for size, _ in panel.subsets)
+    pooled = {size for _, (size, _), _ in panel.pooled}
+    together = ", and pooled in one more: there n counts draws, and marks are for new draws, seeds and dev examples"
     return [
-        f"{where}: {n} draws of {size} rows (subset.seed) are in tables of their own, and never averaged"
+        f"{where}: {n} draws of {size} rows (subset.seed) are in tables of their own"
+        + (together if size in pooled else "")
         for size, n in sizes.items()
         if n > 1
+    ] + [
+        f"{where}: draws of {size} rows share seeds: what a seed does alike on all of them is not seen by the pooled "
+        f"marks, and may find one by chance more often (5 draws of the same 3 seeds: up to "
+        f"{100 * stats.SAME_SEEDS_CALLED:.0f} % of the time instead of 5 %, measured); give each draw seeds of its own"
+        for size in dict.fromkeys(size for _, (size, _), _ in panel.pooled)
+        if any(_shares_seeds(cell) for (_, (of, _), _), cell in panel.pooled.items() if of == size)
     ]
+
+
+def _shares_seeds(draws: Draws) -> bool:
+    return any(n > 1 for n in Counter(draws.seeds).values())
 
 
 def _unequal_seeds(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, get_args
 
@@ -16,7 +16,7 @@ from glue_pool.stats import Summary
 
 PARTS: tuple[MethodPart, ...] = get_args(MethodPart)
 MADE_OF = ("model.", *(f"{part}." for part in PARTS))  # what a method is made of: no reason not to compare it
-Subset = tuple[int | None, int]
+Subset = tuple[int | None, int | tuple[int, ...]]  # rows, and the seed that drew them; of pooled draws, their seeds
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,37 @@ class Cell:
         """Failed runs, and completed ones whose score is not a number."""
         return [*self.failed, *(run for run in self.runs if math.isnan(run.score))]
 
+    @property
+    def points(self) -> list[tuple[int, float, bool]]:
+        """Seed and score, as it is shown, of what the mean is over, and whether it collapsed."""
+        return [(run.result["seed"], run.shown, run.result["collapsed"] is True) for run in self.runs]
+
     @cached_property
     def summary(self) -> Summary:
         """Of the scores as they are shown; failed runs, and those without a score, count as failed."""
         scores = np.array([run.shown for run in self.runs] + [math.nan] * len(self.failed))
         return stats.summarise(scores, [run.result["collapsed"] is True for run in self.runs])
+
+
+@dataclass
+class Draws(Cell):
+    """The runs of one row on one task on several draws of as many rows: a draw counts as one, the mean of its runs."""
+
+    draws: dict[int, Cell] = field(default_factory=dict)  # with runs, by the seed that drew the rows
+
+    @property
+    def points(self) -> list[tuple[int, float, bool]]:
+        """Seed and mean score of each draw, and whether a run of it collapsed."""
+        return [(seed, cell.summary.mean, cell.summary.collapsed > 0) for seed, cell in self.draws.items()]
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Of the draws' means; collapsed and failed are runs."""
+        means = np.array([cell.summary.mean for cell in self.draws.values()])
+        collapsed, failed = (
+            sum(getattr(cell.summary, name) for cell in self.draws.values()) for name in ("collapsed", "failed")
+        )
+        return replace(stats.summarise(means), collapsed=collapsed, failed=failed)
 
 
 @dataclass
@@ -76,12 +102,14 @@ class Panel:
     subsets: list[Subset]
     tasks: list[str]
     cells: dict[tuple[Row, Subset, str], Cell]
+    pooled: dict[tuple[Row, Subset, str], Draws] = field(default_factory=dict)  # of sizes with several draws
     default: str = ""  # the method that rows are compared with, unless the user says or a row has its own
     _distances: dict[tuple[Row, Row, Subset], int | None] = field(default_factory=dict, repr=False)
 
     def cell(self, row: Row, subset: Subset, task: str) -> Cell:
         """Return a cell, empty where no run is over."""
-        return self.cells.get((row, subset, task)) or Cell()
+        at = row, subset, task
+        return self.cells.get(at) or self.pooled.get(at) or Cell()
 
     def ordered(self, baseline: str | None = None) -> list[Row]:
         """Return the rows as tables show them: what most are compared with, what adds to it, and the others."""
@@ -143,11 +171,18 @@ class Panel:
 
 
 def subset_label(subset: Subset) -> str:
-    """Return `all rows`, or `500 rows` with the seed that drew them if it is not 0."""
+    """Return `all rows`, `500 rows` with the seed that drew them if it is not 0, or `500 rows, 3 draws pooled`."""
     size, seed = subset
     if size is None:
         return "all rows"
+    if isinstance(seed, tuple):
+        return f"{size} rows, {len(seed)} draws pooled"
     return f"{size} rows" + (f" (subset seed {seed})" if seed else "")
+
+
+def counted(subset: Subset) -> str:
+    """Return what n is a number of, which a mean is over and a comparison pairs."""
+    return "draw" if isinstance(subset[1], tuple) else "seed"
 
 
 def differing(runs: Sequence[Run]) -> set[str]:

@@ -14,7 +14,7 @@ import yaml
 from glue_pool import stats
 from glue_pool.report import remarks
 from glue_pool.report.comparisons import Comparison
-from glue_pool.report.panels import Cell, Panel, Row, Subset, subset_label
+from glue_pool.report.panels import Cell, Panel, Row, Subset, counted, subset_label
 from glue_pool.report.study import Study
 from glue_pool.report.verdicts import Power, Table, Verdict, power
 from glue_pool.result import SplitFacts
@@ -92,10 +92,10 @@ def _panel(study: Study, panel: Panel, tables: Sequence[Table], tasks: Sequence[
     return {
         "encoder": panel.encoder,
         "kind": panel.kind,
-        "subsets": [{"size": size, "seed": seed, "label": subset_label((size, seed))} for size, seed in panel.subsets],
+        "subsets": [_subset(table.subset) for table in tables],
         "rows": [{"label": row.label, "method": row.method, "settings": dict(row.settings)} for row in panel.rows],
         "baselines": {
-            name: [[_baseline(panel, row, subset, name, at) for row in panel.rows] for subset in panel.subsets]
+            name: [[_baseline(panel, row, table.subset, name, at) for row in panel.rows] for table in tables]
             for name in names
         },
         "own_baselines": [[table.own_baseline(row) for row in panel.rows] for table in tables],  # of each subset
@@ -107,15 +107,24 @@ def _panel(study: Study, panel: Panel, tables: Sequence[Table], tasks: Sequence[
         "cells": [
             {
                 "row": at[row],
-                "subset": panel.subsets.index(subset),
+                "subset": subset,
                 "task": task,
                 **_cell(cell, study.tasks[task].metric.better),
             }
-            for (row, subset, task), cell in panel.cells.items()
-            if task in tasks
+            for subset, table in enumerate(tables)
+            for row in panel.rows
+            for task in tasks
+            if (cell := panel.cell(row, table.subset, task)).runs or cell.failed
         ],
         "comparisons": [[subset, *found] for subset, table in enumerate(tables) for found in _comparisons(table, at)],
     }
+
+
+def _subset(subset: Subset) -> dict[str, Any]:
+    """Return a subset; pooled draws have no one seed."""
+    size, seed = subset
+    one = seed if isinstance(seed, int) else None
+    return {"size": size, "seed": one, "label": subset_label(subset), "counted": f"{counted(subset)}s"}
 
 
 def _baseline(panel: Panel, row: Row, subset: Subset, name: str, at: Mapping[Row, int]) -> int | None:
@@ -125,12 +134,12 @@ def _baseline(panel: Panel, row: Row, subset: Subset, name: str, at: Mapping[Row
 
 def _cell(cell: Cell, better: int) -> dict[str, Any]:
     results = [run.result for run in cell.runs]
-    scores = np.array([run.shown for run in cell.runs])
+    scores = np.array([score for _, score, _ in cell.points])
     seconds = [timing["total_seconds"] for result in results if (timing := result["timing"])]
     memory = [result["peak_memory_bytes"] / 1e6 for result in results if result["peak_memory_bytes"]]
     return {
         **asdict(cell.summary),
-        "runs": [[result["seed"], score, result["collapsed"]] for result, score in zip(results, scores, strict=True)],
+        "runs": cell.points,
         "fixed": bool(results and results[0].get("deterministic")),  # its score is of every seed
         "expected_best": (better * stats.expected_validation_performance(better * scores)).tolist(),
         "train_rows": results[0]["train_rows"] if results else None,

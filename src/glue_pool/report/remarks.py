@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from glue_pool import stats
-from glue_pool.report.panels import Row, subset_label
+from glue_pool.report.panels import Row, counted, subset_label
 from glue_pool.report.scan import Run
 from glue_pool.report.verdicts import AVERAGE, Table, Verdict
 from glue_pool.stats import Difference, Side
@@ -31,6 +31,8 @@ def cautions(table: Table, baseline: str | None) -> dict[tuple[Row, str], list[s
     Of runs that collapsed that is said of every verdict; of those that are missing, or collapse elsewhere, at a mark.
     """
     found: dict[tuple[Row, str], list[str]] = {}
+    if counted(table.subset) == "draw":  # of one of which a caution knows nothing
+        return found
     for (row, column), verdict in table.family(baseline).verdicts.items():
         other = table.baseline_of(row, baseline)
         if other is None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from glue_pool.report import notes
 from glue_pool.report.columns import Task, tasks
-from glue_pool.report.panels import MADE_OF, Cell, Panel, Row, Subset, differing, value_of
+from glue_pool.report.panels import MADE_OF, Cell, Draws, Panel, Row, Subset, differing, value_of
 from glue_pool.report.scan import LeftOut, Run
 
 BASELINES = ("bert", "cls")  # the first of these that there is, unless the user says
@@ -119,7 +119,29 @@ def _panel(encoder: str, kind: str, runs: list[Run], tasks: list[str], left_out:
     rows = sorted({row for row, _, _ in cells}, key=_row_order)
     subsets = sorted({subset for _, subset, _ in cells}, key=lambda of: (of[0] is None, of[0] or 0, of[1]))
     here = {task for _, _, task in cells}
-    return Panel(encoder, kind, rows, subsets, [task for task in tasks if task in here], dict(cells))
+    pooled = _pooled(cells)
+    return Panel(encoder, kind, rows, subsets, [task for task in tasks if task in here], dict(cells), pooled)
+
+
+def _pooled(cells: Mapping[tuple[Row, Subset, str], Cell]) -> dict[tuple[Row, Subset, str], Draws]:
+    """Return the cells of rows that have runs of a task on several draws of as many train rows."""
+    by_size: dict[tuple[Row, int | None, str], dict[int, Cell]] = defaultdict(dict)
+    for (row, (size, seed), task), cell in cells.items():
+        if cell.runs and isinstance(seed, int):
+            by_size[row, size, task][seed] = cell
+    several = {at: draws for at, draws in by_size.items() if len(draws) > 1}
+    seeds_of = {
+        size: tuple(sorted({seed for (_, of, _), draws in several.items() if of == size for seed in draws}))
+        for _, size, _ in several
+    }
+    return {
+        (row, (size, seeds_of[size]), task): Draws(
+            [run for cell in draws.values() for run in cell.runs],
+            [run for cell in draws.values() for run in cell.failed],
+            dict(sorted(draws.items())),
+        )
+        for (row, size, task), draws in several.items()
+    }
 
 
 def _varying(runs: Iterable[Run]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from glue_pool.progress import is_terminal, printable, say
 from glue_pool.report import remarks
 from glue_pool.report.columns import Column, Task, units
-from glue_pool.report.panels import Row, subset_label
+from glue_pool.report.panels import Row, counted, subset_label
 from glue_pool.report.study import Study
 from glue_pool.report.verdicts import AVERAGE, Family, Mark, Table, power, versus
 from glue_pool.shell import one_line
@@ -42,8 +42,9 @@ def show(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Seq
 def _legend(
     study: Study, tables: Sequence[Table], families: Sequence[Family], baseline: str | None, tasks: Sequence[str]
 ) -> str:
+    n = " and ".join(f"{of}s" for of in dict.fromkeys(counted(table.subset) for table in tables))
     lines = [
-        f"mean ± standard deviation {units([study.tasks[task] for task in tasks])} (n seeds; c: collapsed, f: failed, "
+        f"mean ± standard deviation {units([study.tasks[task] for task in tasks])} (n {n}; c: collapsed, f: failed, "
         "u: of the n, not in comparisons)"
     ]
     margin = tables[0].margin
@@ -55,8 +56,8 @@ def _legend(
             f"{MARKS['equivalent']} within ±{margin:g} points: right in 95 % for each difference by itself; "
             f"{NOT_COMPARED} not compared, {MINDED} mind: said below",
         ]
-        if any(size is not None for size, _ in (table.subset for table in tables)):
-            lines.append("not for another draw of the train rows")
+        if any(table.subset[0] is not None for table in tables):
+            lines.append("not for another draw of the train rows, where draws are not pooled")
     if any(verdict.difference.seed_std > 0 for family in families for verdict in family.verdicts.values()):
         lines += [
             "the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and",
@@ -78,7 +79,7 @@ def _show(table: Table, family: Family, baseline: str | None, tasks: Sequence[st
     ]
     names = [table.name(row, baseline) for row in rows]
     if any(verdict.difference.seed_std > 0 for verdict in family.verdicts.values()):
-        names += ["gain found at 80 %", f"seeds for {table.margin:g} points"]
+        names += ["gain found at 80 %", f"{counted(table.subset)}s for {table.margin:g} points"]
         for column, (_, cells) in zip(shown, columns, strict=True):
             whole = column != AVERAGE or averaged == table.average_tasks
             cells += [("", text) for text in (_power(table, family, column) if whole else ["", ""])]

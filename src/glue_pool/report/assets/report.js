@@ -296,8 +296,8 @@ function overview() {
     ...view.columns.map((column) => scoreCell(row, column)),
   ]);
   const table = tabled(
-    `Mean ± standard deviation over seeds, ${inUnits()} (n runs; c collapsed, f failed, u of the n: in no ` +
-      `comparison). Below it the difference to ${versus()}, on the seeds that both have (pairs, where not n).`,
+    `Mean ± standard deviation over ${counted()}, ${inUnits()} (n ${counted()}; c collapsed, f failed, u of the n: in no ` +
+      `comparison). Below it the difference to ${versus()}, on the ${counted()} that both have (pairs, where not n).`,
     ["method", ...view.tasks.map(taskHead), ...average],
     rows,
     { rowClass: (i) => (view.rows[i].isBase ? "baseline" : "") },
@@ -312,7 +312,7 @@ function overview() {
     figure(
       `Differences to ${versus()} by method, for ${view.compared.map(columnName).join(", ")}`,
       `Δ: method − ${versus()}${view.tasks.some(lower) ? " (turned where lower is better)" : ""}, with the 95 % ` +
-        "interval for new seeds and new dev examples (one interval, not corrected); none where there is one seed in " +
+        `interval for new ${overWhat()} and new dev examples (one interval, not corrected); none where there is one in ` +
         "common, or no spread. Filled where the mark is of the whole table, ▲ or ▼; hollow: ≈, or not shown.",
       (width) => forest(width, compared),
     ),
@@ -329,11 +329,11 @@ function legend() {
   const { size } = view.panel.subsets[state.subset];
   const fewer = view.columns.includes(AVERAGE) && !view.whole;
   return el("ul", { class: "notes" }, [
-    "▲ better, ▼ worse, for new seeds and new dev examples: right for the whole table (its rows, tasks and the " +
+    `▲ better, ▼ worse, for new ${overWhat()} and new dev examples: right for the whole table (its rows, tasks and the ` +
       `average) in 95 %, whatever tasks are chosen. It has ${count(view.panel.tests[state.subset], "difference")}.`,
     ...(view.tasks.some(inPoints)
       ? [`≈ equivalent, within ±${data.margin} points: right in 95 % for each difference by itself.`] : []),
-    ...(size ? [`Marks don’t speak of another draw of the ${integer(size)} train rows.`] : []),
+    ...(size && counted() === "seeds" ? [`Marks don’t speak of another draw of the ${integer(size)} train rows.`] : []),
     ...(fewer ? [`The average is over the chosen tasks alone, ${view.averaged.join(", ")}: a mean, without a verdict.`]
       : []),
   ].map((text) => el("li", {}, text)));
@@ -431,7 +431,7 @@ function scoresTable(rows, task) {
   const scores = (of) => [of.mean, of.std, of.median, of.min, of.max].map((number) => asShown(number, task));
   const lines = rows.map((row) => [row.label, ...scores(cell(row, task)),
     ...["n", "collapsed", "failed"].map((name) => cell(row, task)[name])]);
-  return tabled(`${task}: scores over seeds, ${inUnit(task)}`, head, lines);
+  return tabled(`${task}: scores over ${counted()}, ${inUnit(task)}`, head, lines);
 }
 
 const DIFFERENCES = {
@@ -511,7 +511,8 @@ function curves() {
 /** A row's cells by number of train rows, a chain a draw of the rows; none where each has but one number. */
 function chains(row, task) {
   const seedOf = (of) => view.panel.subsets[of.subset].seed;
-  const cells = view.panel.cells.filter((of) => of.row === row.i && of.task === task && of.mean !== null);
+  const cells = view.panel.cells.filter((of) => of.row === row.i && of.task === task && of.mean !== null)
+    .filter((of) => seedOf(of) !== null); // pooled draws are drawn one by one
   cells.sort((a, b) => a.train_rows - b.train_rows);
   const seeds = [...new Set(cells.map(seedOf))];
   const found = seeds.map((seed) => ({ row, seed, cells: cells.filter((of) => seedOf(of) === seed) }));
@@ -768,6 +769,9 @@ function median(numbers) {
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const count = (n, name) => `${integer(n)} ${name}${n === 1 ? "" : "s"}`;
+/** What n is a number of: seeds, or draws of the train rows where they are pooled. */
+const counted = () => data.panels[state.panel].subsets[state.subset].counted;
+const overWhat = () => (counted() === "draws" ? "draws, seeds" : "seeds");
 const panelName = (panel) => `${panel.encoder}, ${panel.kind}`;
 const subsetName = () => data.panels[state.panel].subsets[state.subset].label;
 const taskOf = (name) => data.tasks.find((task) => task.name === name);
