@@ -77,7 +77,7 @@ def test_another_baseline_turns_the_marks_round(root: Path, capsys: Printed) -> 
     main([str(root), "--baseline", "maxpool", "--tasks", "stsb"])
     printed = capsys.readouterr().out
     assert re.search(r"bert .*▼", printed)
-    assert "worse than maxpool" in printed
+    assert "then the difference to maxpool, on the seeds" in printed
 
 
 def test_a_terminal_without_unicode_gets_other_signs(root: Path) -> None:

@@ -61,7 +61,7 @@ def _legend(
     if any(verdict.difference.seed_std > 0 for family in families for verdict in family.verdicts.values()):
         lines += [
             "the last two lines, medians over methods: the true gain that these seeds find 4 times in 5, and",
-            f"the paired seeds that a gain of {margin:g} points would take, from as few to as many as these leave open "
+            f"the paired seeds that a gain of {margin:g} points would take, from as few to as many as these leave open",
             "(never: too few dev examples)",
         ]
     return "\n".join(f"  {line}" for line in lines)
