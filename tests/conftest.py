@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hypothesis import settings
@@ -16,6 +18,7 @@ from omegaconf import OmegaConf
 
 from glue_pool import schema
 from glue_pool.schema import Config
+from glue_pool.stats import resampled
 from glue_pool.tasks import TaskConfig
 from glue_pool.train import CONF
 
@@ -89,3 +92,11 @@ def unshare() -> list[str]:
         if subprocess.run([found, flags, "true"], capture_output=True).returncode == 0:
             return [found, flags]
     return []
+
+
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All verdicts draw the same examples anyway, by the same seed: here they do it once."""
+    draw = resampled._weights
+    once = lru_cache(lambda groups, *of: list(draw(np.frombuffer(groups, dtype=int), *of)))
+    monkeypatch.setattr(resampled, "_weights", lambda groups, *of: once(groups.tobytes(), *of))

@@ -1,14 +1,12 @@
 """Several draws of the training rows: the verdict on another draw, and that it errs as often as it says."""
 
 import math
-from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 import pytest
 
 from glue_pool import stats
-from glue_pool.stats import Difference, Scores, resampled
+from glue_pool.stats import Difference, Scores
 from simulated_runs import OF_DRAWS, Runs, simulate_draws
 
 MATTERS, DOES_NOT, SAME_SEEDS = OF_DRAWS
@@ -49,12 +47,7 @@ def test_draws_on_other_examples_are_an_error() -> None:
         stats.pooled([scores([1.0]), Scores(np.ones(1), np.ones((2, 1)), 9)])
 
 
-@pytest.fixture(autouse=True)
-def drawn_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """All verdicts draw the same examples anyway, by the same seed: here they do it once."""
-    draw = resampled._weights
-    monkeypatch.setattr(resampled, "_weights", lru_cache(lambda *of: list(draw(*of))))
-    return iter([None])
+pytestmark = pytest.mark.usefixtures("drawn_once")
 
 
 def of_both(runs: Runs) -> tuple[Scores, Scores]:

@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -669,14 +669,6 @@ def test_power_without_spread_or_without_pairs() -> None:
 # Simulations: what is said to happen 5 % of the time happens 5 % of the time
 #
 # GLUE_POOL_REPLICATIONS=20 pytest tests/test_stats.py -k 'five_percent' -s    # twenty times as many, with the table
-
-
-@pytest.fixture
-def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All verdicts draw the same examples anyway, by the same seed: here they do it once."""
-    draw = resampled._weights
-    once = lru_cache(lambda groups, *of: list(draw(np.frombuffer(groups, dtype=int), *of)))
-    monkeypatch.setattr(resampled, "_weights", lambda groups, *of: once(groups.tobytes(), *of))
 
 
 METRICS_SIMULATED = ("accuracy", "matthews_correlation", "f1", "pearson")

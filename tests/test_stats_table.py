@@ -125,6 +125,7 @@ def marked(tasks: list[list[stats.Scores]]) -> bool:
     return bool((stats.family([d for _, d in found], [column for column, _ in found]) < stats.ALPHA).any())
 
 
+@pytest.mark.usefixtures("drawn_once")
 @pytest.mark.parametrize(
     ("methods", "seeds", "times"),
     [
@@ -167,8 +168,8 @@ def test_the_other_rows_spread_finds_more_than_each_difference_by_itself() -> No
         runs = draw.normal(0, 1, (6, 4, 5)) + draw.normal(0, math.sqrt(0.2), (6, 4, 1))
         paired = (runs[1:] - runs[0]).reshape(20, 5) + gained[:, None]
         of = [verdict(row, math.sqrt(0.4)) for row in paired]
-        together += np.mean(stats.family(of, [i % 4 for i in range(20)])[:8] < stats.ALPHA) / times
-        alone += np.mean(stats.family(of, list(range(20)))[:8] < stats.ALPHA) / times
+        together += float(np.mean(stats.family(of, [i % 4 for i in range(20)])[:8] < stats.ALPHA)) / times
+        alone += float(np.mean(stats.family(of, list(range(20)))[:8] < stats.ALPHA)) / times
     print(f"\nfound: {together:.0%}, by Behrens and Fisher's p alone {alone:.0%}")
     assert together > alone + 0.15
 
@@ -186,7 +187,7 @@ def test_the_best_of_six_equal_variants_is_marked_in_five_percent(seeds: int) ->
         marks += bool(stats.family(of, [0] * 6)[best] < stats.ALPHA and of[best].estimate > 0)
         gained += of[best].estimate / times
     print(f"\n{seeds} seeds: alone {alone / times:.1%}, in the table {marks / times:.1%}, by {gained:+.1f} points")
-    assert alone / times > 0.065 + off_by_chance(0.065, times)
+    assert alone / times > 0.05 + off_by_chance(0.05, times)
     assert marks / times < 0.05 + off_by_chance(0.05, times)
 
 

@@ -213,9 +213,9 @@ def test_a_task_in_one_subset_alone_is_in_that_table_alone(made: Make) -> None:
 def test_only_seeds_that_both_have_are_compared_and_the_others_counted(made: Make) -> None:
     runs = [Drawn(("task=rte", "pooling=cls"), seed) for seed in (1, 2, 3)] + [Drawn(RTE, seed) for seed in (2, 3, 4)]
     of = table(made(*runs))
-    pair = of.pair("rte", *of.panel.rows)
-    assert pair is not None
-    assert (pair.difference().pairs, pair.difference().missing) == (2, 2)
+    difference = of.difference("rte", *of.panel.rows)
+    assert difference is not None
+    assert (difference.pairs, difference.missing) == (2, 2)
 
 
 def test_predictions_that_dont_give_the_score_are_in_no_comparison(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_predictions_that_dont_give_the_score_are_in_no_comparison(tmp_path: Pat
     shutil.copy(a / "predictions.parquet", b / "predictions.parquet")
     found = study(*scan([tmp_path]))
     of = table(found)
-    assert of.pair("rte", *of.panel.rows) is None
+    assert of.difference("rte", *of.panel.rows) is None
     (item,) = found.left_out
     assert item.path == b / "predictions.parquet"
     assert "they give a score of" in item.reason

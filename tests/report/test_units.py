@@ -227,7 +227,7 @@ def test_a_score_by_another_metric_than_most_of_its_task_is_left_out(
     assert [(item.path, item.counted) for item in found.left_out] == [(odd, "nowhere")]
     assert found.left_out[0].reason.startswith("its score is another metric than that of most runs of risk")
     assert [row.method for row in found.panels[0].rows] == list(METHODS)
-    assert of.pair("risk", *of.panel.rows) is not None
+    assert of.difference("risk", *of.panel.rows) is not None
     run_folders.config.cache_clear()
 
 
@@ -247,7 +247,7 @@ def test_of_two_data_sets_most_runs_count_and_of_as_many_the_newest(tmp_path: Pa
     assert {row.label for row in compared.panel.rows} == set(METHODS)
     assert {item.path.relative_to(tmp_path).parts[0] for item in found.left_out} == {"b" if newer == "a" else "a"}
     assert {run.folder.relative_to(tmp_path).parts[0] for run in found.runs if run.result["task"] == "risk"} == {newer}
-    assert compared.pair("risk", *compared.panel.rows) is not None
+    assert compared.difference("risk", *compared.panel.rows) is not None
     of_b = {"data": {"source": "files", "fingerprints": {"train": "b" * 64}}}
     Drawn(("task=risk", f"pooling={METHODS[0]}"), 3, manifest=of_b, data="b").write(tmp_path / "b")
     most = {
@@ -295,6 +295,6 @@ def test_logits_of_more_labels_than_most_runs_have_are_in_no_comparison(mixed: S
     assert [(i.path.parent, i.reason) for i in found.left_out] == [
         (copies[0], "other labels to choose from than most runs of this task have")
     ]
-    pair = of.pair("risk", *of.panel.rows)
-    assert pair is not None
-    assert (pair.difference().pairs, pair.difference().missing) == (4, 1)
+    difference = of.difference("risk", *of.panel.rows)
+    assert difference is not None
+    assert (difference.pairs, difference.missing) == (4, 1)
