@@ -83,11 +83,11 @@ class Table:
 
         None, too, where it has no run of a task.
         """
-        cells = [self.panel.cell(row, self.subset, task).runs for task in tasks]
-        if len(cells) < 2 or not all(cells):
+        cells = [self.panel.cell(row, self.subset, task) for task in tasks]
+        if len(cells) < 2 or not all(cell.runs for cell in cells):
             return None
-        of_seeds = [{run.result["seed"]: run.shown for run in runs} for runs in cells]
-        fixed = [runs[0].shown if runs[0].result.get("deterministic") else None for runs in cells]
+        of_seeds = [{run.result["seed"]: run.shown for run in cell.runs} for cell in cells]
+        fixed = [cell.runs[0].shown if cell.fixed else None for cell in cells]
         varying = [set(of) for of, score in zip(of_seeds, fixed, strict=True) if score is None]
         means = [
             np.mean([of[seed] if score is None else score for of, score in zip(of_seeds, fixed, strict=True)])
