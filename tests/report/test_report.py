@@ -179,6 +179,13 @@ def test_a_misspelt_choice_names_the_nearest(root: Path, capsys: Printed, argume
     assert said in error([str(root), *arguments], capsys)
 
 
+@pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf"])
+def test_a_margin_that_is_none_is_one_line(root: Path, tmp_path: Path, capsys: Printed, margin: str) -> None:
+    said = error([str(root), f"--margin={margin}", "--output", str(tmp_path / "out")], capsys)
+    assert said == f"error: --margin {margin}: takes points above 0, as 1.25\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_that_cant_be_written_is_one_line(root: Path, tmp_path: Path, capsys: Printed) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit):

@@ -64,6 +64,11 @@ class Cell:
         """Seed and score, as it is shown, of what the mean is over, and whether it collapsed."""
         return [(run.result["seed"], run.shown, run.result["collapsed"] is True) for run in self.runs]
 
+    @property
+    def fixed(self) -> bool:
+        """Whether its score is that of every seed: its runs say so, and have the same."""
+        return all(run.result.get("deterministic") for run in self.runs) and len({run.score for run in self.runs}) == 1
+
     @cached_property
     def summary(self) -> Summary:
         """Of the scores as they are shown; failed runs, and those without a score, count as failed."""

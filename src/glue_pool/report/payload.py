@@ -140,7 +140,7 @@ def _cell(cell: Cell, better: int) -> dict[str, Any]:
     return {
         **asdict(cell.summary),
         "runs": cell.points,
-        "fixed": bool(results and results[0].get("deterministic")),  # its score is of every seed
+        "fixed": cell.fixed,
         "expected_best": (better * stats.expected_validation_performance(better * scores)).tolist(),
         "train_rows": results[0]["train_rows"] if results else None,
         "parameters": results[0]["parameters"] if results else None,

@@ -92,7 +92,7 @@ class Table:
         if len(cells) < 2 or not all(cell.runs for cell in cells):
             return None
         of_seeds = [{seed: score for seed, score, _ in cell.points} for cell in cells]
-        fixed = [cell.runs[0].shown if cell.runs[0].result.get("deterministic") else None for cell in cells]
+        fixed = [cell.runs[0].shown if cell.fixed else None for cell in cells]
         varying = [set(of) for of, score in zip(of_seeds, fixed, strict=True) if score is None]
         means = [
             np.mean([of[seed] if score is None else score for of, score in zip(of_seeds, fixed, strict=True)])
