@@ -6,7 +6,6 @@ GLUE_POOL_REPLICATIONS=20 pytest tests/test_cautions.py -m 'long or not long' -s
 import math
 import os
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 from scipy import stats as scipy_stats
 
 from glue_pool import stats
-from glue_pool.stats import Side, resampled
+from glue_pool.stats import Side
 from simulated_runs import SHAPES, draw_runs
 
 NAN = math.nan
@@ -68,8 +67,8 @@ def test_a_collapse_elsewhere_is_said_with_the_rate_that_would_undo_the_lead() -
     assert (of_method.kind, of_method.count, of_method.runs, of_method.here) == ("unseen", 3, 20, 5)
     assert of_method.undone == pytest.approx(2 / 20)  # 72 less 10 % of 20 points are 70
     assert of_method.line("maxpool") == (
-        "maxpool: none of 5 runs collapsed here (the rate may be up to 45 %), but 3 of 20 elsewhere: "
-        "23 % of intervals miss then, flattering it; 10 % of runs at chance would undo its lead"
+        "maxpool: none of 5 runs collapsed here (the rate may be up to 45 %), but 3 of 20 elsewhere. "
+        "If a tenth do, by ten standard deviations, 23 % of intervals miss, flattering it; 10 % of runs at chance would undo its lead"
     )
     behind = side([69] * 5, elsewhere=(3, 20), chance=52)
     assert [math.isnan(found.undone) for found in stats.cautions(side([70] * 5), behind)] == [True]
@@ -83,7 +82,7 @@ def test_runs_without_a_score_are_counted_of_all_and_their_pairs_left_out() -> N
     (of_method,) = stats.cautions(baseline, method)  # what collapsed has no score, or no pair
     assert (of_method.kind, of_method.count, of_method.runs, of_method.here) == ("missing", 2, 4, 2)
     assert of_method.line("maxpool") == (
-        "maxpool: 2 of 4 runs without a score. If these are its worst: 6 % of intervals miss then, flattering it"
+        "maxpool: 2 of 4 runs without a score. If these were its worst fifth, 6 % of intervals miss, flattering it"
     )
 
 
@@ -221,10 +220,9 @@ def test_missing_runs_miss_as_often_as_is_said_and_at_chance_they_flatter_nobody
         assert above.mean() < flattered.mean()
 
 
-def test_the_whole_verdict_misses_where_no_run_has_collapsed_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("drawn_once")
+def test_the_whole_verdict_misses_where_no_run_has_collapsed_yet() -> None:
     """On predictions: seeds and examples share what they do in tests/simulated_runs.py; a drop of 7.5 deviations."""
-    weights = resampled._weights
-    monkeypatch.setattr(resampled, "_weights", lru_cache(lambda *of: list(weights(*of))))
     draw, truth = np.random.default_rng(0), -0.1 * (0.778 - 0.5)
     wrongs: dict[bool, list[bool]] = {True: [], False: []}
     for _ in range(TIMES // 125):

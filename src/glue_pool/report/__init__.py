@@ -56,7 +56,7 @@ def report(
         _check("--baseline", baseline, sorted(names))
     compared = with_pooled(found, tables(found, GAIN if margin is None else margin))
     for table in compared:
-        found.notes += [*remarks.of_table(table, baseline), *table.uncompared(baseline)]
+        found.notes += [*remarks.of_table(table, baseline, tasks), *table.uncompared(baseline)]
     terminal.show(found, compared, baseline, tasks, sys.stdout)
     written = files.write(found, compared, baseline, tasks, output or folders[0] / "report")
     say("", sys.stdout)

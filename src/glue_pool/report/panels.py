@@ -83,6 +83,11 @@ class Draws(Cell):
     draws: dict[int, Cell] = field(default_factory=dict)  # with runs, by the seed that drew the rows
 
     @property
+    def fixed(self) -> bool:
+        """Never: a draw has rows of its own."""
+        return False
+
+    @property
     def points(self) -> list[tuple[int, float, bool]]:
         """Seed and mean score of each draw, and whether a run of it collapsed."""
         return [(seed, cell.summary.mean, cell.summary.collapsed > 0) for seed, cell in self.draws.items()]

@@ -1,7 +1,7 @@
 """What a reader has to know of a table's marks: what they may be owed to, and what they rest on."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -14,15 +14,18 @@ from glue_pool.stats import Difference, Side
 WORDS = {"better": "better", "worse": "worse", "equivalent": "equivalent", "": "not shown to differ"}
 
 
-def of_table(table: Table, baseline: str | None) -> list[str]:
-    """Return a line for each thing to mind of the marks against a baseline."""
+def of_table(table: Table, baseline: str | None, tasks: Sequence[str]) -> list[str]:
+    """Return a line for each thing to mind of the marks against a baseline on these tasks, and on their average."""
+    shown = {*tasks, *([AVERAGE] if set(table.average_tasks) <= set(tasks) else [])}
     where = f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}"
     columns_of: dict[tuple[str, str], list[str]] = {}
     for (row, column), lines in cautions(table, baseline).items():
-        for line in lines:
+        for line in lines if column in shown else ():
             columns_of.setdefault((row.label, line), []).append(_name(column))
     said = [f"{label} on {', '.join(columns)}: {line}" for (label, line), columns in columns_of.items()]
-    return [f"{where}: {line}" for line in [*said, *_failures(table, baseline), *_drivers(table, baseline)]]
+    return [
+        f"{where}: {line}" for line in [*said, *_failures(table, baseline, shown), *_drivers(table, baseline, shown)]
+    ]
 
 
 def cautions(table: Table, baseline: str | None) -> dict[tuple[Row, str], list[str]]:
@@ -42,7 +45,7 @@ def cautions(table: Table, baseline: str | None) -> dict[tuple[Row, str], list[s
         lines = [
             caution.line(names[caution.of])
             for caution in stats.cautions(*_sides(table, column, tasks, other, row))
-            if caution.kind == "seen" or (verdict.mark and caution.of in (verdict.sign, 0))
+            if caution.kind == "seen" or (verdict.mark and verdict.sign in (0, caution.of))
         ]
         if lines:
             found[row, column] = lines
@@ -109,11 +112,11 @@ def _elsewhere(table: Table, tasks: Sequence[str], row: Row) -> tuple[int, int]:
     return sum(run.result["collapsed"] is True for run in runs), len(runs)
 
 
-def _failures(table: Table, baseline: str | None) -> Iterator[str]:
+def _failures(table: Table, baseline: str | None, shown: Collection[str]) -> Iterator[str]:
     """Say where a mark is another if failed runs count at the score of a constant prediction."""
     for (row, column), verdict in table.family(baseline).verdicts.items():
         other = verdict.with_failures
-        if other and other.mark != verdict.mark:
+        if other and other.mark != verdict.mark and column in shown:
             here, there = (f"{WORDS[of.mark]} ({_shown(table, column, of)})" for of in (verdict, other))
             how = "with failed runs at a constant prediction's score"
             yield f"{row.label} on {_name(column)}: {here}, but {there} {how}"
@@ -124,12 +127,13 @@ def _shown(table: Table, column: str, verdict: Verdict) -> str:
     return f"{table.columns[column].signed(d.estimate)}, {d.pairs} pairs"
 
 
-def _drivers(table: Table, baseline: str | None) -> Iterator[str]:
-    """Say which single tasks a marked average rests on: without them its interval holds 0."""
+def _drivers(table: Table, baseline: str | None, shown: Collection[str]) -> Iterator[str]:
+    """Say which single tasks a marked average rests on: without one its interval is no longer on the same side of 0."""
     text = table.columns[AVERAGE].signed
     rests: Mapping[tuple[Row, str], Difference] = without_each(table, baseline)
-    for (row, task), d in rests.items():
-        if not (d.low > 0 or d.high < 0):
+    for (row, task), d in rests.items() if AVERAGE in shown else ():
+        sign = table.family(baseline).verdicts[row, AVERAGE].sign
+        if min(sign * d.low, sign * d.high) <= 0:
             shown = f"{text(d.estimate)} ({text(d.low)} to {text(d.high)})"
             yield f"{row.label} on the average: without {task} it is {shown}"
 

@@ -155,12 +155,16 @@ def _fixed(runs: Sequence[tuple[Run, Predictions]]) -> bool:
 def _repeats(runs: Sequence[tuple[Run, Predictions]]) -> list[str | None]:
     """Say for each of a row's runs why it is another's once more; None where it is not.
 
-    Number for number, two seeds never come to the same: one that does is a copy, or has had no effect.
+    Number for number, two seeds never come to the same: one that does is a copy, or has had no effect. Collapsed runs
+    may.
     """
-    first = {item.digest: run.result["seed"] for run, item in reversed(runs)}
-    if len(runs) > 1 and len(first) == 1:
+    first: dict[bytes, int] = {}
+    seeds = [
+        (seed := run.result["seed"], seed if run.result["collapsed"] else first.setdefault(item.digest, seed))
+        for run, item in runs
+    ]
+    if len(runs) > 1 and {of for _, of in seeds} == {seeds[0][0]}:
         return [f"its {len(runs)} runs are one and the same: the seed has no effect"] * len(runs)
-    seeds = [(run.result["seed"], first[item.digest]) for run, item in runs]
     return [None if seed == of else f"one and the same as the run of seed {of}" for seed, of in seeds]
 
 

@@ -177,7 +177,7 @@ def _uncompared(table: Table, family: Family, tasks: Sequence[str]) -> list[str]
     """Say of each cell with scores and without a verdict why, one reason a line."""
     cells: dict[str, dict[str, list[str]]] = {}
     for (row, column), reason in family.not_compared.items():
-        if column in tasks or column == AVERAGE:
+        if column in tasks or (column == AVERAGE and set(table.average_tasks) <= set(tasks)):
             name = "average" if column == AVERAGE else column
             cells.setdefault(reason, {}).setdefault(row.label, []).append(name)
     where = f"{table.panel.encoder}, {table.panel.kind}, {subset_label(table.subset)}"

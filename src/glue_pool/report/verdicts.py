@@ -11,7 +11,7 @@ import numpy as np
 from glue_pool import stats
 from glue_pool.report.columns import Column
 from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, pair
-from glue_pool.report.panels import Panel, Row, Subset, subset_label
+from glue_pool.report.panels import Panel, Row, Subset, counted, subset_label
 from glue_pool.report.scan import LeftOut, Run
 from glue_pool.report.scored import OfTasks, averages
 from glue_pool.stats import Difference, Summary
@@ -26,7 +26,7 @@ class Verdict:
     """A difference, positive where the method is better, and what is shown of it.
 
     Its p-values are corrected for the whole table, or for its row's tasks alone. With failures: the same where failed
-    runs count with the score of a constant prediction; None where neither row has any.
+    runs count with the score of a constant prediction; None where that makes no pair more.
     """
 
     difference: Difference
@@ -76,7 +76,7 @@ class Table:
 
     @property
     def tests(self) -> int:
-        """How many differences a family has, one baseline against all other rows."""
+        """How many differences a family has at most: one baseline against all other rows."""
         return max(1, sum(max(0, len(self.rows_of(column)) - 1) for column in [*self.tasks, AVERAGE]))
 
     def rows_of(self, column: str) -> list[Row]:
@@ -189,14 +189,14 @@ class Table:
         return verdicts
 
     def _verdicts(self, found: Mapping[tuple[Row, str], Difference]) -> dict[tuple[Row, str], Verdict]:
-        adjusted = stats.family(list(found.values()), [column for _, column in found])
+        p = stats.true_p(list(found.values()), [column for _, column in found])
+        adjusted, p_of = stats.holm(p), dict(zip(found, p.tolist(), strict=True))
         of_rows: dict[tuple[Row, str], float] = {}
         for row in dict.fromkeys(row for row, _ in found):
-            of_row = {of: d for of, d in found.items() if of[0] == row and of[1] != AVERAGE}
-            corrected = stats.family(list(of_row.values()), [column for _, column in of_row])
-            of_rows |= dict(zip(of_row, corrected.tolist(), strict=True))
+            of_row = [of for of in found if of[0] == row and of[1] != AVERAGE]
+            of_rows |= dict(zip(of_row, stats.holm(np.array([p_of[of] for of in of_row])).tolist(), strict=True))
         return {
-            of: Verdict(d, float(p), of_rows.get(of, d.p), self.equivalent(d, of[1]))
+            of: Verdict(d, float(p), of_rows.get(of, p_of[of]), self.equivalent(d, of[1]))
             for (of, d), p in zip(found.items(), adjusted, strict=True)
         }
 
@@ -221,20 +221,20 @@ class Table:
         return self.panel.cell(row, self.subset, task).runs
 
     def _why_not(self, row: Row, other: Row | None, column: str, verdict: Verdict | None) -> str | None:
+        of_what = counted(self.subset)
         if verdict is not None:
             if not math.isnan(verdict.difference.p):
                 return None
-            return "one seed in common" if verdict.difference.pairs < 2 else "differences without any spread"
+            return f"one {of_what} in common" if verdict.difference.pairs < 2 else "differences without any spread"
         if other is None:
             return "no row to compare it with"
         for of in (row, other):
             if (column, of) not in self.scores:
                 left_out = self.uncounted.get((column, of), ())
-                why = (
-                    left_out[0].reason if left_out else "no seed that all tasks have" if column == AVERAGE else "no run"
-                )
+                alone = f"no {of_what} that all tasks have" if column == AVERAGE else "no predictions to compare"
+                why = left_out[0].reason if left_out else alone
                 return why if of == row else f"{other.label}: {why}"
-        return f"no seed in common with {other.label}"
+        return f"no {of_what} in common with {other.label}"
 
     def without_each(self, row: Row, baseline: Row) -> dict[str, Difference]:
         """Return the average's difference of two rows without each of its tasks in turn."""

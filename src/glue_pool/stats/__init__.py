@@ -21,7 +21,7 @@ from glue_pool.stats.alternatives import (
 from glue_pool.stats.cautions import MISSED, Caution, Side, cautions, collapse_rate, with_failures
 from glue_pool.stats.differences import ALPHA, CONFIDENCE, Difference, compare, difference, difference_over_seeds
 from glue_pool.stats.draws import SAME_SEEDS_CALLED, pooled
-from glue_pool.stats.family import family, holm, rank_intervals
+from glue_pool.stats.family import family, holm, rank_intervals, true_p
 from glue_pool.stats.planning import detectable_gain, power, seeds_needed, spread_interval
 from glue_pool.stats.resampled import RESAMPLES, Metric, Scores, average, resample
 from glue_pool.stats.stochastic import CLAIM_BELOW, StochasticOrder, almost_stochastic_order
@@ -63,6 +63,7 @@ __all__ = [
     "seeds_needed",
     "spread_interval",
     "summarise",
+    "true_p",
     "wins_ties_losses",
     "with_failures",
 ]

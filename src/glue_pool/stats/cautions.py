@@ -24,11 +24,11 @@ from glue_pool.stats.resampled import Scores
 # - missing: as normal, but runs that would be among the worst fifth fail, and have no score
 # As often they call a difference significant where there is none.
 MISSED = {
-    "skewed": {3: 0.064, 5: 0.073, 10: 0.072, 20: 0.065},
-    "collapsing": {3: 0.086, 5: 0.137, 10: 0.182, 20: 0.111},
-    "seen": {3: 0.004, 5: 0.002, 10: 0.003, 20: 0.009},
-    "unseen": {3: 0.116, 5: 0.230, 10: 0.515, 20: 0.850},
-    "missing": {3: 0.056, 5: 0.064, 10: 0.097, 20: 0.173},
+    "skewed": {3: 0.064, 5: 0.073, 10: 0.071, 20: 0.065},
+    "collapsing": {3: 0.086, 5: 0.137, 10: 0.181, 20: 0.111},
+    "seen": {3: 0.004, 5: 0.002, 10: 0.003, 20: 0.008},
+    "unseen": {3: 0.117, 5: 0.230, 10: 0.515, 20: 0.852},
+    "missing": {3: 0.055, 5: 0.065, 10: 0.098, 20: 0.173},
 }
 
 
@@ -69,13 +69,14 @@ class Caution:
                 return f"{name}: all {self.runs} runs collapsed {rates}: the interval knows of none that learns"
             known = "the interval is wide with it, holds, and finds little"
             return f"{name}: {self.count} of {self.runs} runs collapsed {rates}: {known}"
-        misses = f"{_percent(self.missed)} of intervals miss then, flattering it"
+        misses = f"{_percent(self.missed)} of intervals miss, flattering it"
         undone = "" if math.isnan(self.undone) else f"; {_percent(self.undone)} of runs at chance would undo its lead"
         if self.kind == "missing":
-            return f"{name}: {self.count} of {self.runs} runs without a score. If these are its worst: {misses}{undone}"
+            without = f"{self.count} of {self.runs} runs without a score"
+            return f"{name}: {without}. If these were its worst fifth, {misses}{undone}"
         return (
             f"{name}: none of {self.here} runs collapsed here (the rate may be up to {_percent(self.high)}), but "
-            f"{self.count} of {self.runs} elsewhere: {misses}{undone}"
+            f"{self.count} of {self.runs} elsewhere. If a tenth do, by ten standard deviations, {misses}{undone}"
         )
 
 
@@ -103,13 +104,13 @@ def cautions(baseline: Side, method: Side) -> list[Caution]:
         if missing:
             runs = len(side.scores)
             rates = collapse_rate(missing, runs)
-            found.append(Caution("missing", of, missing, runs, n, *rates, undone, _missed("missing", n)))
+            found.append(Caution("missing", of, missing, runs, n, *rates, undone, _missed("missing", runs)))
     return found
 
 
 def _missed(kind: str, seeds: int) -> float:
     measured = MISSED[kind]
-    return measured[min(measured, key=lambda n: abs(n - seeds))]
+    return measured[min(measured, key=lambda n: (abs(n - seeds), -measured[n]))]
 
 
 def _percent(rate: float) -> str:

@@ -17,14 +17,21 @@ ALIKE = (
 
 
 def family(differences: Sequence[Difference], columns: Sequence[Hashable]) -> np.ndarray:
-    """Return p-values `(differences,)` adjusted for all of them: below 5 %, wrongly, in 5 % of tables.
+    """Return p-values `(differences,)` adjusted for all of them: below 5 %, wrongly, in at most some 5 % of tables.
+
+    Holm's correction (1979) of `true_p`, whose arguments these are.
+    """
+    return holm(true_p(differences, columns))
+
+
+def true_p(differences: Sequence[Difference], columns: Sequence[Hashable]) -> np.ndarray:
+    """Return p-values `(differences,)`, not adjusted, that stay true far below 5 %, as a correction needs them.
 
     columns: of each difference the task, or whatever its spread over seeds may be likened to others' in.
 
-    Holm's correction (1979) of p-values that stay true far below 5 %, where the verdict's own, by Satterthwaite, do
-    not: of 5 seeds, some of many spreads come out small by chance, and their differences large. The statistic is the
-    verdict's own t, the estimate over its standard error. Under no difference and with a share a of the true variance
-    that is the seeds',
+    The verdict's own, by Satterthwaite, do not stay true: of 5 seeds, some of many spreads come out small by chance,
+    and their differences large. The statistic is the verdict's own t, the estimate over its standard error. Under no
+    difference and with a share a of the true variance that is the seeds',
 
         P(|t| > T) = E 2 Phi(-T sqrt(a q + 1 - a)),  q ~ chi-squared(S - 1) / (S - 1).
 
@@ -33,7 +40,7 @@ def family(differences: Sequence[Difference], columns: Sequence[Hashable]) -> np
     difference that is alone in its column has Behrens and Fisher's p, E 2 Phi(-|d| / sqrt(s^2/(S q) + e^2)), which
     errs on the safe side (Robinson 1976, Ann. Stat. 4:963). One difference by itself keeps its p.
 
-    A NaN p stays NaN and counts as a test; differences that are all 0 have a p of 1. This way to take a is ours.
+    A NaN p stays NaN, and differences that are all 0 have a p of 1. This way to take a is ours.
     """
     p = np.array([of.p for of in differences])
     if len(p) > 1:
@@ -43,7 +50,7 @@ def family(differences: Sequence[Difference], columns: Sequence[Hashable]) -> np
             at[columns[index]].append(index)
         for indices in at.values():
             p[indices] = _calibrated([differences[index] for index in indices])
-    return holm(p)
+    return p
 
 
 def holm(p: np.ndarray) -> np.ndarray:

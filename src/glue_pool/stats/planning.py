@@ -21,7 +21,8 @@ def power(
     """Return the chance that a true gain is marked with so many paired seeds, in a table of so many tests.
 
     Numbers or arrays that broadcast; the answer has their shape. seed_std, example_std: as in a `Difference`, in the
-    gain's unit; without the latter, and of one test, it is the power of the paired t-test. Averaged over the spreads
+    gain's unit; without the latter, and of one test, it is the power of the paired t-test, and with it of Behrens and
+    Fisher's, which finds a little less than the verdict's own. Averaged over the spreads
     that so many seeds may show, chi-squared as normal differences have them. Of several tests it is the chance at the
     first step of `family`'s correction, 5 % / tests: no less than that where other differences are marked, too.
     others: how many more differences its column has, whose spread the correction looks at, and which is taken for as

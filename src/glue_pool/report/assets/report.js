@@ -330,7 +330,7 @@ function legend() {
   const fewer = view.columns.includes(AVERAGE) && !view.whole;
   return el("ul", { class: "notes" }, [
     `▲ better, ▼ worse, for new ${overWhat()} and new dev examples: right for the whole table (its rows, tasks and the ` +
-      `average) in 95 %, whatever tasks are chosen. It has ${count(view.panel.tests[state.subset], "difference")}.`,
+      `average) in 95 %, whatever tasks are chosen. It has ${count(view.family.verdicts.length, "difference")}.`,
     ...(view.tasks.some(inPoints)
       ? [`≈ equivalent, within ±${data.margin} points: right in 95 % for each difference by itself.`] : []),
     ...(size && counted() === "seeds" ? [`Marks don’t speak of another draw of the ${integer(size)} train rows.`] : []),
