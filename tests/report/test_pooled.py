@@ -136,7 +136,9 @@ def test_one_draw_of_each_row_is_not_pooled(tmp_path: Path) -> None:
 def test_the_page_has_the_pooled_draws_as_a_subset(found: tuple[Study, list[Table]]) -> None:
     of, shown = found
     (panel,) = payload(of, shown, None, list(of.tasks))["panels"]
-    assert panel["subsets"][3] == {"size": 100, "seed": None, "label": "100 rows, 3 draws pooled", "counted": "draws"}
+    assert panel["subsets"][3] == {
+        "size": 100, "label": "100 rows, 3 draws pooled", "counted": "draws", "seed": None, "draws": [0, 1, 2]
+    }  # fmt: skip
     assert len(panel["own_baselines"]) == len(panel["average_tasks"]) == len(panel["baselines"][""]) == 5
     row = next(i for i, row in enumerate(panel["rows"]) if row["label"] == "maxpool")
     (cell,) = (c for c in panel["cells"] if (c["subset"], c["row"], c["task"]) == (3, row, "rte"))
