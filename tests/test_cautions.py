@@ -68,7 +68,8 @@ def test_a_collapse_elsewhere_is_said_with_the_rate_that_would_undo_the_lead() -
     assert of_method.undone == pytest.approx(2 / 20)  # 72 less 10 % of 20 points are 70
     assert of_method.line("maxpool") == (
         "maxpool: none of 5 runs collapsed here (the rate may be up to 45 %), but 3 of 20 elsewhere. "
-        "If a tenth do, by ten standard deviations, 23 % of intervals miss, flattering it; 10 % of runs at chance would undo its lead"
+        "If a tenth do, by ten standard deviations, 23 % of intervals miss, flattering it; "
+        "10 % of runs at chance would undo its lead"
     )
     behind = side([69] * 5, elsewhere=(3, 20), chance=52)
     assert [math.isnan(found.undone) for found in stats.cautions(side([70] * 5), behind)] == [True]

@@ -87,7 +87,10 @@ def test_the_verdict_on_new_draws_errs_five_percent_of_the_time(shape: str, draw
         assert draws < 5 or wrong > 0.05 - MARGIN - off_by_chance(0.05, times)
 
 
-@pytest.mark.parametrize(("draws", "seeds", "times"), [(5, 5, 300), pytest.param(10, 5, 2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("draws", "seeds", "times"),
+    [(5, 5, 300), *(pytest.param(draws, 5, 2000, marks=pytest.mark.long) for draws in (3, 5, 10))],
+)
 def test_all_runs_as_though_their_seeds_were_independent_err_more_often(draws: int, seeds: int, times: int) -> None:
     for wrong in errors(MATTERS, draws, seeds, times, naive=True):
         assert wrong - off_by_chance(wrong, times) > 0.05 + MARGIN

@@ -124,7 +124,7 @@ def test_the_csv_says_what_was_compared_and_why_not(tmp_path: Path) -> None:
     report([tmp_path], chosen=["rte"])
     found = rows(tmp_path)
     why = {(row["task"], row["method"], row["settings"], row["seed"]): row["not_compared"] for row in found}
-    assert why["rte", "bert", "", "1"] == "missing"
+    assert why["rte", "bert", "", "1"] == "predictions.parquet is missing"
     assert why["rte", "bert", "", "2"] == ""
     assert why["wnli", "bert", "", "1"] == "not in --tasks"
     assert why["rte", "mean", "", "1"] == "failed"
@@ -134,7 +134,7 @@ def test_the_csv_says_what_was_compared_and_why_not(tmp_path: Path) -> None:
     assert all((row["compared"] == "True") == (row["not_compared"] == "") for row in found)
     assert {row["error"] for row in found} == {"", "\\r=cmd|'/c calc'!A0", "'\uff1dcmd"}
     text = (tmp_path / "report" / "tables.tex").read_text()
-    assert f"% left out: {lacking}/predictions.parquet: missing\n" in text
+    assert f"% left out: {lacking}/predictions.parquet: predictions.parquet is missing\n" in text
     assert {item.counted for item in study(*scan([tmp_path])).left_out} <= {NO_COMPARISON, "failed runs"}
 
 

@@ -16,6 +16,7 @@ import pytest
 import tex_tables
 from glue_pool.report import page as report_page
 from glue_pool.report import report
+from glue_pool.report.draws import with_pooled
 from glue_pool.report.payload import payload as payload_of
 from glue_pool.report.scan import scan
 from glue_pool.report.study import Study, study
@@ -282,14 +283,17 @@ def test_a_difference_stands_below_the_mean_with_its_pairs_where_it_has_fewer(vi
 def test_what_is_not_compared_says_why_at_its_cell_and_in_a_list(view: Page, payload: Payload) -> None:
     choose(view, "subset", "all rows")
     place = next(i for i, of in enumerate(panel_of(payload)["subsets"]) if of["label"] == "all rows")
-    assert [row_at(payload, "mlp_control"), "wnli", "one seed in common"] in (
+    assert [row_at(payload, "mlp_control"), "wnli", "only one seed in common: no spread to judge by"] in (
         panel_of(payload)["families"][place][""]["not_compared"]
     )
     cell = view.locator("#overview tbody tr", has=view.locator("th", has_text="mlp_control")).locator(".mark")
-    assert cell.get_attribute("title") == "one seed in common"
-    assert cell.text_content() == "° not compared: one seed in common"
+    assert cell.get_attribute("title") == "only one seed in common: no spread to judge by"
+    assert cell.text_content() == "° not compared: only one seed in common: no spread to judge by"
     assert view.locator("#overview h3").text_content() == "Not compared (°)"
-    assert "mlp_control on wnli: one seed in common" in view.locator("#overview .notes").all_text_contents()[-1]
+    assert (
+        "mlp_control on wnli: only one seed in common: no spread to judge by"
+        in view.locator("#overview .notes").all_text_contents()[-1]
+    )
     assert differences(view, "wnli")["mlp_control"]["verdict"] == "° not compared"
     assert "The average without each task" not in view.locator("#overview").text_content()
     view.locator("#tasks input[value=wnli]").uncheck()
@@ -703,6 +707,38 @@ def test_a_hundred_methods_are_shown(opened: Open, payload: Payload, tmp_path: P
     page = opened(written(changed, tmp_path))
     assert len(rows(page, "#overview table")) > 100
     assert page.locator("#task-rte .plot").bounding_box()["height"] > 1000
+    assert page.said == []
+    page.context.close()
+
+
+def test_pooled_draws_are_shown_as_such(opened: Open, tmp_path: Path) -> None:
+    runs = product(("rte", "cola"), ("bert", "maxpool"), range(6))
+    drawn = (
+        Drawn((f"task={t}", f"pooling={m}", "subset=n100", f"subset.seed={seed % 3}"), seed)
+        for t, m, seed in runs
+        if (t, m, seed) != ("rte", "bert", 5)
+    )
+    found, compared = read(tmp_path / "runs", drawn)
+    compared = with_pooled(found, compared)
+    page = opened(
+        written(payload_of(found, compared, None, ["cola", "rte"]), tmp_path), "#rows=100 rows, 3 draws pooled"
+    )
+    table, shown = compared[-1], rows(page, "#overview table")
+    for row in table.panel.rows:
+        cells = [table.panel.cell(row, table.subset, task).summary for task in ("cola", "rte")]
+        average = table.average(row, ["cola", "rte"])
+        assert average is not None
+        texts = shown[row.label + "baseline" * (row.label == "bert")]
+        for text, of in zip(texts, [*cells, average], strict=True):
+            assert text.startswith(f"{of.mean:.2f} ± {of.std:.2f} (3)")
+    said = page.locator("#overview").text_content()
+    assert "standard deviation over draws" in said
+    assert "for new draws, seeds and new dev examples" in said
+    assert "speak of another draw" not in said
+    assert "draws for 1.25 points" in page.locator("#task-rte").text_content()
+    assert page.locator("#summary").text_content().startswith("23 runs of 2 methods")
+    choose(page, "subset", "100 rows")
+    assert "speak of another draw of the 100 train rows" in page.locator("#overview").text_content()
     assert page.said == []
     page.context.close()
 

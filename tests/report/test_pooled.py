@@ -74,6 +74,45 @@ def test_the_verdict_is_that_of_draws_over_the_seeds_that_both_have(
     assert (verdict.estimate, verdict.p) == pytest.approx((want.estimate, want.p))
 
 
+def test_an_average_is_that_of_its_draws(found: tuple[Study, list[Table]]) -> None:
+    *draws, pooled, _ = found[1]
+    bert, _, mean = pooled.panel.rows
+    means = [of.mean for table in draws if (of := table.average(bert, ["cola", "rte"]))]
+    average = pooled.average(bert, ["cola", "rte"])
+    assert average is not None
+    assert (average.n, average.mean, average.std) == pytest.approx((3, np.mean(means), np.std(means, ddof=1)))
+    assert pooled.average(mean, ["cola", "rte"]) is None
+    assert pooled.average(bert, ["rte"]) is None
+
+
+def test_an_average_without_a_task_is_pooled_as_well(tmp_path: Path) -> None:
+    for draw, run in enumerate(grid(("rte", "cola", "mrpc"), ("bert", "maxpool"), 3, ("n100",))):
+        Drawn((*run.overrides, f"subset.seed={draw % 3}"), run.seed, run.skill).write(tmp_path)
+    of = study(*scan([tmp_path]))
+    pooled = with_pooled(of, tables(of))[-1]
+    bert, maxpool = pooled.panel.rows
+    rest = pooled.without_each(maxpool, bert)
+    assert set(rest) == {"rte", "cola", "mrpc"}
+    of_rest = [pooled.difference(task, bert, maxpool) for task in ("cola", "mrpc")]
+    assert rest["rte"].estimate == pytest.approx(np.mean([d.estimate for d in of_rest if d]))
+    assert rest["rte"].pairs == 3
+
+
+def test_a_draw_without_predictions_is_in_the_mean_and_in_no_comparison(tmp_path: Path) -> None:
+    for draw in range(3):
+        for pooling in ("bert", "mean"):
+            run = Drawn(("task=rte", f"pooling={pooling}", "subset=n100", f"subset.seed={draw}"), draw).write(tmp_path)
+    (run / "predictions.parquet").write_bytes(b"")
+    of = study(*scan([tmp_path]))
+    pooled = with_pooled(of, tables(of))[-1]
+    bert, mean = pooled.panel.rows
+    assert pooled.panel.cell(mean, pooled.subset, "rte").summary.n == 3
+    difference = pooled.difference("rte", bert, mean)
+    assert difference is not None
+    assert (difference.pairs, difference.missing) == (2, 1)
+    assert {at: len(items) for at, items in pooled.uncounted.items()} == {("rte", mean): 1}
+
+
 def test_a_draw_that_one_row_lacks_is_missing(tmp_path: Path) -> None:
     for draw in range(3):
         for pooling in ("bert", "mean") if draw else ("mean",):
@@ -97,7 +136,9 @@ def test_one_draw_of_each_row_is_not_pooled(tmp_path: Path) -> None:
 def test_the_page_has_the_pooled_draws_as_a_subset(found: tuple[Study, list[Table]]) -> None:
     of, shown = found
     (panel,) = payload(of, shown, None, list(of.tasks))["panels"]
-    assert panel["subsets"][3] == {"size": 100, "seed": None, "label": "100 rows, 3 draws pooled", "counted": "draws"}
+    assert panel["subsets"][3] == {
+        "size": 100, "label": "100 rows, 3 draws pooled", "counted": "draws", "seed": None, "draws": [0, 1, 2]
+    }  # fmt: skip
     assert len(panel["own_baselines"]) == len(panel["average_tasks"]) == len(panel["baselines"][""]) == 5
     row = next(i for i, row in enumerate(panel["rows"]) if row["label"] == "maxpool")
     (cell,) = (c for c in panel["cells"] if (c["subset"], c["row"], c["task"]) == (3, row, "rte"))
@@ -117,3 +158,17 @@ def test_the_terminal_and_the_files_have_it(root: Path, tmp_path: Path, capsys: 
     assert "for new draws, seeds and new dev examples, not corrected, over 3 paired draws." in tex
     rows = list(csv.DictReader((tmp_path / "scores.csv").open()))
     assert len({row["folder"] for row in rows}) == len(rows) == 2 * (6 + 7 + 2) + 1
+
+
+def test_a_draw_that_is_anothers_once_more_counts_once(tmp_path: Path) -> None:
+    """Runs are drawn by their seed, not by their rows: these three draws are one and the same."""
+    for draw in range(3):
+        for pooling, skill in (("bert", 1.0), ("mean", 1.4)):
+            Drawn(("task=rte", f"pooling={pooling}", "subset=n100", f"subset.seed={draw}"), 1, skill).write(tmp_path)
+    of = study(*scan([tmp_path]))
+    pooled = with_pooled(of, tables(of))[-1]
+    bert, mean = pooled.panel.rows
+    difference = pooled.difference("rte", bert, mean)
+    assert difference is not None
+    assert (difference.pairs, pooled.family(None).verdicts[mean, "rte"].mark) == (1, "")
+    assert pooled.family(None).not_compared[mean, "rte"] == "only one draw in common: no spread to judge by"

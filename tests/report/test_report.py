@@ -182,7 +182,7 @@ def test_a_misspelt_choice_names_the_nearest(root: Path, capsys: Printed, argume
 @pytest.mark.parametrize("margin", ["0", "-1", "nan", "inf"])
 def test_a_margin_that_is_none_is_one_line(root: Path, tmp_path: Path, capsys: Printed, margin: str) -> None:
     said = error([str(root), f"--margin={margin}", "--output", str(tmp_path / "out")], capsys)
-    assert said == f"error: --margin {margin}: takes points above 0, as 1.25\n"
+    assert said == f"error: --margin {margin}: takes a finite number of points above 0, as 1.25\n"
     assert not (tmp_path / "out").exists()
 
 

@@ -149,7 +149,7 @@ def columns(folder: Path, **changes: Sequence[object]) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda folder: (folder / "predictions.parquet").unlink(), "missing"),
+        (lambda folder: (folder / "predictions.parquet").unlink(), "predictions.parquet is missing"),
         (written("predictions.parquet", "PAR1"), "damaged"),
         (lambda folder: columns(folder, epoch=["best"] * 277), "no predictions of the last epoch"),
         (lambda folder: columns(folder, logits=[[float("nan"), 0.0]] * 277), "predictions that are not finite"),

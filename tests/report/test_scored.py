@@ -254,7 +254,7 @@ def test_every_row_says_which_of_its_runs_are_in_no_comparison(tmp_path: Path) -
     rewrite(folders["bert"][2], in_order(range(9)))
     got, _ = of_task(tmp_path, "rte")
     said = {row.method: sorted(item.reason[:16] for item in items) for row, items in got.left_out.items()}
-    assert said == {"bert": ["other dev rows t"], "mean": ["missing", "they give a scor"]}
+    assert said == {"bert": ["other dev rows t"], "mean": ["predictions.parq", "they give a scor"]}
     assert [row.method for row in got.of_rows] == ["bert", "mean"]
 
 

@@ -148,9 +148,9 @@ def test_what_is_not_compared_is_marked_and_said_why(tmp_path: Path, capsys: Pri
     said = printed.partition("\n  not compared (°)\n")[2].partition("\n\n")[0].splitlines()
     reasons = {
         "cls": "its 3 runs are one and the same: the seed has no effect",
-        "mean": "missing",
+        "mean": "predictions.parquet is missing",
         "mha": "no seed in common with bert",
-        "mlp_control": "one seed in common",
+        "mlp_control": "only one seed in common: no spread to judge by",
     }
     where = "    minilm_l6, fine-tuned, all rows"
     assert sorted(said) == [f"{where}: {row} on rte: {reason}" for row, reason in reasons.items()]

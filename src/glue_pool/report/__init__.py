@@ -37,7 +37,7 @@ def report(
     from glue_pool.report.verdicts import GAIN
 
     if margin is not None and not 0 < margin < math.inf:
-        raise UserError(f"--margin {margin:g}: takes points above 0, as 1.25")
+        raise UserError(f"--margin {margin:g}: takes a finite number of points above 0, as 1.25")
     for folder in folders:
         if not os.path.isdir(folder):
             raise UserError(f"{folder}: {missing(folder)}")

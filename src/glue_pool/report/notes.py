@@ -72,7 +72,7 @@ def _unequal_seeds(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, str
     return [
         (f"{row.label} lacks {_listed('seed', [seed for seed in every if seed not in cell.seeds])}", place)
         for row, cell in cells.items()
-        if len(cell.seeds) < len(every)
+        if len(cell.seeds) < len(every) and not cell.fixed
     ]
 
 
@@ -90,7 +90,7 @@ def _unplanned(cells: Mapping[Row, Cell], plans: Sequence[int], place: str) -> l
     rows_of: dict[int, list[str]] = defaultdict(list)
     for row, cell in cells.items():
         n = len({run.result["seed"] for run in (*cell.runs, *cell.failed)})
-        if plans and n != plans[0]:
+        if plans and n != plans[0] and not cell.fixed:
             rows_of[n].append(row.label)
     often = (
         f"a mark that is looked for more than once is found by chance more often ({len(LOOKS)} looks at {LOOKS[0]} to "

@@ -14,7 +14,7 @@ import yaml
 from glue_pool import stats
 from glue_pool.report import remarks
 from glue_pool.report.comparisons import Comparison
-from glue_pool.report.panels import Cell, Panel, Row, Subset, counted, subset_label
+from glue_pool.report.panels import Cell, Draws, Panel, Row, Subset, counted, subset_label
 from glue_pool.report.study import Study
 from glue_pool.report.verdicts import Power, Table, Verdict, power
 from glue_pool.result import SplitFacts
@@ -92,7 +92,7 @@ def _panel(study: Study, panel: Panel, tables: Sequence[Table], tasks: Sequence[
     return {
         "encoder": panel.encoder,
         "kind": panel.kind,
-        "subsets": [_subset(table.subset) for table in tables],
+        "subsets": [_subset(table.subset, tables) for table in tables],
         "rows": [{"label": row.label, "method": row.method, "settings": dict(row.settings)} for row in panel.rows],
         "baselines": {
             name: [[_baseline(panel, row, table.subset, name, at) for row in panel.rows] for table in tables]
@@ -120,11 +120,14 @@ def _panel(study: Study, panel: Panel, tables: Sequence[Table], tasks: Sequence[
     }
 
 
-def _subset(subset: Subset) -> dict[str, Any]:
-    """Return a subset; pooled draws have no one seed."""
+def _subset(subset: Subset, tables: Sequence[Table]) -> dict[str, Any]:
+    """Return a subset; pooled draws have no one seed, but the places of their tables."""
     size, seed = subset
-    one = seed if isinstance(seed, int) else None
-    return {"size": size, "seed": one, "label": subset_label(subset), "counted": f"{counted(subset)}s"}
+    about = {"size": size, "label": subset_label(subset), "counted": f"{counted(subset)}s"}
+    if isinstance(seed, int):
+        return {**about, "seed": seed, "draws": None}
+    draws = [at for at, table in enumerate(tables) if table.subset[0] == size and table.subset[1] in seed]
+    return {**about, "seed": None, "draws": draws}
 
 
 def _baseline(panel: Panel, row: Row, subset: Subset, name: str, at: Mapping[Row, int]) -> int | None:
@@ -141,7 +144,9 @@ def _cell(cell: Cell, better: int) -> dict[str, Any]:
         **asdict(cell.summary),
         "runs": cell.points,
         "fixed": cell.fixed,
-        "expected_best": (better * stats.expected_validation_performance(better * scores)).tolist(),
+        "expected_best": []  # no one keeps the best draw
+        if isinstance(cell, Draws)
+        else (better * stats.expected_validation_performance(better * scores)).tolist(),
         "train_rows": results[0]["train_rows"] if results else None,
         "parameters": results[0]["parameters"] if results else None,
         "seconds": float(np.median(seconds)) if seconds else None,

@@ -21,7 +21,7 @@ def of_table(table: Table, baseline: str | None, tasks: Sequence[str]) -> list[s
     columns_of: dict[tuple[str, str], list[str]] = {}
     for (row, column), lines in cautions(table, baseline).items():
         for line in lines if column in shown else ():
-            columns_of.setdefault((row.label, line), []).append(_name(column))
+            columns_of.setdefault((row.label, line.removeprefix(f"{row.label}: ")), []).append(_name(column))
     said = [f"{label} on {', '.join(columns)}: {line}" for (label, line), columns in columns_of.items()]
     return [
         f"{where}: {line}" for line in [*said, *_failures(table, baseline, shown), *_drivers(table, baseline, shown)]

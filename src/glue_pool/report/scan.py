@@ -199,7 +199,7 @@ def _last(run: Run, columns: Sequence[str]) -> list[np.ndarray] | str:
             raise ValueError(f"{lists} holds lists")
         return found
     except FileNotFoundError:
-        return "missing"
+        return "predictions.parquet is missing"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BufferError, pa.ArrowException) as error:
         return f"damaged ({_line(error)})"
 

@@ -221,29 +221,37 @@ class Table:
         return self.panel.cell(row, self.subset, task).runs
 
     def _why_not(self, row: Row, other: Row | None, column: str, verdict: Verdict | None) -> str | None:
-        of_what = counted(self.subset)
+        n = counted(self.subset)
         if verdict is not None:
             if not math.isnan(verdict.difference.p):
                 return None
-            return f"one {of_what} in common" if verdict.difference.pairs < 2 else "differences without any spread"
+            return (
+                f"only one {n} in common: no spread to judge by"
+                if verdict.difference.pairs < 2
+                else "differences without any spread"
+            )
         if other is None:
             return "no row to compare it with"
         for of in (row, other):
             if (column, of) not in self.scores:
                 left_out = self.uncounted.get((column, of), ())
-                alone = f"no {of_what} that all tasks have" if column == AVERAGE else "no predictions to compare"
+                alone = f"no {n} that all tasks have" if column == AVERAGE else "no predictions to compare"
                 why = left_out[0].reason if left_out else alone
                 return why if of == row else f"{other.label}: {why}"
-        return f"no {of_what} in common with {other.label}"
+        return f"no {n} in common with {other.label}"
 
     def without_each(self, row: Row, baseline: Row) -> dict[str, Difference]:
         """Return the average's difference of two rows without each of its tasks in turn."""
         found = {}
         for task in self.average_tasks if len(self.average_tasks) > 2 else ():
-            rest = averages(self.scores, [baseline, row], [of for of in self.average_tasks if of != task])
-            if both := _pair({(AVERAGE, of): scores for of, scores in rest.items()}, AVERAGE, baseline, row):
+            if both := self.averaged([of for of in self.average_tasks if of != task], baseline, row):
                 found[task] = both.difference()
         return found
+
+    def averaged(self, tasks: Sequence[str], baseline: Row, method: Row) -> Pair | None:
+        """Return both rows' averages over tasks, of the seeds that both have on all; None where they have none."""
+        found = averages(self.scores, [baseline, method], tasks)
+        return pair(found[baseline], found[method]) if len(found) == 2 else None
 
     def ranks(self, column: str) -> dict[Row, tuple[int, int]]:
         """Return the first and the last rank that each row may have, the best being 1: of all rows at once, in 95 %."""

@@ -7,7 +7,7 @@ import numpy as np
 from glue_pool.stats.resampled import Scores
 
 # of null experiments on 5 draws of the same 3 seeds, where all that a seed does to a method it does on every draw
-SAME_SEEDS_CALLED = 0.167
+SAME_SEEDS_CALLED = 0.175
 
 
 def pooled(of_draws: Sequence[Scores]) -> Scores:

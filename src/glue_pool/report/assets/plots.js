@@ -62,7 +62,7 @@ function dots(width, all, task) {
     legend: ["run", "collapsed run", "mean", ...(wide ? markNames(rows, [task]) : [])],
   });
   const runs = rows.flatMap((row, y) => cell(row, task).runs.map(([seed, score, collapsed], i) => {
-    const text = `${row.label}, seed ${seed}: ${asShown(score, task)}${collapsed ? ", collapsed" : ""}`;
+    const text = `${row.label}, ${pooled() ? "draw" : "seed"} ${seed}: ${asShown(score, task)}${collapsed ? ", collapsed" : ""}`;
     return { x: score, y: y + ((i % 5) - 2) * 0.07, collapsed, text }; // a little apart: scores may be the same
   }));
   const means = rows.map((row, y) => {

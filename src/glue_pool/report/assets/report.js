@@ -148,7 +148,8 @@ function versus() {
 }
 
 function summary() {
-  const runs = sum(data.panels.flatMap((panel) => panel.cells.map((of) => of.n + of.failed)));
+  const cells = data.panels.flatMap((panel) => panel.cells.filter((of) => !panel.subsets[of.subset].draws));
+  const runs = sum(cells.map((of) => of.n + of.failed));
   const methods = new Set(data.panels.flatMap((panel) => panel.rows.map((row) => row.method)));
   return `${count(runs, "run")} of ${count(methods.size, "method")} on ${count(data.tasks.length, "task")}; ` +
     `dev scores ${units(data.tasks, "in points (× 100)")}. glue_pool ${data.version}`;
@@ -226,19 +227,27 @@ function cellOf(panel, row, subset, task) {
 const cell = (row, column) =>
   (column === AVERAGE ? averageOf(row) : cellOf(view.panel, row.i, state.subset, column));
 
-/** The mean over the chosen tasks of the average, of the seeds that a row has on all; null where it lacks a task. */
+/** The mean over the chosen tasks of the average, of the seeds, or draws, that a row has on all; null without a task. */
 function averageOf(row) {
-  const cells = view.averaged.map((task) => cell(row, task));
+  const { draws } = view.panel.subsets[state.subset];
+  const here = averages(row, state.subset);
+  if (!here) return null;
+  const means = draws ? draws.map((of) => averages(row, of)).filter((of) => of?.length).map(meanOf) : here;
+  const mean = means.length ? meanOf(means) : null;
+  const squares = sum(means.map((of) => (of - mean) ** 2));
+  const std = means.length > 1 ? Math.sqrt(squares / (means.length - 1)) : null;
+  return { task: AVERAGE, mean, std, n: means.length, collapsed: 0, failed: 0 };
+}
+
+/** A row's means over the chosen tasks of the average, one a seed that it has on all; null where it lacks a task. */
+function averages(row, subset) {
+  const cells = view.averaged.map((task) => cellOf(view.panel, row.i, subset, task));
   if (cells.length < 2 || !cells.every((of) => of?.runs.length)) return null;
   const ofTasks = cells.map(({ runs }) => new Map(runs.map(([seed, score]) => [seed, score])));
   const varying = ofTasks.filter((_, i) => !cells[i].fixed); // a fixed score is of every seed
   const seeds = varying.length ? [...varying[0].keys()].filter((seed) => varying.every((of) => of.has(seed))) : [0];
   const ofSeed = (seed) => cells.map(({ fixed, runs }, i) => (fixed ? runs[0][1] : ofTasks[i].get(seed)));
-  const means = seeds.map(ofSeed).filter((scores) => !scores.includes(null)).map(meanOf);
-  const mean = means.length ? meanOf(means) : null;
-  const squares = sum(means.map((of) => (of - mean) ** 2));
-  const std = means.length > 1 ? Math.sqrt(squares / (means.length - 1)) : null;
-  return { task: AVERAGE, mean, std, n: means.length, collapsed: 0, failed: 0 };
+  return seeds.map(ofSeed).filter((scores) => !scores.includes(null)).map(meanOf);
 }
 
 /** What the payload says of two rows, method minus baseline, turned round where it has them the other way. */
@@ -322,18 +331,18 @@ function overview() {
 }
 
 const UNCOMPARED =
-  "Nothing here has a row of the baseline, of the same settings and with seeds in common, to be compared with.";
+  "Nothing here has a row of the baseline, of the same settings and with seeds (or draws) in common, to be compared with.";
 
 /** What the marks say, and what they don't. */
 function legend() {
-  const { size } = view.panel.subsets[state.subset];
+  const { size, draws } = view.panel.subsets[state.subset];
   const fewer = view.columns.includes(AVERAGE) && !view.whole;
   return el("ul", { class: "notes" }, [
     `▲ better, ▼ worse, for new ${overWhat()} and new dev examples: right for the whole table (its rows, tasks and the ` +
       `average) in 95 %, whatever tasks are chosen. It has ${count(view.family.verdicts.length, "difference")}.`,
     ...(view.tasks.some(inPoints)
       ? [`≈ equivalent, within ±${data.margin} points: right in 95 % for each difference by itself.`] : []),
-    ...(size && counted() === "seeds" ? [`Marks don’t speak of another draw of the ${integer(size)} train rows.`] : []),
+    ...(size && !draws ? [`Marks don’t speak of another draw of the ${integer(size)} train rows.`] : []),
     ...(fewer ? [`The average is over the chosen tasks alone, ${view.averaged.join(", ")}: a mean, without a verdict.`]
       : []),
   ].map((text) => el("li", {}, text)));
@@ -418,7 +427,8 @@ function oneTask(task) {
   return [
     figure(
       `${task.name}: score of every run by method, and differences to ${versus()}`,
-      "A dot is a run (one seed), × a collapsed run, the bar the mean; dashed, that of " +
+      `A dot is a ${pooled() ? "draw, × one with a collapsed run" : "run (one seed), × a collapsed run"}, the bar the ` +
+        "mean; dashed, that of " +
         `${state.baseline || data.default}. Beside it, where there is room: the differences of the overview.`,
       (width) => dots(width, rows, task.name),
     ),
@@ -480,7 +490,8 @@ function differencesTable(rows, column) {
   if (!found.length) return note(UNCOMPARED);
   const names = Object.keys(DIFFERENCES).filter((name) => found.some(({ of }) => DIFFERENCES[name](of) !== null));
   const caption = `${columnName(column)}: differences to the baseline, ${inUnit(column)}${turnedWhy(column)}`;
-  return tabled(caption, ["method", "baseline", ...names], found.map(({ row, of }) => {
+  const heads = names.map((name) => name.replace(/^seeds/, counted()));
+  return tabled(caption, ["method", "baseline", ...heads], found.map(({ row, of }) => {
     const numbers = names.map((name) => DIFFERENCES[name](of) ?? "—");
     return [row.label, view.panel.rows[row.base].label, ...numbers];
   }));
@@ -512,7 +523,7 @@ function curves() {
 function chains(row, task) {
   const seedOf = (of) => view.panel.subsets[of.subset].seed;
   const cells = view.panel.cells.filter((of) => of.row === row.i && of.task === task && of.mean !== null)
-    .filter((of) => seedOf(of) !== null); // pooled draws are drawn one by one
+    .filter((of) => !view.panel.subsets[of.subset].draws); // pooled draws are drawn one by one
   cells.sort((a, b) => a.train_rows - b.train_rows);
   const seeds = [...new Set(cells.map(seedOf))];
   const found = seeds.map((seed) => ({ row, seed, cells: cells.filter((of) => seedOf(of) === seed) }));
@@ -544,7 +555,7 @@ function ablation(key, title) {
   const head = ["method", "task", key, "score", "n", "difference", "adjusted p (table)"];
   const values = [...new Set(series.flat().flatMap((of) => of.x))];
   return [
-    figure(`Mean score by ${title}, for ${tasks.join(", ")}`, "Mean over seeds; bars: ± one standard deviation.",
+    figure(`Mean score by ${title}, for ${tasks.join(", ")}`, `Mean over ${counted()}; bars: ± one standard deviation.`,
       (width) => lines(width, tasks, series, { xTitle: title, x: { tickvals: values } })),
     ...flattery(groups, tasks),
     details(`Numbers by ${key}`, tabled(
@@ -594,12 +605,13 @@ function stability() {
   const numbers = cells.map(({ row, task, of }) =>
     [row.label, task, asShown(of.std, task), of.n, of.collapsed, of.failed,
       of.expected_best.map((best) => asShown(best, task)).join(", ") || "—"]);
-  const counted = cells.some(({ of }) => of.collapsed || of.failed);
+  const bad = cells.some(({ of }) => of.collapsed || of.failed);
   const spread = figure(
-    `Standard deviation over seeds by method, and collapsed and failed runs, for ${view.tasks.join(", ")}`,
-    counted ? "Standard deviation over seeds; last, how many runs of these tasks collapsed (hatched) or failed (black)."
-      : "Standard deviation over seeds; no run of these tasks collapsed or failed.",
-    (width) => stabilityPlot(width, counted),
+    `Standard deviation over ${counted()} by method, and collapsed and failed runs, for ${view.tasks.join(", ")}`,
+    `Standard deviation over ${counted()}; ` + (bad
+      ? "last, how many runs of these tasks collapsed (hatched) or failed (black)."
+      : "no run of these tasks collapsed or failed."),
+    (width) => stabilityPlot(width, bad),
   );
   const head = ["method", "task", "sd", "n", "collapsed", "failed", "expected best of 1, 2, …"];
   const table = tabled(`Standard deviation, counts, and expected best of 1, 2, … runs, ${inUnits()}`, head, numbers);
@@ -704,7 +716,7 @@ function published() {
   const mean = (row, task) => (view.tasks.includes(task) ? cell(row, task)?.mean ?? null : null);
   const measured = view.rows.map((row) =>
     [row.label, "", ...tasks.map((task) => (mean(row, task) === null ? "" : asShown(mean(row, task), task)))]);
-  const here = `Measured in this report: ${panelName(view.panel)}, ${subsetName()}; means over seeds`;
+  const here = `Measured in this report: ${panelName(view.panel)}, ${subsetName()}; means over ${counted()}`;
   const rows = [["Published, not reproduced here"], ...reported, ...(measured.length ? [[here], ...measured] : [])];
   const caption = "Dev scores in points; where a source gives two metrics both stand";
   return [tabled(caption, ["model", "protocol", ...tasks], rows, { kind: "protocols" })];
@@ -771,7 +783,8 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const count = (n, name) => `${integer(n)} ${name}${n === 1 ? "" : "s"}`;
 /** What n is a number of: seeds, or draws of the train rows where they are pooled. */
 const counted = () => data.panels[state.panel].subsets[state.subset].counted;
-const overWhat = () => (counted() === "draws" ? "draws, seeds" : "seeds");
+const pooled = () => counted() === "draws";
+const overWhat = () => (pooled() ? "draws, seeds" : "seeds");
 const panelName = (panel) => `${panel.encoder}, ${panel.kind}`;
 const subsetName = () => data.panels[state.panel].subsets[state.subset].label;
 const taskOf = (name) => data.tasks.find((task) => task.name === name);
