@@ -164,6 +164,15 @@ class Panel:
         return nearest[0] if len(nearest) == 1 else None
 
     @cached_property
+    def collapses(self) -> dict[Row, tuple[int, int]]:
+        """How many of a row's completed runs collapsed, on all tasks and subsets, and how many there are."""
+        found: dict[Row, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        for (row, _, _), cell in self.cells.items():
+            collapsed, runs = found[row]
+            found[row] = collapsed + cell.summary.collapsed, runs + len(cell.runs)
+        return found
+
+    @cached_property
     def _rows_of(self) -> dict[str, list[Row]]:
         """Rows by method, and each by its label: one that is called as its method stands for it."""
         found: dict[str, list[Row]] = defaultdict(list)

@@ -7,7 +7,6 @@ import numpy as np
 
 from glue_pool import stats
 from glue_pool.report.panels import Row, counted, subset_label
-from glue_pool.report.scan import Run
 from glue_pool.report.verdicts import AVERAGE, Table, Verdict
 from glue_pool.stats import Difference, Side
 
@@ -103,13 +102,9 @@ def _side(
 
 def _elsewhere(table: Table, tasks: Sequence[str], row: Row) -> tuple[int, int]:
     """Return how many of a row's runs on other tasks and subsets collapsed, and how many there are."""
-    runs: list[Run] = [
-        run
-        for (of, subset, task), cell in table.panel.cells.items()
-        if of == row and (subset != table.subset or task not in tasks)
-        for run in cell.runs
-    ]
-    return sum(run.result["collapsed"] is True for run in runs), len(runs)
+    here = [table.panel.cell(row, table.subset, task) for task in tasks]
+    collapsed, runs = table.panel.collapses[row]
+    return collapsed - sum(cell.summary.collapsed for cell in here), runs - sum(len(cell.runs) for cell in here)
 
 
 def _failures(table: Table, baseline: str | None, shown: Collection[str]) -> Iterator[str]:
