@@ -623,7 +623,7 @@ def test_the_pages_way_from_two_csv_files_to_a_verdict(here: Path) -> None:
     seeds = [(method, seed) for method in ("bert", "mean", "maxpool") for seed in range(1, 6)]
     assert sorted(runs) == sorted(("completed", "reviews", *run) for run in [("maxpool", 0), *seeds])
     assert "reviews (accuracy)" in said
-    assert "worse than bert for new seeds and new dev examples" in said
+    assert "worse for new seeds and new dev examples" in said
     assert (here / "outputs/report/index.html").is_file()
 
 

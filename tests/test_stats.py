@@ -716,7 +716,10 @@ def test_the_verdict_errs_five_percent_of_the_time(seeds: int) -> None:
 
 
 @pytest.mark.usefixtures("drawn_once")
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape",
+    [name if name == "both matter" else pytest.param(name, marks=pytest.mark.long) for name in SHAPES],
+)
 def test_no_shape_of_runs_makes_the_verdict_err_more_or_less(shape: str) -> None:
     """Where replications are cheap: 1,500 verdicts a shape, so that chance needs no allowance."""
 
@@ -742,7 +745,7 @@ def test_the_verdict_of_fewer_seeds_errs_no_more_often(seeds: int) -> None:
 
 
 @pytest.mark.usefixtures("drawn_once")
-@pytest.mark.parametrize(("seeds", "times"), [(5, 1000), (20, 800)])
+@pytest.mark.parametrize(("seeds", "times"), [(5, 1000), pytest.param(20, 800, marks=pytest.mark.long)])
 def test_the_verdict_on_an_average_errs_five_percent_of_the_time(seeds: int, times: int) -> None:
     tasks = [
         Task("accuracy", 277, "seeds dominate"),

@@ -606,7 +606,9 @@ def test_nothing_chosen_is_said(view: Page) -> None:
     assert view.said == []
 
 
-@pytest.mark.parametrize("width", [360, 768, 1440])
+@pytest.mark.parametrize(
+    "width", [360, pytest.param(768, marks=pytest.mark.long), pytest.param(1440, marks=pytest.mark.long)]
+)
 def test_the_page_never_scrolls_sideways(view: Page, width: int) -> None:
     view.set_viewport_size({"width": width, "height": 900})
     view.wait_for_timeout(250)
