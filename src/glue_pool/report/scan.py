@@ -27,6 +27,7 @@ SAID_ELSEWHERE = re.compile(
 )
 BESIDE_RESULT = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}
 BY_ROW = ("idx", "group")  # columns of predictions with a number a row
+BY_WORD = ("epoch", "split")
 MESSAGE = 200  # characters of one that are shown
 FP32 = float(np.finfo(np.float32).max)
 LARGEST_SCORE = (2 * FP32) ** 2  # the squared difference of any two scores
@@ -184,14 +185,12 @@ def _last(run: Run, columns: Sequence[str]) -> list[np.ndarray] | str:
 
     path = run.folder / "predictions.parquet"
     try:
-        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))  # pyarrow opens no path that is no UTF-8
-        wanted = {"epoch": "last", "split": run.task["dev_splits"][0]}
-        if _holds_only(file.metadata, wanted):  # so say the file's statistics: a third of the time
-            table, keep = file.read(list(columns), use_threads=False), np.array(True)
-        else:
-            table = file.read(use_threads=False)
-            keep = np.logical_and(*(np.array(table[name].to_pylist()) == value for name, value in wanted.items()))
-        if not (keep := np.broadcast_to(keep, len(table))).any():
+        # from bytes: pyarrow opens no path that is no UTF-8. No statistics of columns: damaged ones end the process
+        data = pa.BufferReader(path.read_bytes())
+        table = pq.ParquetFile(data, read_dictionary=list(BY_WORD)).read([*BY_WORD, *columns], use_threads=False)
+        wanted = ("last", run.task["dev_splits"][0])
+        keep = np.logical_and(*(_is(table[name], value) for name, value in zip(BY_WORD, wanted, strict=True)))
+        if not keep.any():
             return "no predictions of the last epoch"
         # from_dlpack: pyarrow's own to_numpy, take and filter import pandas, for 0.2 s
         found = [_column(table[name])[keep] for name in columns]
@@ -232,13 +231,11 @@ def _outputs(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> np.ndarr
     return logits.argmax(axis=1) if kind == SINGLE and metric.takes == "classes" else logits
 
 
-def _holds_only(metadata: Any, wanted: Mapping[str, str]) -> bool:
-    """Whether the statistics of a Parquet file say that these columns have a single value each."""
-    if metadata.num_row_groups != 1:
-        return False
-    columns = (metadata.row_group(0).column(i) for i in range(metadata.num_columns))
-    of = {column.path_in_schema: column.statistics for column in columns if column.path_in_schema in wanted}
-    return all((found := of.get(name)) and found.min == found.max == value for name, value in wanted.items())
+def _is(column: Any, value: str) -> np.ndarray:
+    """Return where a column of words, read as a dictionary, has this one: `(rows,)`."""
+    words = column.combine_chunks()
+    there = np.array([word == value for word in words.dictionary.to_pylist()], dtype=bool)
+    return np.asarray(there[np.from_dlpack(words.indices)])
 
 
 def _run_folders(root: Path, seen: set[Path], left_out: list[LeftOut]) -> Iterator[Path]:
