@@ -168,7 +168,7 @@ def _half_width(p: float, pairs: int, of_seeds: float, shared: float, examples: 
     from scipy.special import stdtrit
 
     if pairs < FEW_SEEDS:
-        quantiles = stdtrit(pairs - 1, p / 2), stdtrit(_most(examples), p / 2)
+        quantiles = stdtrit(pairs - 1, p / 2), stdtrit(of_examples(examples), p / 2)
         return math.sqrt(quantiles[0] ** 2 * of_seeds + quantiles[1] ** 2 * shared)
     return float(-stdtrit(_freedom(pairs, of_seeds, shared, examples), p / 2) * math.sqrt(of_seeds + shared))
 
@@ -181,7 +181,7 @@ def _p(size: float, pairs: int, of_seeds: float, shared: float, examples: float)
     if pairs >= FEW_SEEDS or shared == 0 or math.isnan(t):
         return float(2 * stdtr(_freedom(pairs, of_seeds, shared, examples), -t))
     # Howe's quantile lies between those of Student's t with either part's degrees of freedom
-    ends = 2 * stdtr([pairs - 1, _most(examples)], -t)
+    ends = 2 * stdtr([pairs - 1, of_examples(examples)], -t)
     low, high = np.log(np.maximum([ends.min(), ends.max()], 1e-300)).tolist()
     while high - low > SAME:
         middle = (low + high) / 2
@@ -193,10 +193,11 @@ def _p(size: float, pairs: int, of_seeds: float, shared: float, examples: float)
 def _freedom(pairs: int, of_seeds: float, shared: float, examples: float) -> float:
     """Return Satterthwaite's degrees of freedom of both parts' sum."""
     share = of_seeds / (of_seeds + shared)
-    return float(1 / (share**2 / (pairs - 1) + (1 - share) ** 2 / _most(examples)))
+    return float(1 / (share**2 / (pairs - 1) + (1 - share) ** 2 / of_examples(examples)))
 
 
-def _most(examples: float) -> float:
+def of_examples(examples: float) -> float:
+    """Return the degrees of freedom that so many independent examples leave: never infinitely many."""
     return min(examples - 1, 1e9)
 
 

@@ -5,11 +5,10 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from glue_pool.stats.differences import ALPHA, Difference
+from glue_pool.stats.differences import ALPHA, Difference, of_examples
 from glue_pool.stats.nodes import chi_squared
 
 NODES = 24  # a p-value to 1 % of itself where it is 1e-4
-MANY = 1e9
 
 ALIKE = (
     0.25  # the correlation of two rows' spreads over seeds, where the baseline is half of each difference's variance
@@ -81,11 +80,11 @@ def _calibrated(of: Sequence[Difference]) -> np.ndarray:
     """Return the p-values of one column's differences, all of them with a spread."""
     from scipy.special import stdtr
 
-    estimate, pairs, std, shared, examples = (
+    estimate, pairs, std, shared = (
         np.array([getattr(one, name) for one in of], dtype=float)
-        for name in ("estimate", "pairs", "seed_std", "example_std", "examples")
+        for name in ("estimate", "pairs", "seed_std", "example_std")
     )
-    known = np.minimum(examples - 1, MANY)[:, None]
+    known = np.array([of_examples(one.examples) for one in of])[:, None]
     variance, shared = std**2, shared**2
     t = np.abs(estimate) / np.sqrt(variance / pairs + shared)
     q, weights = chi_squared(pairs - 1, NODES)
