@@ -18,8 +18,8 @@ from glue_pool.stats.resampled import Scores
 
 # How often 95 % intervals miss the true mean, by number of seeds, where the examples add nothing to the spread, one
 # method's seeds are normal, and the other's
-# - seen, unseen: as normal, but a tenth of its runs collapses to ten standard deviations below: the experiments in which
-#   one has, and those in which none has
+# - seen, unseen: as normal, but a tenth of its runs collapses to ten standard deviations below; of experiments those in
+#   which one has, and those in which none has
 # - missing: as normal, but runs that would be among the worst fifth fail, and have no score
 # As often they call a difference significant where there is none.
 MISSED = {
