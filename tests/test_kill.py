@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 KILLS = 12
 GRID = (
@@ -74,6 +75,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_a_sweep_killed_a_dozen_times_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     chance, kills, sessions = random.Random(0), 0, 0
     while kills < KILLS:
