@@ -93,7 +93,8 @@ def test_a_preempted_job_is_requeued_and_ends_as_if_undisturbed(
     # Slurm lets a requeued job wait for two minutes, so that no late word of its first attempt ends the second
     wait_for(lambda: subprocess.run(["pgrep", "-f", rf"slurmstepd: \[{job}\."], stdout=subprocess.DEVNULL).returncode)
     wait_for(lambda: "State=IDLE " in command(slurm, "scontrol", "show", "node"))  # nor COMPLETING any more
-    command(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now")
+    # a node refuses credentials that are not of a later second than the attempt which it ended
+    command(slurm, "scontrol", "update", f"JobId={job}", "StartTime=now+2")
     code, said = finish(process)
     assert code == 0, said
     assert len(sweep.result(1)["resumed_at_steps"]) == 1
