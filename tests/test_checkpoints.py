@@ -64,7 +64,7 @@ server.set_forkserver_preload(
         "glue_pool.checkpoints",
         "glue_pool.manifest",
         "glue_pool.training.probe",
-        "glue_pool.models.saved",
+        "glue_pool.saved.folder",
         "glue_pool.train",
     ]
 )

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from glue_pool.models.saved import load
     from glue_pool.notebook import run
+    from glue_pool.saved.folder import load
 
     __version__: str
 
@@ -14,7 +14,7 @@ __all__ = ["__version__", "load", "run"]
 def __getattr__(name: str) -> object:
     """Import what is asked for then: the command line has to start without torch."""
     if name == "load":
-        from glue_pool.models.saved import load
+        from glue_pool.saved.folder import load
 
         return load
     if name == "run":

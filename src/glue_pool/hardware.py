@@ -25,14 +25,22 @@ class Hardware:
     @classmethod
     def of(cls, cfg: TrainConfig) -> "Hardware":
         """Return what `train.device` and `train.precision` mean here; UserError if there is no such device."""
+        return cls.choose(cfg.device, cfg.precision, "train.device")
+
+    @classmethod
+    def choose(cls, device: str, precision: str, name: str = "device") -> "Hardware":
+        """Return what `auto` or a device's name, and `auto`, `fp32` or `bf16` mean here.
+
+        name: what chose the device. Raises UserError if there is no such device.
+        """
         gpu = torch.cuda.is_available()
-        if cfg.device == "cuda" and not gpu:
-            raise UserError("train.device=cuda: torch finds no CUDA device here")
-        device = torch.device("cuda" if cfg.device != "cpu" and gpu else "cpu")
-        if cfg.precision != "auto":
-            return cls(device, cfg.precision)
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
-        return cls(device, "bf16" if fast else "fp32")
+        if device == "cuda" and not gpu:
+            raise UserError(f"{name}=cuda: torch finds no CUDA device here")
+        chosen = torch.device("cuda" if device != "cpu" and gpu else "cpu")
+        if precision != "auto":
+            return cls(chosen, precision)
+        fast = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        return cls(chosen, "bf16" if fast else "fp32")
 
     @property
     def on_gpu(self) -> bool:

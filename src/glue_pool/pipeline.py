@@ -65,8 +65,9 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.data.load import load
         from glue_pool.hardware import Hardware, use_threads
         from glue_pool.manifest import manifest
-        from glue_pool.models import factory, families, inputs, saved
+        from glue_pool.models import factory, families, inputs
         from glue_pool.progress import Progress
+        from glue_pool.saved import folder as saved
         from glue_pool.signals import Signals
         from glue_pool.training import probe, recipe
         from glue_pool.training.loop import fit, state_bytes

@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
+from glue_pool.data.tokens import Tokenizer, Tokens
 from glue_pool.errors import UserError
 from glue_pool.hardware import Hardware
 from glue_pool.models import families, pretrained
@@ -18,9 +19,11 @@ from glue_pool.models.encoder import Encoder
 from glue_pool.models.factory import Blueprint, build_edit, build_pooler
 from glue_pool.schema import Config
 from glue_pool.shell import expanded
+from glue_pool.tasks import TaskConfig
 
 ABOUT = "glue_pool.json"
 WEIGHTS = "model.safetensors"
+BATCH = 64
 
 
 def size(model: Classifier) -> int:
@@ -57,25 +60,41 @@ def save(model: Classifier, cfg: Config, blueprint: Blueprint, folder: Path) -> 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A trained classifier with its tokenizer, ready to score texts in fp32: on the CPU, or where one moves it.
+    """A trained classifier with its tokenizer, ready to score texts.
 
-    columns: the text columns it was trained on; labels: the names of the logits' columns, empty for a regression task.
+    task: what it was trained on: its `columns` are what a row's texts are made of, its `labels` the names of the
+    logits' columns, empty for a regression task. hardware: what it computes on.
     """
 
     classifier: Classifier
     folder: Path
-    columns: list[str]
-    labels: list[str]
+    task: TaskConfig
     max_length: int
+    tokenizer: Tokenizer
+    hardware: Hardware
 
-    def logits(self, *texts: str | Sequence[str], batch_size: int = 64) -> np.ndarray:
+    @property
+    def columns(self) -> list[str]:
+        """The texts of a row, one or two."""
+        return self.task.columns
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the logits' columns, empty for a regression task."""
+        return self.task.labels
+
+    def logits(self, *texts: str | Sequence[str], batch_size: int = BATCH) -> np.ndarray:
         """Return `(rows, outputs)` for single sentences (one list) or pairs (two lists of equal length).
 
         A string is one text. Raises UserError if these are not the columns that the model was trained on, or a text has
         tokens that it has no embeddings for.
         """
+        return self.of_tokens(self.tokens(*texts), batch_size=batch_size)
+
+    def tokens(self, *texts: str | Sequence[str]) -> Tokens:
+        """Return the tokens of texts, given and refused as `logits` does; their idx counts from 0."""
         from glue_pool.data.rows import Rows
-        from glue_pool.data.tokens import Tokenizer, encode
+        from glue_pool.data.tokens import encode
         from glue_pool.models.inputs import check_ids
 
         columns = tuple([column] if isinstance(column, str) else list(column) for column in texts)
@@ -84,18 +103,29 @@ class SavedModel:
         if odd := [text for column in columns for text in column if not isinstance(text, str)]:
             raise UserError(f"logits: takes texts, not {odd[0]!r}")
         count = np.arange(len(columns[0]))
-        rows, tokenizer = Rows(columns, np.zeros_like(count), count), Tokenizer(self.folder)
-        tokens = encode(rows, tokenizer, self.max_length, "logits")
-        check_ids(tokens, self.classifier.encoder.config, tokenizer, "logits: a text")
-        hardware = Hardware(next(self.classifier.parameters()).device, "fp32")
-        return predict(self.classifier, tokens, hardware, batch_size)
+        rows = Rows(columns, np.zeros_like(count), count)
+        tokens = encode(rows, self.tokenizer, self.max_length, "logits")
+        check_ids(tokens, self.classifier.encoder.config, self.tokenizer, "logits: a text")
+        return tokens
+
+    def of_tokens(
+        self, tokens: Tokens, *, batch_size: int = BATCH, between: Callable[[], None] = lambda: None
+    ) -> np.ndarray:
+        """Return the logits of tokenised texts, `(rows, outputs)` in fp32; of a regression task scores in its unit.
+
+        between: called after each batch; it may raise.
+        """
+        return predict(self.classifier, tokens, self.hardware, batch_size, between=between)
 
 
-def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
+def load(
+    folder: str | Path, classes: Sequence[type] = (), *, device: str = "auto", precision: str = "auto"
+) -> SavedModel:
     """Load what `save_model=true` left in `<run folder>/model`; no pickle, no remote code.
 
     classes: those of the pooler and the edit, if they are not this package's: no module is imported because the folder
-    names it. Raises UserError if the folder is none, or needs a class that is not there.
+    names it. device: `cpu`, `cuda`, or auto. precision: `fp32`, `bf16`, or auto: that of the run. Raises UserError if
+    the folder is none, or needs a class that is not there.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_model
@@ -105,6 +135,7 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
         inside = folder / "model"
         kept = f"its model is in {inside}" if inside.is_dir() else "save_model=true keeps its model"
         raise UserError(f"{folder}: not a saved model but a run's folder; {kept}")
+    hardware = Hardware.choose(device, "fp32" if precision == "auto" else precision)
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         config = pretrained.config_in(folder, f"{folder}: not a saved model")
@@ -117,7 +148,9 @@ def load(folder: str | Path, classes: Sequence[type] = ()) -> SavedModel:
         model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])
         model.scale = Scale(**about.get("scale", {}))
         load_model(model, str(folder / WEIGHTS))
-        return SavedModel(model.eval(), folder, about["columns"], about["labels"], about["max_length"])
+        task = TaskConfig(name=about["task"], columns=about["columns"], labels=about["labels"])
+        model = model.eval().to(hardware.device)
+        return SavedModel(model, folder, task, about["max_length"], Tokenizer(folder), hardware)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{folder}: not a saved model ({type(error).__name__}: {reason})") from None
