@@ -2,11 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from glue_pool.saved import registration
+
 if TYPE_CHECKING:
     from glue_pool.notebook import run
     from glue_pool.saved.folder import load
 
     __version__: str
+
+registration.register()
 
 __all__ = ["__version__", "load", "run"]
 

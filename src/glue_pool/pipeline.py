@@ -63,6 +63,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         get_ready(cfg.tracking)
         from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
+        from glue_pool.data.tokens import Tokens
         from glue_pool.hardware import Hardware, use_threads
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, families, inputs
@@ -81,6 +82,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
     model = factory.build(cfg, blueprint)
     data = load(cfg, blueprint.folder)
     inputs.check(cfg, blueprint, data, chosen.reads_cls)
+    cls = data.train.cls if isinstance(data.train, Tokens) else 0
     if cfg.encoder.freeze:
         data = probe.with_features(model, data, cfg, blueprint, hardware)
     model_bytes = saved.size(model) if cfg.save_model else 0
@@ -114,7 +116,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
             lease.check()
             if cfg.save_model:
                 with results.writing(folder.model):
-                    saved.save(model, cfg, blueprint, folder.model)
+                    saved.save(model, cfg, blueprint, hardware, cls, folder.model)
             folder.write_predictions(results.predictions(data.dev, outcome))
             result = results.completed(about, outcome, checkpoint.seconds["setup"], checkpoint.seconds["total"])
             folder.write_result(result)

@@ -102,7 +102,7 @@ class RunFolder:
             self._drop_unfinished_checkpoints()
             if cfg.force:
                 self.checkpoint.unlink(missing_ok=True)
-            self._write_config(cfg)
+            write_config(self.path / "config.yaml", cfg)
             write_json(self.path / "manifest.json", manifest)
             (self.path / "history.jsonl").touch()
         except OSError as error:
@@ -115,7 +115,7 @@ class RunFolder:
         """Write the result of a run that failed, perhaps before its folder was made."""
         with writing(self.path / "config.yaml"):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._write_config(cfg)
+            write_config(self.path / "config.yaml", cfg)
         self.write_result(result)
 
     def drop_checkpoint(self) -> None:
@@ -136,11 +136,6 @@ class RunFolder:
             file.write(json.dumps(without_nan(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    def _write_config(self, cfg: Config) -> None:
-        from omegaconf import OmegaConf
-
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(as_text(plain(cfg)))))
 
     def write_predictions(self, columns: Mapping[str, np.ndarray]) -> None:
         """Write predictions.parquet: a row an example, `logits` as a list."""
@@ -226,6 +221,13 @@ def check_output_root(cfg: Config, folder: RunFolder, checkpoint_bytes: int = 0,
     needed = RESULT_BYTES + checkpoints * checkpoint_bytes + model_bytes
     way_out = "choose another with output_root=… or GLUE_POOL_OUTPUTS"
     check_room(folder.path, needed, f"output_root={cfg.output_root}", way_out)
+
+
+def write_config(path: Path, cfg: Config) -> None:
+    """Write the resolved config as YAML, atomically."""
+    from omegaconf import OmegaConf
+
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(as_text(plain(cfg)))))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -119,11 +119,9 @@ def test_a_saved_model_gives_the_runs_own_logits(train: Train, method: tuple[str
     assert {path.name for path in saved.folder.iterdir()} == {
         "config.json",
         "model.safetensors",
-        "glue_pool.json",
+        "run_config.yaml",
         "tokenizer.json",
         "tokenizer_config.json",
-        "special_tokens_map.json",
-        "vocab.txt",
     }
     loaded = glue_pool.load(saved.folder)
     logits = loaded.logits(*saved.texts)
@@ -138,7 +136,7 @@ def test_a_saved_model_gives_the_runs_own_logits(train: Train, method: tuple[str
 
 def test_a_saved_model_needs_nothing_from_where_it_was_trained(train: Train, model: Path) -> None:
     saved = train("task=rte", "model=bert")
-    for name in ("config.json", "glue_pool.json"):
+    for name in ("config.json", "tokenizer_config.json"):
         assert str(MINILM) not in (model / name).read_text()
     np.testing.assert_allclose(glue_pool.load(model).logits(*saved.texts), saved.logits, rtol=0, atol=1e-5)
 
@@ -216,9 +214,9 @@ def test_a_folder_that_names_no_pooler_is_refused(
 ) -> None:
     (tmp_path / "a_trap.py").write_text("raise SystemExit('a module was imported because a folder names it')")
     monkeypatch.syspath_prepend(tmp_path)
-    about = json.loads((model / "glue_pool.json").read_text())
-    about["pooling"]["_target_"] = target
-    (model / "glue_pool.json").write_text(json.dumps(about))
+    said = json.loads((model / "config.json").read_text())
+    said["pooling"]["_target_"] = target
+    (model / "config.json").write_text(json.dumps(said))
     with pytest.raises(UserError, match=rf"pooling\._target_={target}: {reason}"):
         glue_pool.load(model)
 
@@ -231,8 +229,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "no weights": lambda model: (model / "model.safetensors").unlink(),
     "no config": lambda model: (model / "config.json").unlink(),
     "damaged config": lambda model: (model / "config.json").write_text("{"),
-    "nothing about the pooler": lambda model: (model / "glue_pool.json").write_text("{}"),
-    "no glue_pool.json": lambda model: (model / "glue_pool.json").unlink(),
+    "nothing about the pooler": lambda model: (model / "config.json").write_text('{"model_type": "glue_pool"}'),
+    "of an earlier version, cut short": lambda model: (model / "glue_pool.json").write_text("{}"),
+    "an encoder's": lambda model: shutil.copyfile(MINILM / "config.json", model / "config.json"),
     "no folder": shutil.rmtree,
 }
 

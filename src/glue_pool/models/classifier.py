@@ -77,7 +77,7 @@ class Classifier(nn.Module):
         if self.tanh is not None:
             pooled = torch.tanh(self.tanh(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # rounded logits would tie in rank metrics
-            logits: Tensor = self.output(self.dropout(pooled.float()))
+            logits: Tensor = self.output(self.dropout(pooled.to(self.output.weight.dtype))).float()
         return Output(logits, hidden)
 
     def pool(self, batch: HiddenBatch) -> Tensor:

@@ -73,6 +73,11 @@ def config_in(folder: Path, name: str) -> Any:
         if code := _own_code(folder):
             raise UserError(f"{name}: its model is code of its own ({code}), which is never run") from None
         raise UserError(f"{name}: no usable config.json there: {reason(error)}") from None
+    return usable(config, name)
+
+
+def usable(config: Any, name: str) -> Any:
+    """Settle a transformers config, which messages call `name`, on weights in fp32; UserError where they are others."""
     for key, what in {"quantization_config": "quantised weights", "transformers_weights": "weights elsewhere"}.items():
         if getattr(config, key, None) is not None:
             raise UserError(f"{name}: its config.json says {key}, and {what} are not read; save it without, in fp32")

@@ -1,29 +1,32 @@
 """A trained model in a folder: configs, safetensors weights and the tokenizer; loading never unpickles."""
 
-import json
-import shutil
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
+from glue_pool import results
 from glue_pool.data.tokens import Tokenizer, Tokens
-from glue_pool.errors import UserError
+from glue_pool.errors import UserError, reason
 from glue_pool.hardware import Hardware
-from glue_pool.models import families, pretrained
-from glue_pool.models.classifier import Classifier, Scale, predict
-from glue_pool.models.edit import Edit
-from glue_pool.models.encoder import Encoder
-from glue_pool.models.factory import Blueprint, build_edit, build_pooler
+from glue_pool.models import pretrained
+from glue_pool.models.classifier import Classifier, predict
+from glue_pool.models.factory import Blueprint
+from glue_pool.saved import earlier
+from glue_pool.saved.configuration import GluePoolConfig, labelled, of_encoder
+from glue_pool.saved.modeling import GluePoolForSequenceClassification
 from glue_pool.schema import Config
 from glue_pool.shell import expanded
 from glue_pool.tasks import TaskConfig
 
-ABOUT = "glue_pool.json"
-WEIGHTS = "model.safetensors"
+RUN_CONFIG = "run_config.yaml"
 BATCH = 64
+# of a task's section: where its rows are, which is of no use to whoever has others
+ROWS = "source train_split dev_splits test_splits dev_share dev_seed official_rows submission synthetic".split()
 
 
 def size(model: Classifier) -> int:
@@ -31,47 +34,66 @@ def size(model: Classifier) -> int:
     return sum(p.numel() * p.element_size() for p in model.parameters())
 
 
-def save(model: Classifier, cfg: Config, blueprint: Blueprint, folder: Path) -> None:
-    """Write a folder from which `load` gives the same logits."""
-    from safetensors.torch import save_model
+def save(
+    model: Classifier, cfg: Config, blueprint: Blueprint, hardware: Hardware, cls: int | None, folder: Path
+) -> None:
+    """Write a folder from which `load`, and transformers, give the same logits.
 
-    from glue_pool.data.tokens import TOKENIZER_FILES
+    hardware: what the run was evaluated on. cls: where its rows have their [CLS], as `Tokens` says.
+    """
+    from transformers.initialization import no_init_weights
 
+    from glue_pool import __version__
+
+    task = {name: value for name, value in asdict(cfg.task).items() if name not in ROWS}
+    config = GluePoolConfig(
+        glue_pool_version=__version__,
+        encoder_config=of_encoder(model.encoder.config),
+        encoder_identity=blueprint.identity,
+        pooling=cfg.pooling,
+        edit=cfg.edit,
+        dropout=cfg.model.dropout,
+        scale=asdict(model.scale),
+        cls_position=cls,
+        max_length=cfg.train.max_length,
+        precision=hardware.precision,
+        task=task,
+        problem_type=cfg.task.problem_type,
+        **labelled(cfg.task.labels),
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    model.encoder.config.save_pretrained(folder)
-    about = {
-        "task": cfg.task.name,
-        "columns": cfg.task.columns,
-        "labels": cfg.task.labels,
-        "problem_type": cfg.task.problem_type,
-        "outputs": cfg.task.outputs,
-        "scale": asdict(model.scale),
-        "pooling": cfg.pooling,
-        "edit": cfg.edit,
-        "encoder": blueprint.identity,
-        "max_length": cfg.train.max_length,
-    }
-    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    save_model(model, str(folder / WEIGHTS))
-    for name in TOKENIZER_FILES:
-        if (blueprint.folder / name).is_file():
-            shutil.copyfile(blueprint.folder / name, folder / name)
+    with no_init_weights():  # they are trained
+        GluePoolForSequenceClassification(config, classifier=model).save_pretrained(folder)
+    tokenizer = Tokenizer(blueprint.folder).loaded
+    tokenizer.model_max_length = cfg.train.max_length  # a pipeline cuts texts to that, if to anything
+    tokenizer.save_pretrained(folder)
+    results.write_config(folder / RUN_CONFIG, cfg)
 
 
 @dataclass(frozen=True)
 class SavedModel:
     """A trained classifier with its tokenizer, ready to score texts.
 
-    task: what it was trained on: its `columns` are what a row's texts are made of, its `labels` the names of the
-    logits' columns, empty for a regression task. hardware: what it computes on.
+    model: as transformers knows it. task: what it was trained on; its `columns` are what a row's texts are made of, its
+    `labels` the names of the logits' columns, none for a regression task. hardware: what it computes on.
     """
 
-    classifier: Classifier
+    model: GluePoolForSequenceClassification
     folder: Path
     task: TaskConfig
-    max_length: int
     tokenizer: Tokenizer
     hardware: Hardware
+
+    @property
+    def classifier(self) -> Classifier:
+        """Encoder, pooler and linear map."""
+        inside: Classifier = self.model.model
+        return inside
+
+    @property
+    def max_length(self) -> int:
+        """The tokens that a row is cut to."""
+        return int(self.model.config.max_length)
 
     @property
     def columns(self) -> list[str]:
@@ -127,30 +149,55 @@ def load(
     names it. device: `cpu`, `cuda`, or auto. precision: `fp32`, `bf16`, or auto: that of the run. Raises UserError if
     the folder is none, or needs a class that is not there.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
-
     folder = Path(expanded(str(folder)))
     if (folder / "result.json").is_file():
         inside = folder / "model"
         kept = f"its model is in {inside}" if inside.is_dir() else "save_model=true keeps its model"
         raise UserError(f"{folder}: not a saved model but a run's folder; {kept}")
-    hardware = Hardware.choose(device, "fp32" if precision == "auto" else precision)
+    Hardware.choose(device, "fp32")  # before anything is read
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        config = pretrained.config_in(folder, f"{folder}: not a saved model")
-        edit = build_edit(about["edit"], classes) if "edit" in about else Edit()  # 0.1 had none
-        encoder = Encoder(config, families.batching(config, "auto"), edit=edit)
-        pretrained.take_pooler(encoder.backbone)
-        pooler = build_pooler(about["pooling"], encoder.d, encoder.num_layers, classes)
-        has_tanh = about["pooling"]["tanh"] != "none"
-        tanh = nn.Linear(pooler.out_dim, pooler.out_dim) if has_tanh else None
-        model = Classifier(encoder, pooler, tanh, dropout=0.0, outputs=about["outputs"])
-        model.scale = Scale(**about.get("scale", {}))
-        load_model(model, str(folder / WEIGHTS))
-        task = TaskConfig(name=about["task"], columns=about["columns"], labels=about["labels"])
-        model = model.eval().to(hardware.device)
-        return SavedModel(model, folder, task, about["max_length"], Tokenizer(folder), hardware)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{folder}: not a saved model ({type(error).__name__}: {reason})") from None
+        model = _earlier(folder, classes) or _load(folder, classes)
+        known = {item.name for item in dataclasses.fields(TaskConfig)}
+        task = TaskConfig(**{name: value for name, value in model.config.task.items() if name in known})
+    except UserError as error:
+        raise UserError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from None
+    except Exception as error:  # the folder may hold anything
+        raise UserError(f"{folder}: not a saved model ({type(error).__name__}: {reason(error)})") from None
+    hardware = Hardware.choose(device, model.config.precision if precision == "auto" else precision)
+    nn.Module.to(model, hardware.device)
+    model.train(False)
+    return SavedModel(model, folder, task, Tokenizer(folder), hardware)
+
+
+def _load(folder: Path, classes: Sequence[type]) -> GluePoolForSequenceClassification:
+    config = pretrained.config_in(folder, f"{folder}: not a saved model")
+    if not isinstance(config, GluePoolConfig):
+        raise UserError(f"not a saved model but a {config.model_type} model; save_model=true keeps that of a run")
+    model, info = GluePoolForSequenceClassification.from_pretrained(
+        folder,
+        config=config,
+        classes=classes,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        ignore_mismatched_sizes=True,  # they are told below
+        output_loading_info=True,
+    )
+    assert isinstance(model, GluePoolForSequenceClassification)
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if odd := sorted(map(str, info[kind])):
+            said = f"{len(odd)} {kind.replace('_', ' ')}, the first {odd[0]}"
+            raise UserError(f"not a saved model: its weights are not those of its config.json ({said})")
+    return model
+
+
+def _earlier(folder: Path, classes: Sequence[type]) -> GluePoolForSequenceClassification | None:
+    """Load what versions before 0.3 left; None where the folder is of this one."""
+    from safetensors.torch import load_model
+
+    if (config := earlier.read(folder)) is None:
+        return None
+    model = GluePoolForSequenceClassification(config, classes=classes)
+    load_model(model.model, str(folder / "model.safetensors"))
+    config.cls_position = Tokenizer(folder).frame("a", len(config.task["columns"]))[0]
+    return model
