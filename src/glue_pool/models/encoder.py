@@ -72,9 +72,9 @@ class Encoder(nn.Module):
         self.batching = batching
         self.edit = edit
         self.frozen = False
-        self.backbone = (
-            backbone if backbone is not None else AutoModel.from_config(copy.deepcopy(config), dtype=torch.float32)
-        )
+        if backbone is None:
+            backbone = AutoModel.from_config(copy.deepcopy(config), dtype=torch.get_default_dtype())
+        self.backbone = backbone
         dropout.cheapen(self.backbone)
         if batching == "packed":
             self.backbone.set_attn_implementation(PACKED)  # type: ignore[operator]

@@ -66,8 +66,12 @@ def save(
         GluePoolForSequenceClassification(config, classifier=model).save_pretrained(folder)
     tokenizer = Tokenizer(blueprint.folder).loaded
     tokenizer.model_max_length = cfg.train.max_length  # a pipeline cuts texts to that, if to anything
+    for said in ("local_files_only", "is_local"):  # of how it was loaded here
+        tokenizer.init_kwargs.pop(said, None)
     tokenizer.save_pretrained(folder)
     results.write_config(folder / RUN_CONFIG, cfg)
+    for file in folder.iterdir():  # whoever may read the folder may read what is in it
+        file.chmod(0o644)
 
 
 @dataclass(frozen=True)
