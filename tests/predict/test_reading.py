@@ -237,6 +237,19 @@ def test_labels_may_be_columns_of_0_and_1(file: Write) -> None:
         read(bare, of, header=False, labels="3")
 
 
+def test_lists_of_0_and_1_have_the_meaning_that_all_rows_leave(tmp_path: Path, file: Write) -> None:
+    two = task(labels=["x", "y"], multi_label=True)
+
+    def labels(*values: list[int]) -> list[Any]:
+        lines = "".join(json.dumps({"text": "a", "label": value}) + "\n" for value in values)
+        return [row.label for row in read(file("rows.jsonl", lines), two, labels="label")]
+
+    assert labels([0, 1], [1, 0], [1, 1]) == [[0, 1], [1, 0], [1, 1]]
+    assert labels([0, 1], [1, 0], [1]) == [[1, 1], [1, 1], [0, 1]]
+    with pytest.raises(UserError, match=r"rows\.jsonl: the lists of column label could be class ids, or a 0 or 1"):
+        labels([0, 1], [1, 0])
+
+
 # what is wrong with one row
 
 
@@ -249,7 +262,7 @@ def test_a_row_that_cannot_be_read_is_named_and_the_next_one_is_read(file: Write
     lines = b'{"text": "a"}\n{"text": \n["b"]\n{"more": 1}\n{"text": null}\n{"text": "caf\xe9"}\n{"text": "\\ud800"}\n'
     lines += b'{"text": "\\u0000"}\n' + b"[" * 99999 + b'\n{"text": "last"}'
     assert mixed(read(file("rows.jsonl", lines), ONE)) == [
-        (1, "a"), (2, "[no JSON: Expecting value: line 2 column 1 (char 10)]"), (3, "[no object, {column: text}]"),
+        (1, "a"), (2, "[no JSON: Expecting value at character 11]"), (3, "[no object, {column: text}]"),
         (4, "[column text has no value]"), (5, "[column text has no value]"), (6, "[bytes that are no UTF-8]"),
         (7, "[bytes that are no UTF-8]"), (8, "[a NUL, which is no text]"),
         (9, "[no JSON: too many brackets within another]"), (10, "last"),
@@ -328,7 +341,7 @@ WHOLE: list[tuple[str, str | bytes, dict[str, Any], str]] = [
         "rows.xlsx",
         "a",
         {},
-        "its name ends in none of .csv, .tsv, .jsonl, .ndjson, .parquet, .txt, so it says no format",
+        "its name ends in none of .csv, .tsv, .jsonl, .ndjson, .parquet, .txt; --format says what it is",
     ),
     ("rows.csv", "text\na\n", {"format": "json"}, "format=json: there are csv, tsv, jsonl,"),
     ("rows.csv", "texts,label\na,x\n", {}, "no column text; the columns are texts, label; did you mean 'texts'?"),

@@ -39,6 +39,7 @@ NO_UTF8 = "bytes that are no UTF-8"
 
 Label = int | float | list[int]
 Values = Sequence[Any] | str  # of a row's wanted columns, or what is wrong with the row
+Again = Callable[[int], Iterator[Any]]  # a column's values from the first row on, none of what is no file
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def _rows(
 ) -> Iterator[Row]:
     import pyarrow as pa
 
-    where, kind = _name(source), _format(source, format, task)
+    where, path = _name(source), _path(source)
+    kind = _format(path, format, task)
     if columns is not None and len(columns) != len(task.columns):
         said = f"{len(columns)} given, task {task.name} takes {len(task.columns)} ({', '.join(task.columns)})"
         raise UserError(f"columns: {said}")
@@ -132,10 +134,18 @@ def _rows(
     texts = [Text(entry) for entry in columns or default]
     named = [name for text in texts for name in text.names] + [name for name in (labels, by) if name is not None]
     named += task.labels if task.multi_label and labels in task.labels and labels != task.label else []
+    ways = _Ways(where, kind, header, quotes, named)
+
+    def again(column: int) -> Iterator[Any]:
+        if path is not None and path.is_file():
+            with _opened(path, kind) as stream:
+                rows = READERS[kind](stream, ways).rows([column])
+                yield from (values[0] for _, values in rows if not isinstance(values, str))
+
     try:
-        with _opened(source, kind != ".parquet") as stream:
-            table = READERS[kind](stream, _Ways(where, kind, header, quotes, named))
-            wanted = _Wanted(task, table, where, texts, labels, by)
+        with _opened(path, kind) as stream:
+            table = READERS[kind](stream, ways)
+            wanted = _Wanted(task, table, where, texts, labels, by, again)
             for number, (line, values) in enumerate(table.rows(wanted.positions)):
                 yield wanted.row(line, values, first=number == 0)
     except (pa.ArrowException, OSError, EOFError) as error:
@@ -146,66 +156,74 @@ def _name(source: str | Path) -> str:
     return "standard input" if str(source) == "-" else str(source)
 
 
-def _format(source: str | Path, format: str | None, task: TaskConfig) -> str:
-    where, one, there = _name(source), len(task.columns) == 1, [kind[1:] for kind in READERS]
-    if format is not None:
-        kind = f".{format.lower().removeprefix('.')}"
-        if kind not in READERS:
-            raise UserError(f"format={format}: there are {', '.join(there)}{nearest(format, there)}")
-    elif str(source) == "-":
-        kind = ".txt" if one else ""
-        if not one:
-            raise UserError(f"{where}: its format is not known; --format csv, tsv or jsonl says it")
-    else:
-        kind = files.kind(Path(source))
-        if kind not in READERS and not Path(source).is_dir() and Path(source).exists():
-            endings = ", ".join(READERS)
-            raise UserError(f"{where}: its name ends in none of {endings}, so it says no format; --format does")
-    if kind == ".txt" and not one:
-        pair = f"task {task.name} takes two ({', '.join(task.columns)})"
-        raise UserError(f"{where}: txt is a text a line, and {pair}; csv, tsv, jsonl and parquet have columns")
-    if kind == ".parquet" and str(source) == "-":
-        raise UserError(f"{where}: parquet is read from a file alone; csv, tsv, jsonl and txt come as a stream, too")
-    return kind
-
-
-@contextmanager
-def _opened(source: str | Path, text: bool) -> Iterator[IO[bytes] | io.TextIOWrapper]:
-    """In text, bytes that are no UTF-8 become what UTF-8 never is, so that their line can be told."""
-    with _bytes(source) as stream:
-        if not text:
-            yield stream
-            return
-        lines = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-        try:
-            yield lines
-        finally:
-            lines.detach()
-
-
-@contextmanager
-def _bytes(source: str | Path) -> Iterator[IO[bytes]]:
+def _path(source: str | Path) -> Path | None:
+    """Return the file's path, None for standard input."""
     if str(source) == "-":
-        yield sys.stdin.buffer
-        return
+        return None
     path = Path(expanded(str(source)))
     if path.is_dir():
         raise UserError(f"{source} is a folder; a file is read")
     if not path.exists():
         raise UserError(f"{source}: {missing(path, 'file')}")
-    try:
-        stream = files.unpacked(path)
-    except OSError as error:
-        raise UserError(f"{source} can't be read: {error.strerror}") from None
-    with stream:
-        yield stream
+    return path
+
+
+def _format(path: Path | None, format: str | None, task: TaskConfig) -> str:
+    one, there = len(task.columns) == 1, [kind[1:] for kind in READERS]
+    where = _name(path or "-")
+    if format is not None:
+        kind = f".{format.lower().removeprefix('.')}"
+        if kind not in READERS:
+            raise UserError(f"format={format}: there are {', '.join(there)}{nearest(format, there)}")
+    elif path is None and not one:
+        raise UserError(f"{where}: its format is not known; --format csv, tsv or jsonl says it")
+    elif (kind := ".txt" if path is None else files.kind(path)) not in READERS:
+        raise UserError(f"{where}: its name ends in none of {', '.join(READERS)}; --format says what it is")
+    if kind == ".txt" and not one:
+        pair = f"task {task.name} takes two ({', '.join(task.columns)})"
+        raise UserError(f"{where}: txt is a text a line, and {pair}; csv, tsv, jsonl and parquet have columns")
+    if kind == ".parquet" and path is None:
+        raise UserError(f"{where}: parquet is read from a file alone; csv, tsv, jsonl and txt come as a stream, too")
+    return kind
+
+
+@contextmanager
+def _opened(path: Path | None, kind: str) -> Iterator[IO[bytes] | io.TextIOWrapper]:
+    """In text, bytes that are no UTF-8 become what UTF-8 never is, so that their line can be told."""
+    with _bytes(path) as stream:
+        if kind == ".parquet":
+            yield stream
+            return
+        text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+@contextmanager
+def _bytes(path: Path | None) -> Iterator[IO[bytes]]:
+    if path is not None:
+        with files.unpacked(path) as stream:
+            yield stream
+    elif sys.stdin is None:
+        raise UserError("standard input is closed")
+    else:
+        yield sys.stdin.buffer
 
 
 class _Wanted:
     """What is asked for: the positions of its columns, and a row made of their values."""
 
     def __init__(
-        self, task: TaskConfig, table: _Table, where: str, texts: Sequence[Text], labels: str | None, by: str | None
+        self,
+        task: TaskConfig,
+        table: _Table,
+        where: str,
+        texts: Sequence[Text],
+        labels: str | None,
+        by: str | None,
+        again: Again,
     ) -> None:
         self._where = where
         self.positions: list[int] = []
@@ -217,7 +235,7 @@ class _Wanted:
         if labels is not None:
             at = _position(labels, table, where)
             flags = _flags_at(at, task, table, where)
-            self._label = self._take(flags or [at]), _label(task, table, where, at, bool(flags))
+            self._label = self._take(flags or [at]), _label(task, table, where, at, None if flags else again(at))
         self._by = None if by is None else len(self.positions)
         self.positions += [] if by is None else [_position(by, table, where)]
 
@@ -300,10 +318,15 @@ def _flags_at(at: int, task: TaskConfig, table: _Table, where: str) -> list[int]
     return list(range(at, end))
 
 
-def _label(task: TaskConfig, table: _Table, where: str, at: int, flags: bool) -> Callable[[Sequence[Any]], Label]:
-    """Return the function from the values of the labels' columns, of one or of many, to a row's label."""
+def _label(
+    task: TaskConfig, table: _Table, where: str, at: int, again: Iterator[Any] | None
+) -> Callable[[Sequence[Any]], Label]:
+    """Return the function from the values of the label's column, or of one for every label, to a row's label.
+
+    again: the values of the one column; None where there is one for every label.
+    """
     name = table.columns[at]
-    if flags:
+    if again is None:
         return lambda values: [values_of.flag(*of) for of in zip(values, task.labels, strict=True)]
     names = None if table.schema is None else values_of.names_in_metadata(table.schema, name)
     if task.problem_type == metrics.REGRESSION:
@@ -313,7 +336,7 @@ def _label(task: TaskConfig, table: _Table, where: str, at: int, flags: bool) ->
     decode = Labels(task, names, where)
     if table.schema is not None:
         _check_label(task, table.schema.field(at), where)
-    return _Sets(task, name, decode) if task.multi_label else _class_id(name, decode)
+    return _Sets(task, name, decode, again) if task.multi_label else _class_id(name, decode)
 
 
 def _check_label(task: TaskConfig, field: "pa.Field", where: str) -> None:
@@ -342,30 +365,35 @@ def _class_id(name: str, decode: Labels) -> Callable[[Sequence[Any]], int]:
 class _Sets:
     """The label sets of a column of lists, or of text with separators.
 
-    Lists are of 0 and 1 for every label where the first of them can be nothing else; one that could be either before
-    that is wrong.
+    Whether lists have a 0 or a 1 for every label, the first one says that can't be read in two ways.
     """
 
-    def __init__(self, task: TaskConfig, name: str, decode: Labels) -> None:
-        self._task, self._name, self._decode = task, name, decode
+    def __init__(self, task: TaskConfig, name: str, decode: Labels, again: Iterator[Any]) -> None:
+        self._task, self._name, self._decode, self._again = task, name, decode, again
         self._places: bool | None = None
 
     def __call__(self, values: Sequence[Any]) -> list[int]:
-        value, size = values_of.present(values[0], self._name), len(self._task.labels)
+        value = values_of.present(values[0], self._name)
         if isinstance(value, str):
             return self._decode.several(values_of.parts(value, self._task.separator))
         if not isinstance(value, list):
             raise Unfit(values_of.no_lists(self._name, values_of.JSON_TYPES.get(type(value), type(value).__name__)))
-        places = values_of.may_be_places(value, size)
         if self._places is None:
-            if places and not values_of.must_be_places(value, size):
-                raise Unfit(values_of.two_readings(self._name))
-            self._places = places
+            self._places = self._are_places(value)
         if not self._places:
             return self._decode.several(value)
-        if not places:
+        if not values_of.may_be_places(value, len(self._task.labels)):
             raise Unfit(f"a list of {len(value)}; the first has a 0 or a 1 for every label")
         return [int(one) for one in value]
+
+    def _are_places(self, first: list[Any]) -> bool:
+        size = len(self._task.labels)
+        for value in itertools.chain([first], self._again):
+            if isinstance(value, list) and not values_of.may_be_places(value, size):
+                return False
+            if isinstance(value, list) and values_of.must_be_places(value, size):
+                return True
+        raise Unfit(values_of.two_readings(self._name), of_all=True)
 
 
 # formats
@@ -511,7 +539,9 @@ def _object(line: str) -> dict[str, Any] | str:
         return said
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
+        return f"no JSON: {error.msg} at character {error.pos + 1}"
+    except ValueError as error:  # a number of thousands of digits
         return f"no JSON: {error}"
     except RecursionError:
         return "no JSON: too many brackets within another"
