@@ -164,7 +164,7 @@ class _Lines:
 
 
 def _records(text: Iterator[str], mark: str, quotes: bool) -> Iterator[tuple[int, list[str] | str]]:
-    """Return the rows of csv or tsv with the lines they begin in; after a quote left open, those from the next line on."""
+    """Return the rows of csv or tsv with the lines they begin in; a quote left open ends with its line."""
     csv.field_size_limit(sys.maxsize)
     lines = _Lines(text)
     quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
