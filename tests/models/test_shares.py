@@ -177,15 +177,7 @@ def test_shares_are_one_in_total_and_none_at_padding(name: str) -> None:
 
 @each
 def test_packed_rows_have_the_shares_of_padded_ones(name: str) -> None:
-    pooler = (
-        build(
-            name,
-            8,
-            3,
-        )
-        .double()
-        .eval()
-    )
+    pooler = build(name, 8, 4).double().eval()
     batch = random_batch([2, 3, 6], 8, 4)
     padded, mask = batch.padded(pooler.layers)
     packed = {layer: torch.cat([s[layer - 1] for s in batch.sequences]) for layer in pooler.layers}
