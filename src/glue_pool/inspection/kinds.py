@@ -8,7 +8,7 @@ import numpy as np
 
 from glue_pool.data.tokens import Tokenizer
 
-KINDS = ("[CLS]", "[SEP]", "punctuation", "other tokens")
+KINDS = ("[CLS]", "[SEP]", "punctuation", "other")
 
 
 class Kinds:

@@ -115,7 +115,7 @@ def of_split(found: Overview) -> str:
     if found.heads > 1:
         by = "token" if "token" in found.groups else "layer"
         panels.append((f"{by}, by head", _heads(found, by)))
-    top, wide = EDGE + 4 * LINE, 100 + BAR + 110
+    top, wide = EDGE + 5 * LINE, 100 + BAR + 110
     columns = min(2, len(panels))
     parts: list[str] = list(_heading(found))
     y = top
@@ -138,11 +138,10 @@ def _heading(found: Overview) -> Iterator[str]:
     yield _text(EDGE, EDGE + 12 + 2 * LINE, legend, "faint")
     if (right := found.spread.get("correct")) and (wrong := found.spread.get("wrong")):
         counts = [next(iter(of.values())).rows for of in (right, wrong)]
-        x = EDGE + CHAR * len(legend) * 0.88
-        yield f'<circle class="right" cx="{x + 20:.0f}" cy="{EDGE + 8 + 2 * LINE}" r="3.5"/>'
-        yield _text(x + 28, EDGE + 12 + 2 * LINE, f"correct ({counts[0]})", "faint")
-        yield f'<circle class="wrong" cx="{x + 118:.0f}" cy="{EDGE + 8 + 2 * LINE}" r="3.5"/>'
-        yield _text(x + 126, EDGE + 12 + 2 * LINE, f"wrong ({counts[1]})", "faint")
+        for x, kind, said in ((EDGE + 4, "right", "correct"), (EDGE + 124, "wrong", "wrong")):
+            yield f'<circle class="{kind}" cx="{x}" cy="{EDGE + 8 + 3 * LINE}" r="3.5"/>'
+            count = counts[kind == "wrong"]
+            yield _text(x + 8, EDGE + 12 + 3 * LINE, f"{said} ({count})", "faint")
 
 
 def _bars(found: Overview, by: str) -> tuple[list[str], int]:
@@ -161,12 +160,13 @@ def _bars(found: Overview, by: str) -> tuple[list[str], int]:
         end = x + scale * mean[i]
         low, high = x + scale * max(mean[i] - deviation[i], 0), x + scale * (mean[i] + deviation[i])
         same, middle = x + scale * spread.alike[i], y + LINE / 2 - 1
+        said = f"{100 * mean[i]:.1f}" + (f" ± {100 * deviation[i]:.1f}" if found.rows > 1 else "")
         lines += [
             _text(x - 8, y + 13, name, "end"),
             f'<rect class="mark" x="{x}" y="{y + 2}" width="{scale * mean[i]:.1f}" height="12" fill-opacity=".55"/>',
             f'<path class="line" d="M{low:.1f} {middle}H{high:.1f}M{same:.1f} {y}V{y + LINE - 2}"/>',
             *(f'<circle class="{kind}" cx="{x + scale * of[i]:.1f}" cy="{middle}" r="3.5"/>' for of, kind in dots),
-            _text(max(end, high) + 8, y + 13, f"{100 * mean[i]:.1f} ± {100 * deviation[i]:.1f}", "faint"),
+            _text(max(end, high, same) + 8, y + 13, said, "faint"),
         ]
     return lines, LINE * (len(names) + 1)
 

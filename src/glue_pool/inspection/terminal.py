@@ -1,4 +1,4 @@
-"""What a person sees of an inspection: shaded cells on a terminal, the same numbers and bars as plain text elsewhere."""
+"""What a person sees of an inspection: shaded cells on a terminal; elsewhere the same as plain text."""
 
 import shutil
 from collections.abc import Iterable, Sequence
@@ -20,9 +20,10 @@ SHADES, ASCII_SHADES = " ░▒▓█", " .:*#"
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 TINTS = ("", "on #dbe9ff", "on #a8cbff", "on #6fa8f5", "on #3d7fd9")  # with black text they are legible anywhere
 NAMED = 5  # labels, and a head's tokens
+HEAD = 8  # columns
 METHODS = {
     "weights": "by the pooler's own weights",
-    "gradient times input": "by gradient times input: |h * d logit/dh|, since this pooler has no weights",
+    "gradient times input": "by gradient times input, |h * d logit / dh|",
 }
 
 Cell = tuple[str, int]  # a text and its tint
@@ -31,11 +32,11 @@ Cell = tuple[str, int]  # a text and its tint
 def show(found: Inspection, file: TextIO) -> None:
     """Print a row's prediction, and its tokens with the share of each by layer; heads that differ, a line each."""
     print_table(_said(found), file)
-    _print(_table(found, _width(file) - 2, file), file)
+    _print(_table(found, _width() - 2, file), file)
     if len(found.shares) > 1:
         say("", file)
         for head, shares in enumerate(found.shares, 1):
-            say("  " + _cut(_of_head(head, shares, found), _width(file) - 2), file)
+            say("  " + _cut(_of_head(head, shares, found), _width() - 2), file)
     say("", file)
 
 
@@ -111,7 +112,7 @@ def show_overview(found: Overview, file: TextIO) -> None:
     said = [
         ("model", f"{found.pooler} on {found.task}"),
         ("split", f"{found.split}, {rows}" + (f", {found.truncated} of them cut" if found.truncated else "")),
-        ("shares", f"% of the pooled vector, mean +- standard deviation over rows\n{METHODS[found.method]}"),
+        ("shares", f"% of the pooled vector, mean +- deviation over rows\n{METHODS[found.method]}"),
         ("alike", "if each layer and token gave the same"),
     ]
     print_table(said, file)
@@ -136,12 +137,18 @@ def show_overview(found: Overview, file: TextIO) -> None:
 
 def _show_heads(found: Overview, file: TextIO) -> None:
     for by in [by for by in ("layer", "token") if len(found.groups.get(by, ())) > 1]:
-        names = found.groups[by]
-        say(f"\n  {'':8}" + "".join(f"{name:>{max(CELL, len(name) + 2)}}" for name in names), file)
-        for head in range(1, found.heads + 1):
-            mean = found.spread["all"][by].mean[head]
-            cells = (f"{100 * m:{max(CELL, len(n) + 2)}.1f}" for m, n in zip(mean, names, strict=True))
-            say(f"  head {head:<3}" + "".join(cells), file)
+        wide = [max(CELL, len(name) + 2) for name in found.groups[by]]
+        at_once = max(1, (_width() - 2 - HEAD) // max(wide))
+        for first in range(0, len(wide), at_once):
+            part = slice(first, first + at_once)
+            _print_heads(found.groups[by][part], wide[part], found.spread["all"][by].mean[1:-1, part], file)
+
+
+def _print_heads(names: Sequence[str], wide: Sequence[int], means: np.ndarray, file: TextIO) -> None:
+    say("\n  " + " " * HEAD + "".join(f"{name:>{w}}" for name, w in zip(names, wide, strict=True)), file)
+    for head, mean in enumerate(means, 1):
+        cells = "".join(f"{100 * share:{w}.1f}" for share, w in zip(mean, wide, strict=True))
+        say(f"  {f'head {head}':{HEAD}}{cells}", file)
 
 
 def _print(lines: Sequence[Sequence[Cell]], file: TextIO) -> None:
@@ -158,7 +165,7 @@ def _print(lines: Sequence[Sequence[Cell]], file: TextIO) -> None:
         console.print(text, soft_wrap=True)
 
 
-def _width(file: TextIO) -> int:
+def _width() -> int:
     return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
