@@ -15,9 +15,10 @@ from glue_pool.inspection import rows as of_run
 from glue_pool.inspection.kinds import KINDS, Kinds
 from glue_pool.inspection.sources import Traced, trace
 from glue_pool.metrics import MULTI, REGRESSION
-from glue_pool.saved.folder import BATCH, SavedModel, load
+from glue_pool.saved.folder import SavedModel, load
 from glue_pool.shell import expanded
 
+AT_ONCE = 32  # rows: slopes take as much memory again as the hidden states that the pooler reads
 TENTHS = tuple(f"{10 * i} to {10 * i + 10} %" for i in range(10))
 
 
@@ -99,7 +100,7 @@ def over_split(
             tally.add(_outcome(model, task.problem_type, traced, chosen), groups.of(traced))
         between()
 
-    over(tokens, each, model.hardware, BATCH)
+    over(tokens, each, model.hardware, AT_ONCE)
     return Overview(
         task.name,
         type(model.classifier.pooler).__name__,

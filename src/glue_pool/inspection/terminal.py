@@ -34,7 +34,8 @@ def show(found: Inspection, file: TextIO) -> None:
     print_table(_said(found), file)
     _print(_table(found, _width() - 2, file), file)
     if len(found.shares) > 1:
-        say("", file)
+        of_layers = f"of layers {'/'.join(map(str, found.layers))}, then " if _few(found.layers) else ""
+        say(f"\n  % {of_layers}of the tokens that gave most", file)
         for head, shares in enumerate(found.shares, 1):
             say("  " + _cut(_of_head(head, shares, found), _width() - 2), file)
     say("", file)
@@ -98,12 +99,13 @@ def _of_head(head: int, shares: np.ndarray, found: Inspection) -> str:
     """Return a line about a head: what each layer gave, and the tokens that gave most."""
     by_token = shares.sum(0)
     best = by_token.argsort(kind="stable")[::-1][:NAMED]
-    most = ", ".join(f"{one_line(found.tokens[i])} {100 * by_token[i]:.0f} %" for i in best)
-    by_layer = ", ".join(
-        f"{layer}: {100 * part:.0f} %" for layer, part in zip(found.layers, shares.sum(1), strict=True)
-    )
-    layers = f"layers {by_layer}; " if 1 < len(found.layers) <= NAMED else ""
-    return f"head {head}  {layers}{most}"
+    most = ", ".join(f"{one_line(found.tokens[i])} {100 * by_token[i]:.0f}" for i in best)
+    by_layer = "/".join(f"{100 * part:.0f}" for part in shares.sum(1)) if _few(found.layers) else ""
+    return f"{f'head {head}':{HEAD}}" + (f"{by_layer}  " if by_layer else "") + most
+
+
+def _few(layers: Sequence[int]) -> bool:
+    return 1 < len(layers) <= NAMED
 
 
 def show_overview(found: Overview, file: TextIO) -> None:
