@@ -452,6 +452,17 @@ def test_any_token_can_be_drawn(tokens: list[str], heads: int, layers: int) -> N
     assert "<b>&\"'" in [text.text for text in picture.iter(f"{SVG}text")]
 
 
+def test_a_large_picture_has_a_column_a_head() -> None:
+    tokens = [f"token{i}" for i in range(500)]
+    found = example(tokens, heads=16, layers=24)
+    text = svg.of_row(found)
+    assert len(text) < 4_000_000
+    titles = [title.text or "" for title in drawn(text).iter(f"{SVG}title")]
+    of_heads = [title for title in titles if title.startswith("token499, all layers: ")]
+    expected = [f"token499, all layers: {100 * share:.2f} %" for share in found.shares.sum(1)[:, 499]]
+    assert of_heads == expected
+
+
 def test_pictures_are_written_whole_and_not_over_another(maxpool: Path, tmp_path: Path, capsys: Any) -> None:
     file = tmp_path / "new" / "row.svg"
     said = printed(capsys, maxpool, *PAIR, "--svg", file)

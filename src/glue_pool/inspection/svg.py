@@ -4,6 +4,7 @@ import html
 import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ CHAR, LINE, EDGE = 7, 18, 16  # pixels: a letter, a line, the margin
 NAME = 22  # letters of a token, at most
 COLUMNS = {30: 34, 80: 16, math.inf: 7}  # up to so many columns of cells, and how wide each is
 BAR = 190
+TOP = EDGE + 5 * LINE  # of the cells
+CELLS = 6000  # of heads, layers and tokens, at most
 
 
 def check(file: str | Path, *, force: bool) -> Path:
@@ -54,59 +57,76 @@ def write(file: Path, drawn: str) -> None:
         raise UserError(f"--svg {file}: can't be written ({error.strerror}); choose another file") from None
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Columns of cells: their name, what each is, and `(columns, tokens)`; the darkest cell is `most`."""
+
+    name: str
+    columns: Sequence[str]
+    shares: np.ndarray
+    most: float
+
+
+def _blocks(found: Inspection) -> list[_Block]:
+    """Return a block for the mean over heads and one a head; where those are too many cells, heads have one column."""
+    mean, layers = found.shares.mean(0), [f"layer {layer}" for layer in found.layers]
+    if len(found.shares) == 1:
+        return [_Block("", layers, mean, float(mean.max()))]
+    whole = found.shares.size <= CELLS
+    of_heads, columns = (found.shares, layers) if whole else (found.shares.sum(1, keepdims=True), ["all layers"])
+    most = float(of_heads.max())
+    heads = [_Block(f"head {i}", columns, shares, most) for i, shares in enumerate(of_heads, 1)]
+    return [_Block("all heads", layers, mean, most if whole else float(mean.max())), *heads]
+
+
 def of_row(found: Inspection) -> str:
     """Draw a row: a line a token, a column a layer, and a block of columns a head beside that of their mean."""
-    many = len(found.shares) > 1
-    blocks = [("all heads", found.shares.mean(0))] * many + [
-        (f"head {i}" if many else "", shares) for i, shares in enumerate(found.shares, 1)
-    ]
-    cell = next(size for most, size in COLUMNS.items() if len(blocks) * len(found.layers) <= most)
+    blocks = _blocks(found)
+    columns = sum(len(block.columns) for block in blocks)
+    cell = next(size for most, size in COLUMNS.items() if columns <= most)
     names = [_short(token) for token in found.tokens]
     left = EDGE + CHAR * max(map(cell_len, names)) + 8
-    numbers = left + 44
-    step = cell * len(found.layers) + 14
-    top = EDGE + 5 * LINE
-    width = max(numbers + step * len(blocks) + EDGE, 520)
-    height = top + LINE * len(names) + EDGE
-    return _document(
-        width, height, f"{found.pooler} on {found.task}", _row(found, names, blocks, cell, left, top, step)
-    )
+    parts = [*_said(found, blocks), *_tokens(names, found, left)]
+    x = left + 44
+    for block in blocks:
+        parts += _cells(block, found.tokens, x, cell)
+        x += max(cell * len(block.columns), CHAR * len(block.name)) + 14
+    return _document(max(x, 520), TOP + LINE * len(names) + EDGE, f"{found.pooler} on {found.task}", parts)
 
 
-def _row(
-    found: Inspection,
-    names: Sequence[str],
-    blocks: Sequence[tuple[str, np.ndarray]],
-    cell: int,
-    left: int,
-    top: int,
-    step: int,
-) -> Iterator[str]:
+def _said(found: Inspection, blocks: Sequence[_Block]) -> Iterator[str]:
     said = f"score {found.score:.3f}" if found.score is not None else f"prediction: {found.label or 'no label'}"
     if found.label is not None and found.label in found.probabilities:
         said += f" ({found.probabilities[found.label]:.3f})"
     yield _text(EDGE, EDGE + 12, f"{said}, {found.pooler} on {found.task}", "head")
-    most = max(float(np.max([shares.max() for _, shares in blocks])), 1e-9)
     cut = "; the texts are cut" if found.truncated else ""
     yield _text(EDGE, EDGE + 12 + LINE, f"% of the pooled vector, {METHODS[found.method]}{cut}", "faint")
-    yield _text(EDGE, EDGE + 12 + 2 * LINE, f"columns: layers; the darkest cell is {100 * most:.1f} %", "faint")
+    first, last = blocks[0], blocks[-1]
+    darkest = f"columns: layers; the darkest cell is {100 * first.most:.1f} %"
+    if last.columns != first.columns:
+        darkest += f", that of the heads, all layers in one, {100 * last.most:.1f} %"
+    yield _text(EDGE, EDGE + 12 + 2 * LINE, darkest, "faint")
+
+
+def _tokens(names: Sequence[str], found: Inspection, left: int) -> Iterator[str]:
     totals = 100 * found.shares.mean(0).sum(0)
     for i, (name, total) in enumerate(zip(names, totals, strict=True)):
-        y = top + LINE * i
-        yield _text(left - 6, y + 13, name, "end")
-        yield _text(left + 36, y + 13, f"{total:.1f}", "end faint")
-    for b, (name, shares) in enumerate(blocks):
-        x = left + 44 + step * b
-        yield _text(x, top - LINE - 4, name, "head")
-        for j, layer in enumerate(found.layers):
-            if cell >= 16:
-                yield _text(x + cell * (j + 0.5), top - 4, str(layer), "mid faint")
-            for i, share in enumerate(shares[j]):
-                where = f'x="{x + cell * j}" y="{top + LINE * i}" width="{cell - 1}" height="{LINE - 1}"'
-                title_of = f"{found.tokens[i]}, layer {layer}: {100 * share:.2f} %"
-                yield f'<rect class="grid" {where}/>'
-                title = f"<title>{_safe(title_of)}</title>"
-                yield f'<rect class="mark" {where} fill-opacity="{share / most:.3f}">{title}</rect>'
+        y = TOP + LINE * i + 13
+        yield _text(left - 6, y, name, "end")
+        yield _text(left + 36, y, f"{total:.1f}", "end faint")
+
+
+def _cells(block: _Block, tokens: Sequence[str], x: int, cell: int) -> Iterator[str]:
+    yield _text(x, TOP - LINE - 4, block.name, "head")
+    size = f'width="{cell * len(block.columns)}" height="{LINE * len(tokens)}"'
+    yield f'<rect class="grid" x="{x}" y="{TOP}" {size}/>'
+    for j, (column, shares) in enumerate(zip(block.columns, block.shares, strict=True)):
+        if cell >= 16 and column.startswith("layer "):
+            yield _text(x + cell * (j + 0.5), TOP - 4, column.removeprefix("layer "), "mid faint")
+        for i, (token, share) in enumerate(zip(tokens, shares, strict=True)):
+            where = f'x="{x + cell * j}" y="{TOP + LINE * i}" width="{cell - 1}" height="{LINE - 1}"'
+            title = f"<title>{_safe(f'{token}, {column}: {100 * share:.2f} %')}</title>"
+            yield f'<rect class="mark" {where} fill-opacity="{share / max(block.most, 1e-9):.3f}">{title}</rect>'
 
 
 def of_split(found: Overview) -> str:
