@@ -336,6 +336,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Sequence[object]], str]] = {
     ),
     "the run's folder": (lambda model: [model.parent, *PAIR], "its model is in"),
     "one text of two": (lambda model: [model, PAIR[0]], r"rte takes 2 texts \(sentence1, sentence2\), not 1"),
+    "bytes that are no text": (lambda model: [model, PAIR[0], "caf\udce9"], "a text is no UTF-8: "),
     "no text": (lambda model: [model], "takes the texts of a row, or --split NAME"),
     "both": (lambda model: [model, *PAIR, "--split", "validation"], "takes the texts of a row, or --split NAME"),
     "a limit of nothing": (lambda model: [model, *PAIR, "--limit", 3], "--limit: is for --split"),

@@ -11,6 +11,7 @@ from glue_pool.errors import UserError
 from glue_pool.inspection.sources import Method, Traced, trace
 from glue_pool.metrics import MULTI, REGRESSION
 from glue_pool.saved.folder import SavedModel, load
+from glue_pool.shell import readable
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ def inspect(
     if len(texts) != len(model.columns):
         wanted = "one text" if len(model.columns) == 1 else f"{len(model.columns)} texts"
         raise UserError(f"{folder}: {model.task.name} takes {wanted} ({', '.join(model.columns)}), not {len(texts)}")
+    if odd := [text for text in texts if text != readable(text)]:
+        raise UserError(f"a text is no UTF-8: {readable(odd[0])!r}")
     tokens = model.tokens(*texts)
     found: list[Traced] = []
     over(tokens, lambda batch: found.extend(trace(model.classifier, batch)), model.hardware, batch_size=1)
