@@ -74,3 +74,12 @@ def check_path(key: str, name: str) -> None:
 def literal(text: str) -> str:
     """Return text that OmegaConf reads as this very text: `${…}` in it is no reference."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def literals(value: Any) -> Any:
+    """Return plain data with every text in it `literal`."""
+    if isinstance(value, dict):
+        return {name: literals(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [literals(inner) for inner in value]
+    return literal(value) if isinstance(value, str) else value

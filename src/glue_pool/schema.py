@@ -17,7 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from glue_pool import components, tasks
 from glue_pool.errors import UserError, nearest
-from glue_pool.fields import EXACT, check_name, check_path, key, literal
+from glue_pool.fields import EXACT, check_name, check_path, key, literals
 from glue_pool.shell import expanded
 from glue_pool.tasks import TaskConfig
 
@@ -285,16 +285,8 @@ def refused(error: Exception) -> UserError | None:
 
 def from_plain(content: Mapping[str, Any]) -> Config:
     """Return the config that `glue_pool.results.plain` made plain data of."""
-    said = OmegaConf.create(_literal(dict(content)))
+    said = OmegaConf.create(literals(dict(content)))
     return check(OmegaConf.merge(OmegaConf.structured(Config), said))  # type: ignore[arg-type]
-
-
-def _literal(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _literal(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_literal(inner) for inner in value]
-    return literal(value) if isinstance(value, str) else value
 
 
 def _keys(config: Any, prefix: str = "") -> Iterator[tuple[Any, str, Any, Any]]:

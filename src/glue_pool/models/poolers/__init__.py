@@ -31,6 +31,7 @@ from glue_pool.models.poolers.layers import (
     larger,
 )
 from glue_pool.models.poolers.masked import first_token, masked_max, masked_mean
+from glue_pool.models.poolers.shares import taken
 from glue_pool.models.poolers.tokens import GeM, LogSumExp, Max, Mean, MeanMax
 
 __all__ = [
@@ -62,4 +63,5 @@ __all__ = [
     "masked_max",
     "masked_mean",
     "single_query_attention",
+    "taken",
 ]

@@ -18,6 +18,7 @@ from glue_pool.models import shape
 from glue_pool.models.poolers.base import Pooler, last_layers, linear, require
 from glue_pool.models.poolers.layers import larger
 from glue_pool.models.poolers.masked import first_token, masked_mean, masked_softmax, without_padding
+from glue_pool.models.poolers.shares import slopes_of
 
 
 class Attention(Pooler):
@@ -32,8 +33,16 @@ class Attention(Pooler):
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         hidden = without_padding(hidden_states[-1], attention_mask)
+        return (self._weights(hidden, attention_mask).to(hidden.dtype) @ hidden).squeeze(1)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """a_t."""
+        return self._weights(without_padding(hidden_states[-1], attention_mask), attention_mask).unsqueeze(1)
+
+    def _weights(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, tokens, d)` -> `(batch, 1, tokens)`."""
         scores: Tensor = self.score(torch.tanh(self.inner(hidden))).mT
-        return (masked_softmax(scores, attention_mask).to(hidden.dtype) @ hidden).squeeze(1)
+        return masked_softmax(scores, mask)
 
 
 class _SeqMHA(Pooler, ABC):
@@ -72,6 +81,17 @@ class _SeqMHA(Pooler, ABC):
         z = single_query_attention(self.attention, query, tokens, attention_mask)
         z = query + z if self.residual else z
         return z if self.norm is None else self.norm(z)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """Each head's attention weight of a token, by what each layer gave to the token's M_t.
+
+        Of a max that is the share of features whose max a layer has, of equal layers the lowest; of a mean or a sum
+        1/k. What `residual` adds, M_0 itself, is not counted.
+        """
+        (tokens,) = self.fold(hidden_states)
+        weights = single_query_weights(self.attention, first_token(tokens, attention_mask), tokens, attention_mask)
+        layers = slopes_of(lambda states: self.fold(states)[0], hidden_states)
+        return weights.unsqueeze(2) * (layers / layers.sum(1, keepdim=True)).unsqueeze(1)
 
 
 class MaxSeqMHA(_SeqMHA):
@@ -143,6 +163,12 @@ class AdaPool(Pooler):
         query = masked_mean(hidden, attention_mask)
         return query + single_query_attention(self.attention, query, hidden, attention_mask)
 
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """Each head's attention weights; the mean q, which is added, is not counted."""
+        hidden = hidden_states[-1]
+        query = masked_mean(hidden, attention_mask)
+        return single_query_weights(self.attention, query, hidden, attention_mask).unsqueeze(2)
+
 
 def single_query_attention(attention: nn.MultiheadAttention, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
     """What `attention(query, tokens, tokens)` returns, without a projection of any token.
@@ -153,22 +179,34 @@ def single_query_attention(attention: nn.MultiheadAttention, query: Tensor, toke
     `(batch, d)`.
     """
     by_head = (attention.num_heads, attention.head_dim, attention.embed_dim)
-    w_q, w_k, w_v = attention.in_proj_weight.chunk(3)
-    b_q = b_v = None
-    if attention.in_proj_bias is not None:
-        b_q, _, b_v = attention.in_proj_bias.chunk(3)
-    if torch.is_autocast_enabled(tokens.device.type):  # once, not for each of the two products below
-        tokens = tokens.to(torch.get_autocast_dtype(tokens.device.type))
-    tokens = without_padding(tokens, mask)
-    q = F.linear(query, w_q, b_q).reshape(-1, *by_head[:2]) / math.sqrt(attention.head_dim)
-    key = torch.einsum("bhe,hed->bhd", q, w_k.reshape(by_head))
-    weights = masked_softmax((tokens @ key.mT).mT, mask).to(tokens.dtype)
+    tokens = _ready(tokens, mask)
+    weights = _head_weights(attention, query, tokens, mask).to(tokens.dtype)
     weights = F.dropout(weights, attention.dropout, attention.training)
-    value = torch.einsum("bhd,hed->bhe", weights @ tokens, w_v.reshape(by_head))
-    if b_v is not None:
-        value = value + weights.sum(-1, keepdim=True) * b_v.reshape(by_head[:2])
+    value = torch.einsum("bhd,hed->bhe", weights @ tokens, attention.in_proj_weight.chunk(3)[2].reshape(by_head))
+    if attention.in_proj_bias is not None:
+        value = value + weights.sum(-1, keepdim=True) * attention.in_proj_bias.chunk(3)[2].reshape(by_head[:2])
     z: Tensor = attention.out_proj(value.flatten(1))
     return z
+
+
+def single_query_weights(attention: nn.MultiheadAttention, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    """The weights by which `single_query_attention` attends, in fp32 or wider: `(batch, heads, tokens)`."""
+    return _head_weights(attention, query, _ready(tokens, mask), mask)
+
+
+def _ready(tokens: Tensor, mask: Tensor) -> Tensor:
+    if torch.is_autocast_enabled(tokens.device.type):  # once, not for each of the two products with them
+        tokens = tokens.to(torch.get_autocast_dtype(tokens.device.type))
+    return without_padding(tokens, mask)
+
+
+def _head_weights(attention: nn.MultiheadAttention, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+    by_head = (attention.num_heads, attention.head_dim, attention.embed_dim)
+    w_q, w_k, _ = attention.in_proj_weight.chunk(3)
+    b_q = None if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)[0]
+    q = F.linear(query, w_q, b_q).reshape(-1, *by_head[:2]) / math.sqrt(attention.head_dim)
+    key = torch.einsum("bhe,hed->bhd", q, w_k.reshape(by_head))
+    return masked_softmax((tokens @ key.mT).mT, mask)
 
 
 def _multihead_attention(d: int, num_heads: int, *, dropout: float = 0.0, bias: bool = True) -> nn.MultiheadAttention:

@@ -53,6 +53,14 @@ class Pooler(nn.Module, ABC):
         attention_mask: `(batch, tokens)` bool, at least one real token a row. Returns `(batch, out_dim)`.
         """
 
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor | None:
+        """Say which layers and tokens the pooled vector came from; None where no weights do.
+
+        hidden_states, attention_mask: as `forward` has them, before `fold`. Returns `(batch, heads, layers, tokens)`, a
+        head for each that has weights of its own: not negative, 0 at padding, 1 in total for each head.
+        """
+        return None
+
 
 def last_layers(k: int, num_layers: int) -> tuple[int, ...]:
     """Indices of the last k layers, L-k+1..L; UserError unless 1 <= k <= num_layers."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from glue_pool.models.poolers.base import Pooler, linear
 from glue_pool.models.poolers.masked import first_token
+from glue_pool.models.poolers.shares import taken
 
 
 class Cls(Pooler):
@@ -16,6 +17,10 @@ class Cls(Pooler):
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return first_token(hidden_states[-1], attention_mask)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """All of it is the last layer's [CLS]."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
 
 
 class MLPControl(Pooler):

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glue_pool.models.poolers.base import Pooler, last_layers, linear, require
-from glue_pool.models.poolers.masked import first_token, masked_mean, wide
+from glue_pool.models.poolers.masked import first_token, is_first, masked_mean, wide
+from glue_pool.models.poolers.shares import taken
 
 
 class ConcatCls(Pooler):
@@ -31,6 +32,10 @@ class ConcatCls(Pooler):
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return torch.cat([first_token(h, attention_mask) for h in hidden_states], dim=-1)
 
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """1/k for each layer's [CLS]."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
+
 
 class MeanCls(Pooler):
     """z = mean over l = L-k+1..L of c_l (Sun et al. 2019, arXiv 1905.05583)."""
@@ -45,6 +50,10 @@ class MeanCls(Pooler):
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return _cls_by_layer(hidden_states, attention_mask).mean(1)
 
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """1/k for each layer's [CLS]."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
+
 
 class MaxCls(Pooler):
     """z_j = max over l = L-k+1..L of c_l[j] (MaxPoolBERT, arXiv 2505.15696)."""
@@ -58,6 +67,10 @@ class MaxCls(Pooler):
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return _cls_by_layer(hidden_states, attention_mask).amax(1)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """The share of features whose max a layer's [CLS] has; layers that are equal share a feature."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
 
 
 class LayerLSTM(Pooler):
@@ -93,9 +106,17 @@ class LayerAttention(Pooler):
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         cls = _cls_by_layer(hidden_states, attention_mask)
-        weights = F.softmax(cls @ self.query, dim=-1, dtype=wide(cls)).to(cls.dtype)
-        z: Tensor = self.out((weights.unsqueeze(1) @ cls).squeeze(1))
+        z: Tensor = self.out((self._weights(cls).to(cls.dtype).unsqueeze(1) @ cls).squeeze(1))
         return z
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """a_l, at [CLS]."""
+        weights = self._weights(_cls_by_layer(hidden_states, attention_mask))
+        return weights[:, None, :, None] * is_first(attention_mask)[:, None, None]
+
+    def _weights(self, cls: Tensor) -> Tensor:
+        """`(batch, layers, d)` -> `(batch, layers)`."""
+        return F.softmax(cls @ self.query, dim=-1, dtype=wide(cls))
 
 
 class ScalarMix(Pooler):
@@ -114,9 +135,16 @@ class ScalarMix(Pooler):
         self.gamma = nn.Parameter(torch.ones(()))
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        return self.gamma * self._mix(hidden_states, attention_mask)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """softmax(w)_l, at [CLS] or 1/n of it at each of n tokens."""
+        return taken(lambda states: self._mix(states, attention_mask), hidden_states)
+
+    def _mix(self, hidden_states: Sequence[Tensor], mask: Tensor) -> Tensor:
         pool = first_token if self.reads == "cls" else masked_mean
-        pooled = torch.stack([pool(h, attention_mask) for h in hidden_states], dim=-1)
-        return self.gamma * (pooled @ F.softmax(self.weights, dim=0).to(pooled.dtype))
+        pooled = torch.stack([pool(h, mask) for h in hidden_states], dim=-1)
+        return pooled @ F.softmax(self.weights, dim=0).to(pooled.dtype)
 
 
 class FirstLastMean(Pooler):
@@ -131,6 +159,10 @@ class FirstLastMean(Pooler):
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return masked_mean(self.fold(hidden_states)[0], attention_mask)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """1/(2n) for each of n tokens in each of the two layers."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
 
 
 class MaxSeqMean(Pooler):
@@ -150,6 +182,10 @@ class MaxSeqMean(Pooler):
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return masked_mean(self.fold(hidden_states)[0], attention_mask)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """1/n for each of n tokens, by the share of its features whose max a layer has; of equal layers the lowest."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
 
 
 def larger(a: Tensor, b: Tensor) -> Tensor:

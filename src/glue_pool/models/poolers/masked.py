@@ -13,6 +13,11 @@ def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
     return hidden[torch.arange(len(hidden), device=hidden.device), first]
 
 
+def is_first(mask: Tensor) -> Tensor:
+    """Where the first real token is, `(batch, tokens)` bool."""
+    return mask & (mask.cumsum(1) == 1)
+
+
 def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     """Mean over real tokens, summed in fp32 or wider: `(batch, tokens, d)` -> `(batch, d)`."""
     total = without_padding(hidden, mask).sum(1, dtype=wide(hidden))

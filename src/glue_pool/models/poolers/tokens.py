@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from glue_pool.models.poolers.base import Pooler, require
 from glue_pool.models.poolers.masked import masked_max, masked_mean, wide, without_padding
+from glue_pool.models.poolers.shares import taken
 
 
 class Mean(Pooler):
@@ -15,12 +16,20 @@ class Mean(Pooler):
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return masked_mean(hidden_states[-1], attention_mask)
 
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """1/n for each of n tokens."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
+
 
 class Max(Pooler):
     """z = masked max over tokens of H^L, feature by feature (common practice)."""
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         return masked_max(hidden_states[-1], attention_mask)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """The share of features whose max a token has; tokens that are equal share a feature."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
 
 
 class MeanMax(Pooler):
@@ -34,6 +43,10 @@ class MeanMax(Pooler):
         hidden = hidden_states[-1]
         mean, top = masked_mean(hidden, attention_mask), masked_max(hidden, attention_mask)
         return torch.cat([mean, top], dim=-1)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """Half of what `mean` says, and half of what `max` says."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
 
 
 class GeM(Pooler):
@@ -51,9 +64,20 @@ class GeM(Pooler):
         self.p = nn.Parameter(torch.tensor(float(p)))
 
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
-        hidden = without_padding(hidden_states[-1], attention_mask)
-        logs = hidden.to(wide(hidden)).clamp(min=self.eps).log()
-        return _log_mean_exp(logs, attention_mask, self.p).exp().to(hidden.dtype)
+        hidden = hidden_states[-1]
+        return _log_mean_exp(self._logs(hidden, attention_mask), attention_mask, self.p).exp().to(hidden.dtype)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """A token's share of the sum of powers, clamp(h, eps)^p, as a mean over features.
+
+        Of a feature that is below 0 at every token they are equal.
+        """
+        logs = self._logs(hidden_states[-1], attention_mask)
+        return taken(lambda states: _log_mean_exp(states[0], attention_mask, self.p), [logs])
+
+    def _logs(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        hidden = without_padding(hidden, mask)
+        return hidden.to(wide(hidden)).clamp(min=self.eps).log()
 
 
 class LogSumExp(Pooler):
@@ -67,6 +91,10 @@ class LogSumExp(Pooler):
     def forward(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
         hidden = hidden_states[-1]
         return _log_mean_exp(hidden.to(wide(hidden)), attention_mask, self.r).to(hidden.dtype)
+
+    def shares(self, hidden_states: Sequence[Tensor], attention_mask: Tensor) -> Tensor:
+        """softmax_t(r h), as a mean over features."""
+        return taken(lambda states: self(states, attention_mask), hidden_states)
 
 
 def _log_mean_exp(x: Tensor, mask: Tensor, scale: Tensor | float) -> Tensor:
