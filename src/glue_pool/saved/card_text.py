@@ -34,7 +34,7 @@ def text(facts: Facts) -> str:
         "Limits": _limits(facts),
         "Licences": _licences(facts),
     }
-    head = f"# {_prose(facts.title)}: {_code(facts.result['method'])} on {_encoder(facts)}\n\n{_what(facts)}\n"
+    head = f"# {_prose(facts.title)}: {_code(facts.result['method'])} on {_code(facts.result['encoder'])}\n\n{_what(facts)}\n"
     return head + "".join(f"\n## {name}\n\n{body}\n" for name, body in sections.items())
 
 
@@ -146,7 +146,8 @@ def _method(facts: Facts) -> str:
         if target.startswith(components.PACKAGE):
             choice = _shipped(section).get((name, components.class_name(target)), Choice(name))
             source = f" ({_papers(choice.source)})" if choice.source else ""
-            said = " ".join(filter(None, (_own_words(choice.sentence.rstrip(".")) + source, _paragraph(target))))
+            sentence = f"{_own_words(choice.sentence.rstrip('.'))}{source}." if choice.sentence else ""
+            said = f"{sentence} {_paragraph(target)}".strip()
         else:
             said = f"a class of the author's own, {_code(target)}"
         lines.append(f"- {title} {_code(name)}: {said}")
@@ -218,9 +219,9 @@ def _limits(facts: Facts) -> str:
 def _cut(facts: Facts) -> str:
     """Say how many of the dev rows were cut off."""
     tokens = facts.manifest["data"].get("tokens", {}).get(facts.dev_split)
-    return (
-        f"; of the {tokens['rows']:,} rows of {_code(facts.dev_split)} it was {tokens['truncated']:,}" if tokens else ""
-    )
+    if not tokens:
+        return ""
+    return f", as {tokens['truncated']:,} of the {tokens['rows']:,} rows of {_code(facts.dev_split)} were"
 
 
 def _licences(facts: Facts) -> str:
@@ -228,7 +229,7 @@ def _licences(facts: Facts) -> str:
     of_encoder = _code(encoder) if encoder else "not stated here"
     of_data = "none needed, they are generated" if facts.source == "synthetic" else "not stated here"
     of_data = _code(data) if data else of_data
-    lines = [f"- Encoder, {_encoder(facts)}: {of_encoder}", f"- Rows, {_data_set(facts)}: {of_data}"]
+    lines = [f"- Encoder, {_code(facts.result['encoder'])}: {of_encoder}", f"- Rows, {_data_set(facts)}: {of_data}"]
     if "other" in (encoder, data):
         lines.append(
             "- `other` is what the Hub calls terms of one's own: they stand on the data set's or encoder's page."
