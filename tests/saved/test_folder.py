@@ -124,6 +124,7 @@ def test_a_saved_model_gives_the_runs_own_logits(train: Train, method: tuple[str
         "tokenizer_config.json",
         "special_tokens_map.json",
         "vocab.txt",
+        "README.md",
     }
     loaded = glue_pool.load(saved.folder)
     logits = loaded.logits(*saved.texts)

@@ -34,8 +34,8 @@ def text(facts: Facts) -> str:
         "Limits": _limits(facts),
         "Licences": _licences(facts),
     }
-    head = f"# {_prose(facts.title)}: {_code(facts.result['method'])} on {_code(facts.result['encoder'])}\n\n{_what(facts)}\n"
-    return head + "".join(f"\n## {name}\n\n{body}\n" for name, body in sections.items())
+    head = f"# {_prose(facts.title)}: {_code(facts.result['method'])} on {_code(facts.result['encoder'])}\n"
+    return f"{head}\n{_what(facts)}\n" + "".join(f"\n## {name}\n\n{body}\n" for name, body in sections.items())
 
 
 def _what(facts: Facts) -> str:
