@@ -229,7 +229,7 @@ def test_a_class_of_ones_own_is_named_and_not_imported(tmp_path: Path, monkeypat
     section = {"name": "mine", "_target_": "a_trap_of_cards.Mine", "tanh": "none", "weight": 0.5}
     change(folder, lambda config: config.update(pooling=section))
     said = words(folder)
-    assert "Pooler `mine`: a class of the author's own, `a_trap_of_cards.Mine` Its keys: `weight=0.5`." in said
+    assert "Pooler `mine`: a class of the author's own, `a_trap_of_cards.Mine`. Its keys: `weight=0.5`." in said
     assert 'glue_pool.load("FOLDER", classes=[…])' in said
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_pool import results
-from glue_pool.errors import UserError
+from glue_pool.errors import NotWritten, UserError
 from glue_pool.metrics import METRICS
 from glue_pool.progress import say
 from glue_pool.report.scan import LeftOut, Run
+from glue_pool.results import write_text
 from glue_pool.saved import card_facts, card_text
 from glue_pool.saved.card_facts import Facts
 from glue_pool.shell import expanded, one_line
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 NAME = "README.md"
 LICENCE = re.compile(r"[a-z][a-z0-9.-]*")  # as the Hub writes them
+LANGUAGE = re.compile(r"[a-z]{2,3}|multilingual|code")
 METRIC_IDS = {"pearson": "pearsonr", "mean_squared_error": "mse", "f1_macro": "f1", "f1_micro": "f1"}
 
 
 def write(run: str | Path) -> Path:
     """Write the card of the model in a run's folder, and return its file.
 
-    Raises UserError if that is no folder of a completed run with a model, and NotWritten if the disk is full.
+    Raises UserError if that is no folder of a completed run with a model, and NotWritten if no file can be made there.
     """
     (file,) = write_each([run])
     return file
@@ -49,8 +50,10 @@ def write_each(runs: Sequence[str | Path]) -> list[Path]:
             read[folder.parent] = card_facts.around(folder)
         cards[Path(expanded(str(run)), "model", NAME)] = _card(folder, card_facts.read(folder, read[folder.parent]))
     for file, text in cards.items():
-        with results.writing(file):
-            results.write_text(file, text)
+        try:
+            write_text(file, text)
+        except OSError as error:
+            raise NotWritten(f"{file} can't be written ({error.strerror}); mend that, and do it again") from None
     return list(cards)
 
 
@@ -80,10 +83,11 @@ def _metadata(facts: Facts) -> "ModelCardData":
 
     result = facts.result
     encoder, licence = facts.encoder, facts.encoder_licence
+    language = str(facts.task.get("language") or "")
     by_id = licence is None or LICENCE.fullmatch(licence)
     scores = list(_scores(facts))
     return ModelCardData(
-        language=facts.task.get("language"),
+        language=language if LANGUAGE.fullmatch(language) else None,
         license=licence if by_id else "other",
         license_name=None if by_id else licence,
         base_model=encoder,

@@ -21,6 +21,13 @@ from glue_pool.result import Result
 HUB_NAME = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?", re.ASCII)
 PACKAGED_FROM = {"minilm_l6": "sentence-transformers/all-MiniLM-L6-v2"}  # what the Hub calls packaged weights
 
+FROM = {
+    "hub": "the Hub",
+    "files": "files of the author's own",
+    "local": "local files",
+    "synthetic": "a generator",
+}
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -61,6 +68,11 @@ class Facts:
     def source(self) -> str:
         """Where the rows came from: `hub`, `files`, `local` or `synthetic`."""
         return str(self.manifest["data"]["source"])
+
+    @property
+    def origin(self) -> str:
+        """Where the rows came from, in words."""
+        return "the task's own source" if self.source == "hub" and not self.data_set else FROM[self.source]
 
     @cached_property
     def data_set(self) -> str | None:

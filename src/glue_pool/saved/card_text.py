@@ -10,18 +10,13 @@ import yaml
 from glue_pool import choices, components
 from glue_pool.choices import CONF, Choice
 from glue_pool.metrics import METRICS
+from glue_pool.report import earlier
 from glue_pool.saved.card_facts import PACKAGED_FROM, Facts
 from glue_pool.stats.summary import summarise
 
 NAMED = 20  # labels that are listed
 PARTS = {"pooling": "Pooler", "edit": "Edit of the encoder", "recipe": "Recipe"}
 NOTHING = ("none", "plain")  # an edit and a recipe that do nothing
-FROM = {
-    "hub": "the Hub",
-    "files": "files of the author's own",
-    "local": "local files",
-    "synthetic": "a generator",
-}
 
 
 def text(facts: Facts) -> str:
@@ -40,7 +35,7 @@ def text(facts: Facts) -> str:
 
 def _what(facts: Facts) -> str:
     labels, columns = facts.task["labels"], _list(facts.task["columns"])
-    how = "a probe on" if facts.result["kind"] == "probe" else "fine-tuned from"
+    how = "trained on top of the frozen" if facts.result["kind"] == "probe" else "fine-tuned from"
     kind = "text classifier" if labels else "model that scores texts"
     rows = "rows generated in the shape of" if facts.source == "synthetic" else "the task"
     if not labels:
@@ -50,9 +45,18 @@ def _what(facts: Facts) -> str:
         says = f"{choice} {len(labels)} labels" + (f": {_list(labels)}" if len(labels) <= NAMED else "")
     given = f"the pair {columns}" if len(facts.task["columns"]) == 2 else columns
     return (
-        f"A {kind}, {how} {_encoder(facts)} on {rows} {_prose(facts.title)} with glue_pool, in which the way from the "
-        f"encoder's hidden states to one vector is {_code(facts.result['pooling'])}.\nGiven {given} it says {says}."
+        f"A {kind}, {how} {_encoder(facts)} on {rows} {_prose(facts.title)}{_asks(facts)}.\nGiven {given} it says {says}; "
+        f"the way from the encoder's hidden states to one vector is {_code(facts.result['pooling'])}, of glue_pool."
     )
+
+
+def _asks(facts: Facts) -> str:
+    """Say what a task that comes with glue_pool is about."""
+    file = CONF / "task" / f"{facts.task['name']}.yaml"
+    if facts.data_set is None or earlier.shipped(facts.task["name"]).get("source", {}).get("path") != facts.data_set:
+        return ""
+    said = choices.read(file)
+    return f" ({_prose(said.sentence)} {_papers(said.source)})"
 
 
 def _use(facts: Facts) -> str:
@@ -66,7 +70,7 @@ def _use(facts: Facts) -> str:
         "from transformers import pipeline",
         "",
         'classify = pipeline("text-classification", model="FOLDER")',
-        f"classify({given})",
+        f"classify({given}{', top_k=None' if facts.task.get('multi_label') else ''})",
         "```",
         "",
         "or, for a file with the columns of the task,",
@@ -126,7 +130,7 @@ def _rows(facts: Facts) -> str:
             f"**The rows are generated**, {facts_of['rows']:,} of them on {_code(facts.dev_split)}: the score says "
             f"nothing of {_prose(facts.title)}."
         )
-    of_which = f"{_code(facts.dev_split)} has {facts_of['rows']:,} rows, from {FROM[facts.source]}"
+    of_which = f"{_code(facts.dev_split)} has {facts_of['rows']:,} rows, from {facts.origin}"
     if facts_of["official"]:
         return f"{of_which}: as many as the data set's own split."
     if facts.task.get("dev_share") is not None:
@@ -149,7 +153,7 @@ def _method(facts: Facts) -> str:
             sentence = f"{_own_words(choice.sentence.rstrip('.'))}{source}." if choice.sentence else ""
             said = f"{sentence} {_paragraph(target)}".strip()
         else:
-            said = f"a class of the author's own, {_code(target)}"
+            said = f"a class of the author's own, {_code(target)}."
         lines.append(f"- {title} {_code(name)}: {said}")
         given = {key: value for key, value in content.items() if key not in ("name", "_target_", "tanh")}
         if given:
@@ -182,7 +186,7 @@ def _training(facts: Facts) -> str:
     )
     lines = [
         f"Encoder: {_encoder(facts)}{revision}{layers}{frozen}",
-        f"Rows: {result['train_rows'] or 0:,} ({which}), from {FROM[facts.source]}",
+        f"Rows: {result['train_rows'] or 0:,} ({which}), from {facts.origin}",
         f"Seed: {result['seed']}",
         f"Learning rate: {optimizer['lr']:g}, {_prose(optimizer['schedule'])}, warm-up "
         f"{optimizer['warmup_ratio']:g} of the steps, weight decay {optimizer['weight_decay']:g}",
@@ -247,7 +251,7 @@ def _encoder(facts: Facts) -> str:
 
 def _data_set(facts: Facts) -> str:
     if facts.data_set is None:
-        return f"{_prose(facts.title)}, from {FROM[facts.source]}"
+        return f"{_prose(facts.title)}, from {facts.origin}"
     return f"{_prose(facts.title)} of [{_prose(facts.data_set)}](https://huggingface.co/datasets/{facts.data_set})"
 
 
