@@ -45,8 +45,9 @@ def _what(facts: Facts) -> str:
         says = f"{choice} {len(labels)} labels" + (f": {_list(labels)}" if len(labels) <= NAMED else "")
     given = f"the pair {columns}" if len(facts.task["columns"]) == 2 else columns
     return (
-        f"A {kind}, {how} {_encoder(facts)} on {rows} {_prose(facts.title)}{_asks(facts)}.\nGiven {given} it says {says}; "
-        f"the way from the encoder's hidden states to one vector is {_code(facts.result['pooling'])}, of glue_pool."
+        f"A {kind}, {how} {_encoder(facts)} on {rows} {_prose(facts.title)}{_asks(facts)} with "
+        f"glue_pool.\nGiven {given} it says {says}; {_code(facts.result['pooling'])} makes one vector of the encoder's "
+        "hidden states."
     )
 
 
