@@ -154,6 +154,10 @@ def test_collapsed_and_undefined_seeds_are_said(tmp_path: Path) -> None:
     written(tmp_path, *line, seed=3)
     assert "over the 2 that have one; 1 of the seeds collapsed." in words(collapsed)
     assert "**It collapsed**" in words(collapsed)
+    shutil.rmtree(written(tmp_path, *line, seed=3))
+    assert "Over 2 seeds of the same settings (1, 2) the accuracy is not a number for all, or all but one;" in words(
+        collapsed
+    )
 
 
 ROWS = {

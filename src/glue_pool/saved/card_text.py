@@ -12,11 +12,11 @@ from glue_pool.choices import CONF, Choice
 from glue_pool.metrics import METRICS
 from glue_pool.report import earlier
 from glue_pool.saved.card_facts import PACKAGED_FROM, Facts
+from glue_pool.schema import NO_EDIT, PLAIN
 from glue_pool.stats.summary import summarise
 
-NAMED = 20  # labels that are listed
+NAMED = 20  # labels or seeds that are listed
 PARTS = {"pooling": "Pooler", "edit": "Edit of the encoder", "recipe": "Recipe"}
-NOTHING = ("none", "plain")  # an edit and a recipe that do nothing
 
 
 def text(facts: Facts) -> str:
@@ -110,11 +110,13 @@ def _seeds(facts: Facts) -> str:
         return "No other seed of the same settings lies beside it, so the spread over seeds is not known."
     found = summarise(np.array([run.score for run in seeds]), [bool(run.result["collapsed"]) for run in seeds])
     metric = METRICS[facts.result["primary_metric"]]
-    said = (
-        f"Over {len(seeds)} seeds of the same settings ({', '.join(str(run.result['seed']) for run in seeds)}) the "
-        f"{metric.title} is {found.mean:.4f} on average, with a standard deviation of {found.std:.4f}"
-    )
-    if found.failed:
+    which = f" ({', '.join(str(run.result['seed']) for run in seeds)})" if len(seeds) <= NAMED else ""
+    said = f"Over {len(seeds)} seeds of the same settings{which} the {metric.title} is "
+    if found.n > 1:
+        said += f"{found.mean:.4f} on average, with a standard deviation of {found.std:.4f}"
+    else:
+        said += "not a number for all, or all but one"
+    if found.failed and found.n > 1:
         said += f" over the {found.n} that have one"
     if found.collapsed:
         said += f"; {found.collapsed} of the seeds collapsed"
@@ -144,10 +146,11 @@ def _rows(facts: Facts) -> str:
 def _method(facts: Facts) -> str:
     lines = []
     for section, title in PARTS.items():
-        content = facts.config[section]
-        if not content or content["name"] in NOTHING:
+        target = facts.targets.get(section, PLAIN)
+        if target in (PLAIN, NO_EDIT):
             continue
-        target, name = facts.targets[section], content["name"]
+        content = facts.config[section]
+        name = content["name"]
         if target.startswith(components.PACKAGE):
             choice = _shipped(section).get((name, components.class_name(target)), Choice(name))
             source = f" ({_papers(choice.source)})" if choice.source else ""
@@ -189,6 +192,7 @@ def _training(facts: Facts) -> str:
         f"Encoder: {_encoder(facts)}{revision}{layers}{frozen}",
         f"Rows: {result['train_rows'] or 0:,} ({which}), from {facts.origin}",
         f"Seed: {result['seed']}",
+        f"Run: {_code(result['run_key'][:8])}",
         f"Learning rate: {optimizer['lr']:g}, {_prose(optimizer['schedule'])}, warm-up "
         f"{optimizer['warmup_ratio']:g} of the steps, weight decay {optimizer['weight_decay']:g}",
         f"Length: {epochs}{train['batch_size']} rows a batch{steps}",
