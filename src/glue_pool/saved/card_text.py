@@ -230,7 +230,7 @@ def _cut(facts: Facts) -> str:
     tokens = facts.manifest["data"].get("tokens", {}).get(facts.dev_split)
     if not tokens:
         return ""
-    return f", as {tokens['truncated']:,} of the {tokens['rows']:,} rows of {_code(facts.dev_split)} were"
+    return f" ({tokens['truncated']:,} of the {tokens['rows']:,} rows of {_code(facts.dev_split)})"
 
 
 def _licences(facts: Facts) -> str:
