@@ -18,7 +18,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from glue_pool import choices, keys, metrics
+from glue_pool import choices, components, keys, metrics
 from glue_pool.choices import Choice, Group
 from glue_pool.metrics import Metric
 from glue_pool.schema import Config
@@ -108,16 +108,6 @@ def attributes(file: Path) -> dict[str, dict[str, tuple[str, str]]]:
     return found
 
 
-def docstring(target: str) -> str:
-    """Return the docstring of a class, read from the source of the module or package that `_target_` names."""
-    module, _, name = target.rpartition(".")
-    place = SOURCE / module.replace(".", "/")
-    files = place.glob("*.py") if place.is_dir() else [place.with_suffix(".py")]
-    nodes = (node for file in files for node in ast.parse(file.read_text(encoding="utf-8")).body)
-    (found,) = (node for node in nodes if isinstance(node, ast.ClassDef) and node.name == name)
-    return ast.get_docstring(found) or ""
-
-
 def yaml_keys(file: Path) -> list[Key]:
     """Return the keys at the top of a YAML file, with their comments."""
     found, above = [], ""
@@ -140,7 +130,7 @@ def methods() -> str:
         for choice in own:
             origin = faithful(choice.source, yaml_keys(group.files[choice.name]), private)
             rows.append((f"`{choice.name}`", choice.sentence, _linked(choice.source), origin))
-            said.setdefault(docstring(_target(group.files[choice.name])), []).append(f"`{choice.name}`")
+            said.setdefault(components.docstring(_target(group.files[choice.name])), []).append(f"`{choice.name}`")
         page += f"\n## {title}\n\n{_sentence(group)}\n\n" + _table(
             ("name", "what it does", "source", "faithful or ours"), rows
         )
@@ -293,7 +283,7 @@ def _not_public(group: Group) -> set[str]:
     """Return the papers of which a class's docstring says that something is not public."""
     found: set[str] = set()
     for choice in group.choices():
-        if not choice.other_name_of and "not public" in docstring(_target(group.files[choice.name])):
+        if not choice.other_name_of and "not public" in components.docstring(_target(group.files[choice.name])):
             found |= set(_papers(choice.source))
     return found
 

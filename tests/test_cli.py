@@ -75,7 +75,7 @@ def test_the_version_is_this_projects() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["trian"], "error: trian: no such command; did you mean 'train'? (there are dashboard, "),
+        (["trian"], "error: trian: no such command; did you mean 'train'? (there are card, "),
         (["list", "poling"], "error: poling: no such group; did you mean 'pooling'? (there are data, "),
         (["list", "a", "b"], "error: unrecognized arguments: b; glue-pool list --help tells more"),
         (["list", "--config-dir", "/nowhere"], "error: --config-dir /nowhere: there is no such folder"),

@@ -46,6 +46,7 @@ def test_what_cannot_change_the_numbers_is_in_no_key(composed: Compose) -> None:
         "task.default_average=false", "task.test_splits=[]", "task.title=mine", "task.order=null",
         "task.group=sentence1", "task.source.path=elsewhere",
         "+task.source.files.train=elsewhere", "task.synthetic=null",
+        "encoder.license=mine", "task.license=mine", "task.language=de",
     ]  # fmt: skip
     assert {key(composed(override)) for override in same} == {key(composed())}
 

@@ -175,6 +175,18 @@ def in_source(target: str) -> Declared | None:
         return None
 
 
+def docstring(target: str) -> str:
+    """Return the docstring of one of the package's own classes, read from its source; of another class, nothing."""
+    module, _, name = target.rpartition(".")
+    if not target.startswith(PACKAGE):
+        return ""
+    try:
+        found = _in_module(module, name)
+    except (_Untold, OSError, SyntaxError, ValueError, RecursionError):
+        return ""
+    return (ast.get_docstring(found[0]) or "") if found else ""
+
+
 class _Untold(Exception):
     """A source does not tell what a class says of itself."""
 

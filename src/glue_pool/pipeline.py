@@ -68,6 +68,7 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, families, inputs
         from glue_pool.progress import Progress
+        from glue_pool.saved import card
         from glue_pool.saved import folder as saved
         from glue_pool.signals import Signals
         from glue_pool.training import probe, recipe
@@ -120,6 +121,8 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
             folder.write_predictions(results.predictions(data.dev, outcome))
             result = results.completed(about, outcome, checkpoint.seconds["setup"], checkpoint.seconds["total"])
             folder.write_result(result)
+            if cfg.save_model:
+                card.renew([folder.path])
             folder.drop_checkpoint()
         except Exception as error:
             tracker.summary(results.failed(about, error))

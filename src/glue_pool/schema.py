@@ -33,6 +33,8 @@ class EncoderConfig:
     """A Hub name, a local folder (config.json, safetensors, tokenizer) or `minilm_l6`, the packaged encoder."""
     revision: str | None = key(None, in_key=False)
     """Branch, tag or commit of a Hub name; null is the default branch."""
+    license: str | None = key(None, in_key=False)
+    """The weights' licence, as the Hub writes it; `mit of NAME` is of the encoder NAME alone; null: not stated."""
     num_hidden_layers: int | None = key(None, at_least=1)
     """Keep only the lowest layers; null keeps all."""
     dropout: float | None = key(None, at_least=0, below=1)

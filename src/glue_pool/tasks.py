@@ -39,6 +39,10 @@ class TaskConfig:
     """Its place among a table's columns; tasks without one come last, by name."""
     source: SourceConfig = field(default_factory=SourceConfig)
     """Where its rows are."""
+    language: str | None = key(None, in_key=False)
+    """The texts' language, as the Hub writes it (`en`); null: not stated."""
+    license: str | None = key(None, in_key=False)
+    """The rows' licence, as the Hub writes it; `mit of NAME` is of the Hub data set NAME alone; null: not stated."""
     columns: list[str] = key([])
     """The texts, one for single sentences or two for pairs: columns, or templates such as `{word}: {sentence1}`."""
     label: str | None = key("label", neutral="label")

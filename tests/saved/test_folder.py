@@ -122,6 +122,7 @@ def test_a_saved_model_gives_the_runs_own_logits(train: Train, method: tuple[str
         "run_config.yaml",
         "tokenizer.json",
         "tokenizer_config.json",
+        "README.md",
     }
     loaded = glue_pool.load(saved.folder)
     logits = loaded.logits(*saved.texts)

@@ -78,13 +78,13 @@ def _whole(cfg: Config, encoder_folder: Path) -> _Whole:
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
-    whole = _kept[key] = _read(cfg, tokenizer)
+    whole = _kept[key] = _read(cfg, content, tokenizer)
     if len(_kept) > KEPT:
         _kept.popitem(last=False)
     return whole
 
 
-def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
+def _read(cfg: Config, content: str, tokenizer: Tokenizer) -> _Whole:
     rows, cache = sources.read(cfg.data, cfg.task), Path(cfg.data.cache_dir)
     subset.check(len(rows[cfg.task.train_split]), cfg.subset.size)  # before the long work
     found = findings.of(rows, cfg.task)
@@ -98,6 +98,7 @@ def _read(cfg: Config, tokenizer: Tokenizer) -> _Whole:
         describe_splits(cfg, rows),
         {
             "source": cfg.rows_from,
+            "identity": content,
             "fingerprints": {name: split.fingerprint() for name, split in rows.items()},
             "findings": [*found, *of_tokenizer],
             **(

@@ -134,7 +134,7 @@ def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
     left_out: list[LeftOut] = []
     seen: set[Path] = set()
     folders = [folder for root in roots for folder in _run_folders(root, seen, left_out)]
-    found = [_read(folder) for folder in folders]
+    found = [read(folder) for folder in folders]
     runs: dict[str, Run] = {}
     for item in found:
         if isinstance(item, LeftOut):
@@ -258,7 +258,8 @@ def _unreadable(error: OSError) -> LeftOut:
     return LeftOut(Path(error.filename), f"can't be read ({error.strerror})")
 
 
-def _read(folder: Path) -> Run | LeftOut:
+def read(folder: Path) -> Run | LeftOut:
+    """Read a run's folder; it need not be whole, nor one at all."""
     file = folder / "result.json"
     try:
         result = json.loads(file.read_bytes())
@@ -270,13 +271,13 @@ def _read(folder: Path) -> Run | LeftOut:
         result = earlier.result(result, schema)
         if said := _wrong(result):
             return LeftOut(file, f"damaged ({said})")
-        found = cast(Result, {**_named(result), "error": result["error"]})
+        found = cast(Result, {**named(result), "error": result["error"]})
         file = folder / "config.yaml"
         task, settings, planned = _config(SEED.sub("", file.read_text(encoding="utf-8")), schema)
         file = folder / "manifest.json"
         if result["status"] == "failed" and not file.exists():
             return Run(folder, found, {}, task, settings, planned)
-        manifest = _named(json.loads(file.read_bytes()))
+        manifest = named(json.loads(file.read_bytes()))
         odd = tuple(str(line)[:MESSAGE] for line in manifest["data"].get("findings", ()))
         return Run(folder, found, _environment(manifest), task, {**settings, **_facts(manifest)}, planned, odd)
     except FileNotFoundError:
@@ -300,7 +301,7 @@ def _wrong(result: Mapping[str, Any]) -> str | None:
 @cache
 def _config(text: str, schema: int) -> tuple[Mapping[str, Any], Mapping[str, Any], int | None]:
     """Return the task's config, the flat settings and the plan; a sweep's configs differ in little but the seed."""
-    content = _named(earlier.config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), schema))
+    content = named(earlier.config(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), schema))
     flat = dict(_flat(content))
     if not isinstance(content["task"]["dev_splits"], list) or not content["task"]["dev_splits"]:
         raise ValueError("task.dev_splits is not a list")
@@ -311,12 +312,12 @@ def _config(text: str, schema: int) -> tuple[Mapping[str, Any], Mapping[str, Any
     return content["task"], {key: value for key, value in flat.items() if not SAID_ELSEWHERE.match(key)}, planned
 
 
-def _named(content: Any) -> Any:
+def named(content: Any) -> Any:
     """Return plain data whose texts have a line each: they name rows, columns and what differs between them."""
     if isinstance(content, dict):
-        return {_named(name): _named(value) for name, value in content.items()}
+        return {named(name): named(value) for name, value in content.items()}
     if isinstance(content, list):
-        return [_named(value) for value in content]
+        return [named(value) for value in content]
     return one_line(content) if isinstance(content, str) else content
 
 
