@@ -1,10 +1,14 @@
-"""From a table to rows: its texts, what its labels say, and its idx, each checked against the task."""
+"""From a table to rows: its texts, what its labels say, and its idx, each checked against the task.
 
+What one value says is read by `Text`, `Labels`, `flag` and `score`, of a table as of rows that come one by one.
+"""
+
+import functools
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,7 +27,25 @@ FIELD = re.compile(r"\{([^{}]+)\}")  # of a template of columns
 
 
 Named = tuple["pa.Table", "Sequence[str] | None"]  # and the names that the data set has for its class ids
+JSON_TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 TRUTH = {"true": True, "yes": True, "false": False, "no": False}
+T = TypeVar("T")
+
+
+class Unfit(UserError):
+    """A value is no text, no label or no score; the message says so without file and row, which `at` adds.
+
+    what, rest: the message, around the place where the row is named. of_all: it is so in every row, so none is named.
+    """
+
+    def __init__(self, what: str, rest: str = "", *, key: str | None = None, of_all: bool = False) -> None:
+        super().__init__(f"{what}{rest}", key=key)
+        self.what, self.rest, self.of_all = what, rest, of_all
+
+    def at(self, where: str, row: int) -> UserError:
+        """Return what is said of it as a row of a table, counted from 0."""
+        place = "" if self.of_all else f" in row {row}"
+        return UserError(f"{where}: {self.what}{place}{self.rest}", key=self.key)
 
 
 def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, str]) -> dict[str, Rows]:
@@ -42,16 +64,17 @@ def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, s
         texts = tuple(texts_of(table, entry, place) for entry in task.columns)
         if task.problem_type == metrics.REGRESSION:
             if names:
-                raise _other_names(names, task, place)
+                raise other_names(names, task, place)
             labels = _scores(table, task, place)
         else:
             decode = Labels(task, names, place)
             if not task.multi_label:
-                labels = _class_ids(table, task, decode)
+                labels = _class_ids(table, task, decode, place)
             elif task.label is None:
                 labels = _flags(table, task, place)
             else:
-                labels = np.array(lists[split], np.int64) if places else _label_sets(lists[split], task, decode)
+                sets = lists[split] if places else _each(lists[split], decode.several, place)
+                labels = np.array(sets, np.int64)
         found[split] = Rows(texts, labels, _idx(table, task, place), _groups(table, task, split, place))
     return found
 
@@ -67,58 +90,118 @@ def names_in_metadata(schema: "pa.Schema", label: str | None) -> list[str] | Non
 
 def _column(table: "pa.Table", name: str, where: str, key: str) -> list[Any]:
     """Return the values of a column, none of them missing."""
-    there = table.column_names
+    values: list[Any] = table.column(position(name, table.column_names, where, key)).to_pylist()
+    if table.column(name).null_count:
+        raise _no_value(name).at(where, values.index(None))
+    return values
+
+
+def position(name: str, there: Sequence[str], where: str, key: str | None = None) -> int:
+    """Return where a column stands; raises UserError where it doesn't, or twice."""
     if name not in there:
-        raise UserError(f"{where}: no column {name}; the columns are {', '.join(there)}", key=key)
+        near = nearest(name, there)
+        raise UserError(f"{where}: no column {name}; the columns are {', '.join(there)}{near}", key=key)
     if there.count(name) > 1:
         raise UserError(f"{where}: {there.count(name)} columns are called {name}")
-    values: list[Any] = table.column(name).to_pylist()
-    if table.column(name).null_count:
-        raise UserError(f"{where}: column {name} has no value in row {values.index(None)}")
-    return values
+    return there.index(name)
+
+
+def present(value: Any, name: str) -> Any:
+    """Return a value of a column if it is one."""
+    if value is None:
+        raise _no_value(name)
+    return value
+
+
+def _no_value(name: str) -> Unfit:
+    return Unfit(f"column {name} has no value")
+
+
+class Text:
+    """What a text is made of: a column, or a template and the columns in it, `names`."""
+
+    def __init__(self, entry: str) -> None:
+        self._entry = entry
+        self.names = list(dict.fromkeys(FIELD.findall(entry)))
+        self.template = bool(self.names)
+        self.names = self.names or [entry]
+
+    def __call__(self, values: Sequence[Any]) -> str:
+        """Return the text of a row, given the values of its columns; raises Unfit where they are none."""
+        for name, value in zip(self.names, values, strict=True):
+            if value is None:
+                raise _no_value(name)
+            if value != value:
+                raise Unfit(f"column {name} has no value", ", but a NaN")
+            if not isinstance(value, str | int | float if self.template else str):
+                raise Unfit(self.refusal(name, JSON_TYPES.get(type(value), type(value).__name__), value))
+        if not self.template:
+            text: str = values[0]
+            return text
+        row = dict(zip(self.names, values, strict=True))
+        return FIELD.sub(lambda field: plain(row[field[1]]), self._entry)
+
+    def refusal(self, name: str, kind: str, value: Any) -> str:
+        """Return what is said of a column that is no text; kind: what it holds, value: one of them."""
+        number = isinstance(value, int | float) and not self.template
+        way_out = f"; the template '{{{name}}}' writes numbers out" if number else ""
+        return f"column {name} holds {kind}, not text{way_out}"
 
 
 def texts_of(table: "pa.Table", entry: str, where: str, key: str = "task.columns") -> list[str]:
     """Return a text a row: a column's, or a template filled with several; key: the one that says so."""
-    fields = FIELD.findall(entry)
-    if not fields:
-        values = _column(table, entry, where, key)
-        if not all(isinstance(value, str) for value in values):
-            kind = table.column(entry).type
-            number = isinstance(values[0], int | float)
-            way_out = f"; the template '{{{entry}}}' writes numbers out" if number else ""
-            raise UserError(f"{where}: column {entry} holds {kind}, not text{way_out}", key=key)
-        return values
-    columns = {name: _column(table, name, where, key) for name in dict.fromkeys(fields)}
+    text = Text(entry)
+    columns = [_column(table, name, where, key) for name in text.names]
+    fitting: Any = str | int | float if text.template else str
+    for name, values in zip(text.names, columns, strict=True):
+        if not all(isinstance(value, fitting) for value in values):
+            raise UserError(f"{where}: {text.refusal(name, str(table.column(name).type), values[0])}", key=key)
+    return _each(zip(*columns, strict=True), text, where) if text.template else columns[0]
 
-    def filled(row: Mapping[str, Any]) -> str:
-        return FIELD.sub(lambda field: plain(row[field[1]]), entry)
 
-    for name, values in columns.items():
-        if not isinstance(values[0], str | int | float):
-            raise UserError(f"{where}: column {name} holds {table.column(name).type}, not text", key=key)
-        if (row := next((row for row, value in enumerate(values) if value != value), None)) is not None:
-            raise UserError(f"{where}: column {name} has no value in row {row}, but a NaN")
-    return [filled(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+def _each(values: Iterable[Any], read: Callable[[Any], T], where: str) -> list[T]:
+    """Return what is read from each value; an Unfit is raised with its place."""
+    found = []
+    for row, value in enumerate(values):
+        try:
+            found.append(read(value))
+        except Unfit as unfit:
+            raise unfit.at(where, row) from None
+    return found
 
 
 class Labels:
     """What values of a label column stand for: classes by their names, by ids, or by the task's label_map."""
 
     def __init__(self, task: TaskConfig, names: Sequence[str] | None, where: str) -> None:
-        self._task, self._names, self.where = task, names, where
+        self._task, self._names = task, names
         self._by_name = {name: i for i, name in enumerate(task.labels)}
         self._by_value = {value: self._by_name[name] for value, name in task.label_map.items()}
         if names and not task.label_map and list(names) != task.labels:
-            raise _other_names(names, task, where)
+            raise other_names(names, task, where)
         numerals = [name for name in task.labels if NUMERAL.fullmatch(name)]
         self._ids = [str(i) for i in range(len(task.labels))] == task.labels or not numerals
         said = self._by_value or self._by_name
         truth = {TRUTH.get(text.lower()): i for text, i in said.items()}
         self._of_truth = truth if set(truth) == {True, False} and len(said) == 2 else {}
 
-    def __call__(self, value: Any) -> int | None:
-        """Return a value's class id; None where it is none. Raises UserError for a value that has two meanings."""
+    def __call__(self, value: Any) -> int:
+        """Return a value's class id; raises Unfit where it is none, or could be one of two."""
+        if (found := self._id(value)) is None:
+            raise self._unknown(value)
+        return found
+
+    def several(self, values: Iterable[Any]) -> list[int]:
+        """Return 0 or 1 for every label, given those that a row has; raises Unfit where one is no label."""
+        flags = [0] * len(self._task.labels)
+        for value in values:
+            label = self(value)
+            if flags[label] and str(value) not in self._task.labels:
+                raise self.twice(value)
+            flags[label] = 1
+        return flags
+
+    def _id(self, value: Any) -> int | None:
         if self._names and isinstance(value, int) and not isinstance(value, bool):
             if not 0 <= value < len(self._names):
                 return None
@@ -136,19 +219,12 @@ class Labels:
         is_id = not self._by_value and self._ids and re.fullmatch(r"\d+(\.0+)?", text)
         return int(float(text)) if is_id and float(text) < len(self._task.labels) else None
 
-    def ids(self, values: Iterable[Any]) -> list[int]:
-        """Return the class ids of values; raises UserError at the first that is none."""
-        values = list(values)  # of one type, a column's
-        known = {value: self(value) for value in dict.fromkeys(values)}
-        found: list[int] = []
-        for row, value in enumerate(values):
-            if (label := known[value]) is None:
-                raise self.unknown(row, value)
-            found.append(label)
-        return found
+    def twice(self, value: Any) -> Unfit:
+        """Return what is said of an id that a row has twice, or of a 0 or 1 in the place of one."""
+        rest = f" says {value!r} twice; a 0 or a 1 for every label stands in every row, or in none"
+        return Unfit("the list", rest, key="task.label")
 
-    def unknown(self, row: int, value: Any) -> UserError:
-        """Return what is said of a label that the list lacks."""
+    def _unknown(self, value: Any) -> Unfit:
         task = self._task
         known = " ".join(", ".join(f"{i} {name}" for i, name in enumerate(task.labels)).split())
         if task.label_map:
@@ -160,52 +236,43 @@ class Labels:
             way_out = "; label_map: {true: …, false: …} says which is which"
         elif isinstance(value, str) and {"True", "False"} & set(task.labels):
             way_out = "; no, yes, off and on take quotes in a YAML: labels: ['no', 'yes']"
-        return UserError(
-            f"{self.where}: label {value!r} in row {row} is none of task {task.name}'s labels ({known}){way_out}",
-            key="task.labels",
-        )
+        rest = f" is none of task {task.name}'s labels ({known}){way_out}"
+        return Unfit(f"label {value!r}", rest, key="task.labels")
 
-    def _two_meanings(self, text: str) -> UserError:
+    def _two_meanings(self, text: str) -> Unfit:
         task = self._task
         is_id = text.isdecimal() and int(text) < len(task.labels)
         as_id = f"the class id of {task.labels[int(text)]!r}" if is_id else "no class id"
         by_name = f"the label {text!r}" if text in self._by_name else "no label by that name"
         of = ", ".join(f"{name}: '{name}'" for name in task.labels if NUMERAL.fullmatch(name))
-        return UserError(
-            f"{self.where}: the number {text} is {by_name}, or {as_id}; "
+        return Unfit(
+            f"the number {text} is {by_name}, or {as_id}; "
             f"task.label_map says which: label_map: {{{of}}} takes numbers for names",
-            key="task.labels",
-        )
+            key="task.labels", of_all=True,
+        )  # fmt: skip
 
 
-def _class_ids(table: "pa.Table", task: TaskConfig, decode: Labels) -> np.ndarray:
+def _class_ids(table: "pa.Table", task: TaskConfig, decode: Labels, where: str) -> np.ndarray:
     assert task.label is not None
-    values = _column(table, task.label, decode.where, "task.label")
+    values = _column(table, task.label, where, "task.label")
     if any(isinstance(value, list | dict) for value in values):
-        way_out = "; multi_label: true takes lists" if isinstance(values[0], list) else ""
-        said = f"column {task.label} holds {table.column(task.label).type}, no labels{way_out}"
-        raise UserError(f"{decode.where}: {said}", key="task.label")
-    return np.array(decode.ids(values), np.int64)
+        said = no_labels(task.label, str(table.column(task.label).type), isinstance(values[0], list))
+        raise UserError(f"{where}: {said}", key="task.label")
+    return np.array(_each(values, functools.cache(decode), where), np.int64)
+
+
+def no_labels(name: str, kind: str, lists: bool) -> str:
+    """Return what is said of a column that has no label a row; kind: what it holds."""
+    return f"column {name} holds {kind}, no labels{'; multi_label: true takes lists' if lists else ''}"
 
 
 def _flags(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
     """Return `(rows, labels)` of 0 and 1, each label being a column."""
-    columns = [_ones(_column(table, name, where, "task.labels"), name, where) for name in task.labels]
+    columns = [
+        _each(_column(table, name, where, "task.labels"), functools.partial(flag, name=name), where)
+        for name in task.labels
+    ]
     return np.array(columns, np.int64).T
-
-
-def _label_sets(values: Sequence[Sequence[Any]], task: TaskConfig, decode: Labels) -> np.ndarray:
-    """Return `(rows, labels)` of 0 and 1, from lists of labels."""
-    labels = np.zeros((len(values), len(task.labels)), np.int64)
-    for row, value in enumerate(values):
-        for one in value:
-            if (label := decode(one)) is None:
-                raise decode.unknown(row, one)
-            if labels[row, label] and str(one) not in task.labels:
-                said = f"row {row} says {one!r} twice; a 0 or a 1 for every label stands in every row, or in none"
-                raise UserError(f"{decode.where}: {said}", key="task.label")
-            labels[row, label] = 1
-    return labels
 
 
 def _lists(table: "pa.Table", task: TaskConfig, where: str) -> list[list[Any]]:
@@ -216,10 +283,14 @@ def _lists(table: "pa.Table", task: TaskConfig, where: str) -> list[list[Any]]:
     if all(isinstance(value, str) for value in values):
         return [parts(value, task.separator) for value in values]
     if not all(isinstance(value, list) for value in values):
-        kind = table.column(task.label).type
-        said = f"column {task.label} holds {kind}; a multi-label task takes lists, or text"
+        said = no_lists(task.label, str(table.column(task.label).type))
         raise UserError(f"{where}: {said}", key="task.label")
     return values
+
+
+def no_lists(name: str, kind: str) -> str:
+    """Return what is said of a column that has no label sets; kind: what it holds."""
+    return f"column {name} holds {kind}; a multi-label task takes lists, or text"
 
 
 def parts(text: str, separator: str) -> list[str]:
@@ -233,46 +304,59 @@ def are_places(rows: Sequence[Sequence[Any]], task: TaskConfig) -> bool:
     Raises UserError where they could be either.
     """
     size = len(task.labels)
-    if not rows or not all(len(row) == size and all(one in (0, 1) for one in row) for row in rows):
+    if not rows or not all(may_be_places(row, size) for row in rows):
         return False
-    if any(isinstance(row[0], bool) or len(set(row)) < size or max(row) >= size for row in rows):
-        return True  # as ids, one would be there twice, or is none
-    raise UserError(
-        f"task.label: the lists of column {task.label} could be class ids, or a 0 or 1 for each label; names in their "
-        "place, or task.label=null and a column for each label, have one meaning",
-        key="task.label",
+    if any(must_be_places(row, size) for row in rows):
+        return True
+    raise UserError(f"task.label: {two_readings(task.label)}", key="task.label")
+
+
+def may_be_places(row: Sequence[Any], size: int) -> bool:
+    """Whether a list has a 0 or a 1 for each of `size` labels; it could still be of ids."""
+    return len(row) == size and all(one in (0, 1) for one in row)
+
+
+def must_be_places(row: Sequence[Any], size: int) -> bool:
+    """Whether a list that may be places is no list of ids: one would be there twice, or is none."""
+    return isinstance(row[0], bool) or len(set(row)) < size or max(row) >= size
+
+
+def two_readings(name: str | None) -> str:
+    """Return what is said of lists that may be both."""
+    return (
+        f"the lists of column {name} could be class ids, or a 0 or 1 for each label; names in their "
+        "place, or task.label=null and a column for each label, have one meaning"
     )
 
 
-def _ones(values: Sequence[Any], name: str, where: str) -> list[int]:
-    known = {"0": 0, "1": 1, "false": 0, "true": 1}
-    found = [known.get(plain(value).lower()) for value in values]
-    if None in found:
-        row = found.index(None)
-        said = f"column {name} has {values[row]!r} in row {row}; a label's column has 0 or 1"
-        raise UserError(f"{where}: {said}", key="task.labels")
-    return [one for one in found if one is not None]
+def flag(value: Any, name: str) -> int:
+    """Return the 0 or 1 in a label's column; raises Unfit where it has another value."""
+    found = {"0": 0, "1": 1, "false": 0, "true": 1}.get(plain(present(value, name)).lower())
+    if found is None:
+        raise Unfit(f"column {name} has {value!r}", "; a label's column has 0 or 1", key="task.labels")
+    return found
+
+
+def score(value: Any, name: str, task: TaskConfig) -> float:
+    """Return the score in a column; raises Unfit where it is none, or none that the task has."""
+    low, high = task.score_range or (-math.inf, math.inf)
+    found: float | None = _number(present(value, name), float)
+    if found is None:
+        rest = ", no score; task.labels lists the names of classes"
+        raise Unfit(f"column {name} has {value!r}", rest, key="task.labels")
+    if not math.isfinite(found):
+        raise Unfit(f"column {name} has {value!r}", ", no number to learn")
+    if not low <= found <= high:
+        raise Unfit(f"score {found:g}", f" lies outside {low:g} to {high:g}", key="task.score_range")
+    if abs(found) > FP32:
+        raise Unfit(f"score {found:g}", " is larger than fp32 has numbers")
+    return found
 
 
 def _scores(table: "pa.Table", task: TaskConfig, where: str) -> np.ndarray:
     assert task.label is not None
     values = _column(table, task.label, where, "task.label")
-    low, high = task.score_range or (-math.inf, math.inf)
-    scores = [_number(value, float) for value in values]
-    for row, score in enumerate(scores):
-        if score is None:
-            raise UserError(
-                f"{where}: column {task.label} has {values[row]!r} in row {row}, no score; "
-                "task.labels lists the names of classes", key="task.labels",
-            )  # fmt: skip
-        if not math.isfinite(score):
-            raise UserError(f"{where}: column {task.label} has {values[row]!r} in row {row}, no number to learn")
-        if not low <= score <= high:
-            said = f"score {score:g} in row {row} lies outside {low:g} to {high:g}"
-            raise UserError(f"{where}: {said}", key="task.score_range")
-        if abs(score) > FP32:
-            raise UserError(f"{where}: score {score:g} in row {row} is larger than fp32 has numbers")
-    exact = np.array(scores, np.float64)
+    exact = np.array(_each(values, functools.partial(score, name=task.label, task=task), where), np.float64)
     rounded = exact.astype(np.float32)
     if np.abs(rounded - exact).max() > ROUNDING * exact.std() > 0:
         raise UserError(
@@ -324,7 +408,8 @@ def plain(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _other_names(names: Sequence[str], task: TaskConfig, where: str) -> UserError:
+def other_names(names: Sequence[str], task: TaskConfig, where: str) -> UserError:
+    """Return what is said of a data set whose labels have other names than the task's."""
     return UserError(
         f"{where}: its labels are {', '.join(names)} (in this order), "
         f"task {task.name} has {', '.join(task.labels) or 'scores'}",

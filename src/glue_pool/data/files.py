@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from glue_pool.disk import missing
 from glue_pool.errors import UserError
@@ -152,23 +152,33 @@ def _read(file: Path, quotes: bool) -> "pa.Table":
         said = f"it is no UTF-8 ({error.reason}); iconv -f latin1 -t utf-8 makes Latin-1 so"
         raise UserError(f"{file} can't be read as {kind(file)[1:]}: {said}") from None
     except (pa.ArrowException, OSError, EOFError, csv.Error, ValueError, OverflowError, RecursionError) as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise UserError(f"{file} can't be read as {kind(file)[1:]}: {said}") from error
+        raise unreadable(str(file), kind(file), error) from error
     return table
 
 
-def _lines(file: Path, newline: str | None = None) -> io.TextIOWrapper:
+def unreadable(where: str, kind: str, error: Exception) -> UserError:
+    """Return what is said of a file in which a library found an error."""
+    said = (str(error).splitlines() or [""])[0]
+    return UserError(f"{where} can't be read as {kind[1:]}: {said}")
+
+
+def unpacked(file: Path) -> IO[bytes]:
+    """Open a file; the bytes of a packed one are unpacked as they are read."""
     import pyarrow as pa
 
-    stream: Any = pa.input_stream(str(file), compression=PACKED.get(_packed(file).lower()))
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline=newline)
+    packing = PACKED.get(_packed(file).lower())
+    stream: IO[bytes] = pa.input_stream(file.open("rb"), compression=packing) if packing else file.open("rb")
+    return stream
+
+
+def _lines(file: Path, newline: str | None = None) -> io.TextIOWrapper:
+    return io.TextIOWrapper(unpacked(file), encoding="utf-8-sig", newline=newline)
 
 
 def _csv(file: Path, quotes: bool) -> "pa.Table":
     with _lines(file) as text:
         head = text.readline()
-    marks = ",;\t" if kind(file) == ".csv" else "\t"
-    mark = "," if marks == ",;\t" and "," in head else max(marks, key=head.count)
+    mark = separator(head, kind(file))
     csv.field_size_limit(sys.maxsize)
     with _lines(file, newline="") as text:
         quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
@@ -184,6 +194,12 @@ def _csv(file: Path, quotes: bool) -> "pa.Table":
             raise ValueError(f"line {rows.line_num}: {error}{way_out}") from None
 
 
+def separator(head: str, kind: str) -> str:
+    """Return what stands between the columns of a csv or tsv, given its first line."""
+    marks = ",;\t" if kind == ".csv" else "\t"
+    return "," if marks == ",;\t" and "," in head else max(marks, key=head.count)
+
+
 def _has_quotes(file: Path) -> bool:
     with _lines(file) as text:
         return any('"' in line for line in text)
@@ -195,13 +211,20 @@ def _from_rows(rows: "Iterator[list[str]]", mark: str) -> "pa.Table":
     names = next(rows, [])
     columns: list[list[str]] = [[] for _ in names]
     for row in rows:
-        if len(row) != len(names) and row:
-            raise ValueError(f"{len(row)} columns, the first line has {len(names)}")
+        if said := misfit(row, len(names), mark):
+            raise ValueError(said)
         for column, value in zip(columns, row, strict=bool(row)):
-            if mark == "\t" and "\t" in value and "\n" in value:
-                raise ValueError("a text that holds a tab and a line break")
             column.append(value)
     return pa.Table.from_arrays([pa.array(column, pa.string()) for column in columns], names)
+
+
+def misfit(row: Sequence[str], columns: int, mark: str) -> str | None:
+    """Return what is wrong with a row of csv or tsv, None where nothing is; a blank line is a row of nothing."""
+    if row and len(row) != columns:
+        return f"{len(row)} columns, the first line has {columns}"
+    if mark == "\t" and any("\t" in value and "\n" in value for value in row):
+        return "a text that holds a tab and a line break"
+    return None
 
 
 def _json(file: Path, quotes: bool) -> "pa.Table":

@@ -1,0 +1,593 @@
+"""An input, row by row: texts, gold labels and a category, and what is wrong with a row that can't be read.
+
+Formats, packing, templates and labels are those of `glue_pool.data`. A row that can't be read doesn't end the reading;
+no more than a row (of parquet a batch of them) is in memory.
+"""
+
+import csv
+import io
+import itertools
+import json
+import re
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from glue_pool import metrics
+from glue_pool.data import columns as values_of
+from glue_pool.data import files
+from glue_pool.data.columns import Labels, Text, Unfit
+from glue_pool.disk import missing
+from glue_pool.errors import UserError, nearest
+from glue_pool.shell import expanded
+from glue_pool.tasks import TaskConfig
+
+if TYPE_CHECKING:  # pyarrow is imported on use
+    import pyarrow as pa
+
+BATCH = 256  # rows of parquet
+QUOTED = 2**20  # characters of a row with line breaks in quotes; in more, a quote was left open
+FIRST = 100  # objects of jsonl among which a column has to come up
+BREAK = re.compile(r"\r\n|\r|\n")
+NO_UTF8 = "bytes that are no UTF-8"
+
+Label = int | float | list[int]
+Values = Sequence[Any] | str  # of a row's wanted columns, or what is wrong with the row
+Again = Callable[[int], Iterator[Any]]  # a column's values from the first row on, none of what is no file
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of an input.
+
+    line: where it stands, as an editor counts (a parquet file's row number, from 1). texts: one or two, None where the
+    row can't be read. label: as `Rows.labels` has it for one row (a class id, a score, or a 0 or 1 for every label of a
+    multi-label task), None where not asked for. category: the `by` column's text, empty where it has no value; None
+    where not asked for. wrong: what is wrong with the row, in a few words, None where nothing is.
+    """
+
+    line: int
+    texts: tuple[str, ...] | None
+    label: Label | None
+    category: str | None
+    wrong: str | None
+
+
+def read(
+    source: str | Path,
+    task: TaskConfig,
+    *,
+    columns: Sequence[str] | None = None,
+    labels: str | None = None,
+    by: str | None = None,
+    format: str | None = None,
+    header: bool = True,
+    quotes: bool = True,
+) -> Iterator[Row]:
+    """Return the rows of a file, or of standard input ("-"), as they are read.
+
+    columns: what the texts are made of, columns or templates; the task's own by default. labels: the column of gold
+    labels; of a multi-label task with a column for every label, any of these (without a header, the first). by: a
+    column of categories. Columns go by name or, where none has it, by position, from 1. format: csv, tsv, jsonl,
+    parquet or txt (a text a line), where the name's ending doesn't say it; standard input is txt. header: whether the
+    first line of csv and tsv has the names. quotes: whether a text in quotes may hold separators and line breaks.
+
+    Raises UserError at once for what is wrong with the whole; while iterating, only where the rest can't be read, as
+    in a packed file that was cut off.
+    """
+    rows = _rows(source, task, columns, labels, by, format, header, quotes)
+    first = next(rows, None)
+    if first is None:
+        raise UserError(f"{_name(source)}: it is empty, there is no row in it")
+    return itertools.chain([first], rows)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """An input that was opened: its columns, and a function from the positions of some to the rows with their line.
+
+    names: whether there are names, or positions in their place. schema: of parquet.
+    """
+
+    columns: list[str]
+    rows: Callable[[Sequence[int]], Iterator[tuple[int, Values]]]
+    named: bool = True
+    schema: "pa.Schema | None" = None
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """How an input is read: what messages call it, its format, and `read`'s options for it."""
+
+    where: str
+    kind: str
+    header: bool
+    quotes: bool
+    wanted: Sequence[str]  # columns that have to come up, by name
+
+
+def _rows(
+    source: str | Path,
+    task: TaskConfig,
+    columns: Sequence[str] | None,
+    labels: str | None,
+    by: str | None,
+    format: str | None,
+    header: bool,
+    quotes: bool,
+) -> Iterator[Row]:
+    import pyarrow as pa
+
+    where, path = _name(source), _path(source)
+    kind = _format(path, format, task)
+    if columns is not None and len(columns) != len(task.columns):
+        said = f"{len(columns)} given, task {task.name} takes {len(task.columns)} ({', '.join(task.columns)})"
+        raise UserError(f"columns: {said}")
+    by_position = kind == ".txt" or (kind in (".csv", ".tsv") and not header)
+    default = [str(place + 1) for place in range(len(task.columns))] if by_position else task.columns
+    texts = [Text(entry) for entry in columns or default]
+    named = [name for text in texts for name in text.names] + [name for name in (labels, by) if name is not None]
+    named += task.labels if task.multi_label and labels in task.labels and labels != task.label else []
+    ways = _Ways(where, kind, header, quotes, named)
+
+    def again(column: int) -> Iterator[Any]:
+        if path is not None and path.is_file():
+            with _opened(path, kind) as stream:
+                rows = READERS[kind](stream, ways).rows([column])
+                yield from (values[0] for _, values in rows if not isinstance(values, str))
+
+    try:
+        with _opened(path, kind) as stream:
+            table = READERS[kind](stream, ways)
+            wanted = _Wanted(task, table, where, texts, labels, by, again)
+            for number, (line, values) in enumerate(table.rows(wanted.positions)):
+                yield wanted.row(line, values, first=number == 0)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise files.unreadable(where, kind, error) from error
+
+
+def _name(source: str | Path) -> str:
+    return "standard input" if str(source) == "-" else str(source)
+
+
+def _path(source: str | Path) -> Path | None:
+    """Return the file's path, None for standard input."""
+    if str(source) == "-":
+        return None
+    path = Path(expanded(str(source)))
+    if path.is_dir():
+        raise UserError(f"{source} is a folder; a file is read")
+    if not path.exists():
+        raise UserError(f"{source}: {missing(path, 'file')}")
+    return path
+
+
+def _format(path: Path | None, format: str | None, task: TaskConfig) -> str:
+    one, there = len(task.columns) == 1, [kind[1:] for kind in READERS]
+    where = _name(path or "-")
+    if format is not None:
+        kind = f".{format.lower().removeprefix('.')}"
+        if kind not in READERS:
+            raise UserError(f"format={format}: there are {', '.join(there)}{nearest(format, there)}")
+    elif path is None and not one:
+        raise UserError(f"{where}: its format is not known; --format csv, tsv or jsonl says it")
+    elif (kind := ".txt" if path is None else files.kind(path)) not in READERS:
+        raise UserError(f"{where}: its name ends in none of {', '.join(READERS)}; --format says what it is")
+    if kind == ".txt" and not one:
+        pair = f"task {task.name} takes two ({', '.join(task.columns)})"
+        raise UserError(f"{where}: txt is a text a line, and {pair}; csv, tsv, jsonl and parquet have columns")
+    if kind == ".parquet" and path is None:
+        raise UserError(f"{where}: parquet is read from a file alone; csv, tsv, jsonl and txt come as a stream, too")
+    return kind
+
+
+@contextmanager
+def _opened(path: Path | None, kind: str) -> Iterator[IO[bytes] | io.TextIOWrapper]:
+    """In text, bytes that are no UTF-8 become what UTF-8 never is, so that their line can be told."""
+    with _bytes(path) as stream:
+        if kind == ".parquet":
+            yield stream
+            return
+        text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
+
+
+@contextmanager
+def _bytes(path: Path | None) -> Iterator[IO[bytes]]:
+    if path is not None:
+        with files.unpacked(path) as stream:
+            yield stream
+    elif sys.stdin is None:
+        raise UserError("standard input is closed")
+    else:
+        yield sys.stdin.buffer
+
+
+class _Wanted:
+    """What is asked for: the positions of its columns, and a row made of their values."""
+
+    def __init__(
+        self,
+        task: TaskConfig,
+        table: _Table,
+        where: str,
+        texts: Sequence[Text],
+        labels: str | None,
+        by: str | None,
+        again: Again,
+    ) -> None:
+        self._where = where
+        self.positions: list[int] = []
+        self._texts = [(text, self._take([_position(name, table, where) for name in text.names])) for text in texts]
+        if table.schema is not None:
+            for text, place in self._texts:
+                _check_text(text, [table.schema.field(i) for i in self.positions[place]], where)
+        self._label: tuple[slice, Callable[[Sequence[Any]], Label]] | None = None
+        if labels is not None:
+            at = _position(labels, table, where)
+            flags = _flags_at(at, task, table, where)
+            self._label = self._take(flags or [at]), _label(task, table, where, at, None if flags else again(at))
+        self._by = None if by is None else len(self.positions)
+        self.positions += [] if by is None else [_position(by, table, where)]
+
+    def _take(self, positions: Sequence[int]) -> slice:
+        self.positions += positions
+        return slice(len(self.positions) - len(positions), len(self.positions))
+
+    def row(self, line: int, values: Values, *, first: bool) -> Row:
+        """Return a row; first: whether it is the input's, so that it stands for all of them."""
+        if isinstance(values, str):
+            return Row(line, None, None, None, values)
+        category = None
+        try:
+            if self._by is not None:
+                value = values[self._by]
+                category = "" if value is None else _sound(values_of.plain(value))
+            texts = tuple(_sound(text(values[place])) for text, place in self._texts)
+            label = None if self._label is None else self._label[1](values[self._label[0]])
+        except Unfit as unfit:
+            if unfit.of_all and first:
+                raise UserError(f"{self._where}: {unfit}") from None
+            return Row(line, None, None, category, str(unfit))
+        return Row(line, texts, label, category, None)
+
+
+def _position(name: str, table: _Table, where: str) -> int:
+    there = table.columns
+    if name not in there and name.isdecimal() and 1 <= int(name) <= len(there):
+        return int(name) - 1
+    return values_of.position(name, there, where)
+
+
+def _sound(text: str) -> str:
+    if said := _fault(text):
+        raise Unfit(said)
+    return text
+
+
+def _fault(text: str) -> str | None:
+    """Return what in a text or a line is none, if anything is."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return NO_UTF8
+    return "a NUL, which is no text" if "\0" in text else None
+
+
+def _check_text(text: Text, fields: "Sequence[pa.Field]", where: str) -> None:
+    """Refuse columns of parquet that hold no text in any row."""
+    import pyarrow.types as types
+
+    for field in fields:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+        number = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
+        if not (_is_text(kind) or types.is_null(kind) or (text.template and number)):
+            raise UserError(f"{where}: {text.refusal(field.name, str(field.type), 0 if number else None)}")
+
+
+def _is_text(kind: "pa.DataType") -> bool:
+    import pyarrow.types as types
+
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+# gold labels
+
+
+def _flags_at(at: int, task: TaskConfig, table: _Table, where: str) -> list[int]:
+    """Return where the labels' columns of 0 and 1 are, given that of one; none where that one has all the labels."""
+    if not task.multi_label or table.columns[at] == task.label:
+        return []
+    if table.columns[at] in task.labels:
+        return [values_of.position(name, table.columns, where) for name in task.labels]
+    if task.label is not None or table.named:
+        return []
+    if (end := at + len(task.labels)) > len(table.columns):
+        said = f"{len(task.labels)} labels from column {at + 1} on; there are {len(table.columns)} columns"
+        raise UserError(f"{where}: {said}")
+    return list(range(at, end))
+
+
+def _label(
+    task: TaskConfig, table: _Table, where: str, at: int, again: Iterator[Any] | None
+) -> Callable[[Sequence[Any]], Label]:
+    """Return the function from the values of the label's column, or of one for every label, to a row's label.
+
+    again: the values of the one column; None where there is one for every label.
+    """
+    name = table.columns[at]
+    if again is None:
+        return lambda values: [values_of.flag(*of) for of in zip(values, task.labels, strict=True)]
+    names = None if table.schema is None else values_of.names_in_metadata(table.schema, name)
+    if task.problem_type == metrics.REGRESSION:
+        if names:
+            raise values_of.other_names(names, task, where)
+        return lambda values: float(np.float32(values_of.score(values[0], name, task)))
+    decode = Labels(task, names, where)
+    if table.schema is not None:
+        _check_label(task, table.schema.field(at), where)
+    return _Sets(task, name, decode, again) if task.multi_label else _class_id(name, decode)
+
+
+def _check_label(task: TaskConfig, field: "pa.Field", where: str) -> None:
+    """Refuse a column of parquet that holds no labels in any row."""
+    import pyarrow.types as types
+
+    kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    if task.multi_label and not (lists or _is_text(kind) or types.is_null(kind)):
+        raise UserError(f"{where}: {values_of.no_lists(field.name, str(kind))}")
+    if not task.multi_label and types.is_nested(kind):
+        raise UserError(f"{where}: {values_of.no_labels(field.name, str(kind), lists)}")
+
+
+def _class_id(name: str, decode: Labels) -> Callable[[Sequence[Any]], int]:
+    def read(values: Sequence[Any]) -> int:
+        value = values_of.present(values[0], name)
+        if isinstance(value, list | dict):
+            kind = values_of.JSON_TYPES[type(value)]
+            raise Unfit(values_of.no_labels(name, kind, isinstance(value, list)))
+        return decode(value)
+
+    return read
+
+
+class _Sets:
+    """The label sets of a column of lists, or of text with separators.
+
+    Whether lists have a 0 or a 1 for every label, the first one says that can't be read in two ways.
+    """
+
+    def __init__(self, task: TaskConfig, name: str, decode: Labels, again: Iterator[Any]) -> None:
+        self._task, self._name, self._decode, self._again = task, name, decode, again
+        self._places: bool | None = None
+
+    def __call__(self, values: Sequence[Any]) -> list[int]:
+        value = values_of.present(values[0], self._name)
+        if isinstance(value, str):
+            return self._decode.several(values_of.parts(value, self._task.separator))
+        if not isinstance(value, list):
+            raise Unfit(values_of.no_lists(self._name, values_of.JSON_TYPES.get(type(value), type(value).__name__)))
+        if self._places is None:
+            self._places = self._are_places(value)
+        if not self._places:
+            return self._decode.several(value)
+        if not values_of.may_be_places(value, len(self._task.labels)):
+            raise Unfit(f"a list of {len(value)}; the first has a 0 or a 1 for every label")
+        return [int(one) for one in value]
+
+    def _are_places(self, first: list[Any]) -> bool:
+        size = len(self._task.labels)
+        for value in itertools.chain([first], self._again):
+            if isinstance(value, list) and not values_of.may_be_places(value, size):
+                return False
+            if isinstance(value, list) and values_of.must_be_places(value, size):
+                return True
+        raise Unfit(values_of.two_readings(self._name), of_all=True)
+
+
+# formats
+
+
+def _first(lines: Iterator[str], where: str) -> tuple[str, Iterator[str]]:
+    """Return the first line, and all lines; raises UserError where it is no UTF-8."""
+    line = next(lines, "")
+    if _fault(line) == NO_UTF8:
+        raise UserError(f"{where}: it is no UTF-8 from its first line on; iconv -f latin1 -t utf-8 makes Latin-1 so")
+    return line, itertools.chain([line] if line else [], lines)
+
+
+def _txt(text: io.TextIOWrapper, ways: _Ways) -> _Table:
+    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
+        for number, line in enumerate(lines, 1):
+            yield number, _fault(line) or [line.removesuffix("\n").removesuffix("\r")] * len(wanted)
+
+    _, lines = _first(text, ways.where)
+    return _Table(["1"], rows, named=False)
+
+
+def _separated(text: io.TextIOWrapper, ways: _Ways) -> _Table:
+    head, lines = _first(text, ways.where)
+    mark = files.separator(head, ways.kind)
+    records = _records(lines, mark, ways.quotes)
+    first = next(records, None)
+    if first is None:
+        raise UserError(f"{ways.where}: it is empty")
+    line, names = first
+    if ways.header and (isinstance(names, str) or line > 1):
+        said = names if isinstance(names, str) else "it is blank"
+        raise UserError(f"{ways.where}: its first line has no names of columns: {said}")
+    width = 1 if isinstance(names, str) else len(names)
+
+    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
+        for line, record in records if ways.header else itertools.chain([first], records):
+            if isinstance(record, str):
+                yield line, record
+            else:
+                yield line, files.misfit(record, width, mark) or [record[place] for place in wanted]
+
+    columns = list(names) if ways.header else [str(place + 1) for place in range(width)]
+    return _Table(columns, rows, ways.header)
+
+
+class _Lines:
+    """Lines for csv.reader, those of one row at a time."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines, self._again = lines, deque[str]()
+        self.row: list[str] = []
+        self.before = 0  # lines before the row
+        self._size = 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        if self._size > QUOTED:
+            raise StopIteration  # csv.reader takes it for the end
+        line = self._again.popleft() if self._again else next(self._lines)
+        self.row.append(line)
+        self._size += len(line)
+        return line
+
+    def next_row(self) -> None:
+        self.before += len(self.row)
+        self.row, self._size = [], 0
+
+    def again(self, after: int) -> None:
+        """Give the lines of the row after one of them once more."""
+        there = after - self.before
+        self._again.extendleft(reversed(self.row[there:]))
+        del self.row[there:]
+
+
+def _records(text: Iterator[str], mark: str, quotes: bool) -> Iterator[tuple[int, list[str] | str]]:
+    """Return the rows of csv or tsv with the lines they begin in; after a quote left open, the next line's."""
+    csv.field_size_limit(sys.maxsize)
+    lines = _Lines(text)
+    quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=mark, quoting=quoting, strict=True)
+    while True:
+        lines.next_row()
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            begun = lines.before + 1
+            opened, said = _opening(lines, mark, error)
+            yield begun, said
+            lines.again(opened)
+            continue
+        if row:
+            fault = _fault(lines.row[0] if len(lines.row) == 1 else "".join(lines.row))
+            yield lines.before + 1, fault or row
+
+
+def _opening(lines: _Lines, mark: str, error: csv.Error) -> tuple[int, str]:
+    """Return the line in which the quote opens that csv.reader found no right end of, and what is said of it."""
+    line = lines.before + len(lines.row)
+    ended = "unexpected end" in str(error)
+    if not ended and len(lines.row) == 1:
+        return line, f"{error}; are quotes text here?"
+    still_open = lines.row if ended else lines.row[:-1]
+    *_, field = next(csv.reader(still_open, delimiter=mark))
+    last_line = lines.before + len(still_open)
+    opened = last_line + still_open[-1].endswith(("\r", "\n")) - len(BREAK.findall(field))
+    if ended:
+        return opened, f"the quote that opens in line {opened} is not closed"
+    return opened, f"the quote that opens in line {opened} is not closed well: {error} in line {line}"
+
+
+def _objects(text: io.TextIOWrapper, ways: _Ways) -> _Table:
+    _, lines = _first(text, ways.where)
+    records = ((number, _object(line)) for number, line in enumerate(lines, 1) if not line.isspace())
+    begun: list[tuple[int, dict[str, Any] | str]] = []
+    names: dict[str, None] = {}
+    for record in itertools.islice(records, FIRST):
+        begun.append(record)
+        names |= {} if isinstance(record[1], str) else dict.fromkeys(record[1])
+        if names and all(name in names or name.isdecimal() for name in ways.wanted):
+            break
+    if not begun:
+        raise UserError(f"{ways.where}: it is empty, there is no row in it")
+    if not names:
+        raise UserError(f"{ways.where}: line {begun[0][0]}: {begun[0][1]}; nor is any of the next lines an object")
+    columns = list(names)
+
+    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
+        keys = [columns[place] for place in wanted]
+        for line, record in itertools.chain(begun, records):
+            yield line, record if isinstance(record, str) else [record.get(key) for key in keys]
+
+    return _Table(columns, rows)
+
+
+def _object(line: str) -> dict[str, Any] | str:
+    """Return a line's object, or what is wrong with it."""
+    if said := _fault(line):
+        return said
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"no JSON: {error.msg} at character {error.pos + 1}"
+    except ValueError as error:  # a number of thousands of digits
+        return f"no JSON: {error}"
+    except RecursionError:
+        return "no JSON: too many brackets within another"
+    return record if isinstance(record, dict) else "no object, {column: text}"
+
+
+def _parquet(stream: IO[bytes], ways: _Ways) -> _Table:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=2**20)
+    columns = list(file.schema_arrow.names)
+
+    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
+        names = [columns[place] for place in wanted]
+        for name in names:
+            values_of.position(name, columns, ways.where)
+        line = 0
+        for batch in file.iter_batches(BATCH, columns=list(dict.fromkeys(names))):
+            for values in zip(*(_values(batch.column(name)) for name in names), strict=True):
+                line += 1
+                yield line, values
+
+    return _Table(columns, rows, schema=file.schema_arrow)
+
+
+def _values(column: "pa.Array") -> list[Any]:
+    """Return a column's values; a text that is no UTF-8 is one that can't be written as such."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except UnicodeDecodeError:
+        return [_value(scalar) for scalar in column]
+    return values
+
+
+def _value(scalar: "pa.Scalar") -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:
+        return "\udcff"
+
+
+READERS: dict[str, Callable[[Any, _Ways], _Table]] = {
+    ".csv": _separated,
+    ".tsv": _separated,
+    ".jsonl": _objects,
+    ".ndjson": _objects,
+    ".parquet": _parquet,
+    ".txt": _txt,
+}
