@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Predicted:
     """What a command has done: rows of the output, how many of them are empty, and how many texts were cut.
 
-    now: the rows that were predicted by this call, the others by one that was stopped; cut is of these alone. scores:
-    the metrics of all rows and then by category, where labels were given.
+    now: the rows that were predicted by this call in so many seconds, the others by one that was stopped; cut is of
+    these alone. scores: the metrics of all rows and then by category, where labels were given.
     """
 
     output: Path
@@ -32,6 +32,7 @@ class Predicted:
     skipped: int
     now: int
     cut: int
+    seconds: float
     scores: "Sequence[Score]"
 
 
@@ -108,4 +109,4 @@ def predict(
     say(one_line(job.summary()), sys.stdout)
     for line in scores.lines(found):
         say(one_line(line), sys.stdout)
-    return Predicted(output, job.rows, job.skipped, job.now, job.cut, found)
+    return Predicted(output, job.rows, job.skipped, job.now, job.cut, job.seconds, found)

@@ -1,7 +1,6 @@
 """The table of predictions: its columns and formats, a row a line, and back from the lines to numbers."""
 
 import csv
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -46,7 +45,7 @@ class Table:
     @property
     def head(self) -> bytes:
         """What comes before the first row."""
-        return self._csv([self.columns]) if self.lines == ".csv" else b""
+        return _csv([self.columns]) if self.lines == ".csv" else b""
 
     def cells(self, values: Values) -> list[Any]:
         """Return a row of the table."""
@@ -65,7 +64,7 @@ class Table:
         """Return rows as lines; numbers have the digits that give the same ones when they are read."""
         cells = [self.cells(values) for values in rows]
         if self.lines == ".csv":
-            return self._csv(cells)
+            return _csv(cells)
         names = self.columns
         lines = [json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False) + "\n" for row in cells]
         return "".join(lines).encode()
@@ -127,11 +126,17 @@ class Table:
         with output.open("rb") as written:
             os.fsync(written.fileno())
 
-    @staticmethod
-    def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        return text.getvalue().encode()
+
+def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
+    r"""Return rows as lines of csv, which end with \n; a lone \r is in quotes, as csv.writer would not have it."""
+    lines = (",".join(_field(cell) for cell in row) or '""' for row in rows)  # an empty line would be no row
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def _field(cell: str | float | None) -> str:
+    if not isinstance(cell, str):
+        return "" if cell is None else repr(cell)
+    return '"' + cell.replace('"', '""') + '"' if set(cell) & set(',"\r\n') else cell
 
 
 def check_output(output: Path, source: str, *, force: bool) -> None:

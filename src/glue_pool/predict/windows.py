@@ -1,7 +1,8 @@
 """Windows: how many rows are tokenised, sorted by length and predicted together, always the same ones of an input."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,15 +57,15 @@ def tokenised(found: Iterable[Window], models: Models, done: int) -> Iterator[tu
     None stands for those of windows whose rows are done already, the first `done` of the input, or can't be read.
     """
     with ThreadPoolExecutor(1) as thread:
-        begun = None
-        for window in found:
-            wanted = window.end > done and len(window.wrong) < len(window.rows)
-            following = window, thread.submit(models.tokens, window.texts) if wanted else None
+        begun: tuple[Window, Future[list[Tokens]] | None] | None = None
+        for window in itertools.chain(found, [None]):
+            following = None
+            if window is not None:
+                wanted = window.end > done and len(window.wrong) < len(window.rows)
+                following = window, thread.submit(models.tokens, window.texts) if wanted else None
             if begun is not None:
-                yield begun[0], begun[1] and begun[1].result()
+                yield begun[0], None if begun[1] is None else begun[1].result()
             begun = following
-        if begun is not None:
-            yield begun[0], begun[1] and begun[1].result()
 
 
 def spread(window: Window, values: np.ndarray | None) -> list[list[float] | None]:
