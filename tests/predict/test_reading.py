@@ -287,6 +287,8 @@ def test_a_label_that_is_none_of_the_tasks_is_named(file: Write) -> None:
         (None, None, f"label 'goood' {none}; did you mean 'good'?"), (("b",), 1, None),
         (None, None, f"label '-1' {none}: this split's labels are hidden"),
     ]  # fmt: skip
+    (long,) = read(file("rows.csv", f"text,label\na,{'x' * 9999}\n"), ONE, labels="label")
+    assert len(long.wrong or "") < 200
     scores = task(labels=[], score_range=[0.0, 5.0])
     rows = list(read(file("rows.csv", "text,label\na,x\nb,7\nc,nan\nd,2.5\n"), scores, labels="label"))
     assert [row.label for row in rows] == [None, None, None, 2.5]
@@ -376,6 +378,10 @@ def test_what_concerns_the_whole_is_said_before_a_row_is_asked_for(
 def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path: Path, file: Write) -> None:
     with pytest.raises(UserError, match=r"gone\.csv: there is no such file"):
         read(tmp_path / "gone.csv", ONE)
+    with pytest.raises(UserError, match="can't be a path"):
+        read("rows\0.csv", ONE)
+    with pytest.raises(UserError, match=r"no column question; the columns are a, b; --columns says which ones are the"):
+        read(file("rows.csv", "a,b\nc,d\n"), PAIR)
     with pytest.raises(UserError, match="is a folder; a file is read"):
         read(tmp_path, ONE)
     with pytest.raises(UserError, match=r"txt is a text a line, and task mine takes two \(question, answer\)"):

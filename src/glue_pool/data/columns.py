@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FP32 = float(np.finfo(np.float32).max)
 ROUNDING = 0.01  # of the scores' deviation: fp32 may cost no more
 NUMERAL = re.compile(r"-?\d+(\.\d+)?")
+LONG = 100  # characters of a value in a message
 FIELD = re.compile(r"\{([^{}]+)\}")  # of a template of columns
 
 
@@ -221,7 +222,7 @@ class Labels:
 
     def twice(self, value: Any) -> Unfit:
         """Return what is said of an id that a row has twice, or of a 0 or 1 in the place of one."""
-        rest = f" says {value!r} twice; a 0 or a 1 for every label stands in every row, or in none"
+        rest = f" says {quoted(value)} twice; a 0 or a 1 for every label stands in every row, or in none"
         return Unfit("the list", rest, key="task.label")
 
     def _unknown(self, value: Any) -> Unfit:
@@ -237,7 +238,7 @@ class Labels:
         elif isinstance(value, str) and {"True", "False"} & set(task.labels):
             way_out = "; no, yes, off and on take quotes in a YAML: labels: ['no', 'yes']"
         rest = f" is none of task {task.name}'s labels ({known}){way_out}"
-        return Unfit(f"label {value!r}", rest, key="task.labels")
+        return Unfit(f"label {quoted(value)}", rest, key="task.labels")
 
     def _two_meanings(self, text: str) -> Unfit:
         task = self._task
@@ -333,7 +334,7 @@ def flag(value: Any, name: str) -> int:
     """Return the 0 or 1 in a label's column; raises Unfit where it has another value."""
     found = {"0": 0, "1": 1, "false": 0, "true": 1}.get(plain(present(value, name)).lower())
     if found is None:
-        raise Unfit(f"column {name} has {value!r}", "; a label's column has 0 or 1", key="task.labels")
+        raise Unfit(f"column {name} has {quoted(value)}", "; a label's column has 0 or 1", key="task.labels")
     return found
 
 
@@ -343,9 +344,9 @@ def score(value: Any, name: str, task: TaskConfig) -> float:
     found: float | None = _number(present(value, name), float)
     if found is None:
         rest = ", no score; task.labels lists the names of classes"
-        raise Unfit(f"column {name} has {value!r}", rest, key="task.labels")
+        raise Unfit(f"column {name} has {quoted(value)}", rest, key="task.labels")
     if not math.isfinite(found):
-        raise Unfit(f"column {name} has {value!r}", ", no number to learn")
+        raise Unfit(f"column {name} has {quoted(value)}", ", no number to learn")
     if not low <= found <= high:
         raise Unfit(f"score {found:g}", f" lies outside {low:g} to {high:g}", key="task.score_range")
     if abs(found) > FP32:
@@ -406,6 +407,12 @@ def _number(value: Any, kind: Callable[[Any], Any]) -> Any:
 def plain(value: Any) -> str:
     """Return a value as text; a whole number has no decimals."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def quoted(value: Any) -> str:
+    """Return a value as messages have it: what is long is no label."""
+    text = repr(value)
+    return text if len(text) <= LONG else f"{text[: LONG // 2]}…{text[-LONG // 4 :]}"
 
 
 def other_names(names: Sequence[str], task: TaskConfig, where: str) -> UserError:

@@ -25,6 +25,7 @@ from glue_pool.data import files
 from glue_pool.data.columns import Labels, Text, Unfit
 from glue_pool.disk import missing
 from glue_pool.errors import UserError, nearest
+from glue_pool.fields import check_path
 from glue_pool.shell import expanded
 from glue_pool.tasks import TaskConfig
 
@@ -131,7 +132,8 @@ def _rows(
         raise UserError(f"columns: {said}")
     by_position = kind == ".txt" or (kind in (".csv", ".tsv") and not header)
     default = [str(place + 1) for place in range(len(task.columns))] if by_position else task.columns
-    texts = [Text(entry) for entry in columns or default]
+    texts = [Text(entry) for entry in (default if columns is None else columns)]
+    way_out = "; --columns says which ones are the texts" if columns is None else ""
     named = [name for text in texts for name in text.names] + [name for name in (labels, by) if name is not None]
     named += task.labels if task.multi_label and labels in task.labels and labels != task.label else []
     ways = _Ways(where, kind, header, quotes, named)
@@ -145,7 +147,7 @@ def _rows(
     try:
         with _opened(path, kind) as stream:
             table = READERS[kind](stream, ways)
-            wanted = _Wanted(task, table, where, texts, labels, by, again)
+            wanted = _Wanted(task, table, where, texts, way_out, labels, by, again)
             for number, (line, values) in enumerate(table.rows(wanted.positions)):
                 yield wanted.row(line, values, first=number == 0)
     except (pa.ArrowException, OSError, EOFError) as error:
@@ -161,6 +163,7 @@ def _path(source: str | Path) -> Path | None:
     if str(source) == "-":
         return None
     path = Path(expanded(str(source)))
+    check_path("input", str(path))
     if path.is_dir():
         raise UserError(f"{source} is a folder; a file is read")
     if not path.exists():
@@ -221,13 +224,17 @@ class _Wanted:
         table: _Table,
         where: str,
         texts: Sequence[Text],
+        way_out: str,
         labels: str | None,
         by: str | None,
         again: Again,
     ) -> None:
         self._where = where
         self.positions: list[int] = []
-        self._texts = [(text, self._take([_position(name, table, where) for name in text.names])) for text in texts]
+        try:
+            self._texts = [(text, self._take([_position(name, table, where) for name in text.names])) for text in texts]
+        except UserError as error:
+            raise UserError(f"{error}{way_out}") from None
         if table.schema is not None:
             for text, place in self._texts:
                 _check_text(text, [table.schema.field(i) for i in self.positions[place]], where)
