@@ -240,7 +240,7 @@ def test_what_is_there_of_another_command_is_refused_until_forced(
     differing: list[tuple[tuple[Path, Path], dict[str, Any], str]] = [
         ((train(*OTHER).model, texts), {}, "is of other models"),
         ((model, other), {}, "is of another input"),
-        ((model, texts), {"batch_size": 3}, r"is of another batch_size \(64 there, 3 now\)"),
+        ((model, texts), {"batch_size": 3}, r"is of another batch size \(64 there, 3 now\)"),
         ((model, texts), {"columns": ["label"]}, r"is of other columns \(None there, \['label'\] now\)"),
     ]
     for arguments, options, said in differing:

@@ -21,8 +21,8 @@ def main(argv: Sequence[str]) -> None:
     """Predict the rows of a file."""
     parser = Parser(
         prog="glue-pool predict",
-        description="Score every row of a file with a saved model, or with the mean of several. The rows that are done "
-        "are in OUTPUT.partial; the same command goes on from there.",
+        description="Score every row of a file with a saved model, or with the mean of several.\n"
+        "Until all rows are done they are in FILE.partial, and the same command goes on from there.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
         default="stop",
         help="at a row that can't be read: stop, or leave its values empty (stop)",
     )
-    parser.add_argument("--force", action="store_true", help="replace OUTPUT, and what is there of another command's")
+    parser.add_argument("--force", action="store_true", help="replace FILE, and what is there of another command's")
     parser.add_argument(
         "--batch-size", type=int, default=64, metavar="ROWS", help="rows that are computed at once (64)"
     )

@@ -97,6 +97,7 @@ def predict(
             try:
                 job.run(rows, window or windows.ROWS, lease, identity.count(source, format))
                 found = gold.scores(partial.values(), by=by is not None) if gold else []
+                lease.check()
                 partial.finish()
             except KeyboardInterrupt:
                 way_on = "the same command goes on from there" if again else "standard input starts over"

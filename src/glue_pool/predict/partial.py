@@ -93,7 +93,7 @@ class Partial:
         for name, value in json.loads(json.dumps(identity)).items():
             if there.get(name) != value:
                 shown = "" if name in ("models", "input") else f" ({there.get(name)} there, {value} now)"
-                return f"is of {WORDS.get(name, f'another {name}')}{shown}"
+                return f"is of {WORDS.get(name, f"another {name.replace('_', ' ')}")}{shown}"
         return None
 
     @contextmanager
@@ -101,12 +101,13 @@ class Partial:
         try:
             yield
         except OSError as error:
-            said = f"{self.file.parent}: can't be written ({error.strerror}): {self.kept_line()}"
-            raise NotWritten(said) from error
+            said = f"can't be written ({error.strerror}): {self.kept_line()}"
+            raise NotWritten(f"{self.file.parent}: {said}; mend that and run the same command again") from error
 
     def kept_line(self) -> str:
         """Say how many rows are kept, and where."""
-        return f"{self.kept():,} rows are kept in {self.file}"
+        kept = self.kept()
+        return f"{kept:,} rows are kept in {self.file}" if kept else "no rows are kept"
 
 
 WORDS = {"models": "other models", "input": "another input", "columns": "other columns", "classes": "other classes"}

@@ -41,7 +41,7 @@ class Gold:
         if there:
             kind = np.float32 if self._task.problem_type == REGRESSION else np.int32
             self._labels.append(np.array([row.label for row in there], kind))
-            named = ["(none)" if row.category is None else row.category for row in there]
+            named = [row.category or "(none)" for row in there]
             self._categories.append(np.array([self._codes.setdefault(name, len(self._codes)) for name in named]))
 
     def scores(self, values: Iterable[Values], *, by: bool) -> list[Score]:
