@@ -11,7 +11,7 @@ from glue_pool.data.tokens import Tokens
 from glue_pool.predict.models import Models
 from glue_pool.predict.reading import Row
 
-ROWS = 4096
+ROWS = 2048
 CHARACTERS = 1 << 21  # of the texts of a window: a tokenizer takes some hundred bytes for each word of them
 
 
