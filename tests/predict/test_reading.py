@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from glue_pool.data import files
 from glue_pool.data.columns import to_rows
 from glue_pool.errors import UserError
-from glue_pool.predict.reading import QUOTED, Row, read
+from glue_pool.predict.formats import QUOTED
+from glue_pool.predict.reading import Row, read
 from glue_pool.tasks import TaskConfig
 
 

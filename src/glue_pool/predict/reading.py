@@ -4,18 +4,11 @@ Formats, packing, templates and labels are those of `glue_pool.data`. A row that
 no more than a row (of parquet a batch of them) is in memory.
 """
 
-import csv
-import io
 import itertools
-import json
-import re
-import sys
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,20 +19,14 @@ from glue_pool.data.columns import Labels, Text, Unfit
 from glue_pool.disk import missing
 from glue_pool.errors import UserError, nearest
 from glue_pool.fields import check_path
+from glue_pool.predict.formats import READERS, Table, Values, Ways, fault, opened
 from glue_pool.shell import expanded
 from glue_pool.tasks import TaskConfig
 
 if TYPE_CHECKING:  # pyarrow is imported on use
     import pyarrow as pa
 
-BATCH = 256  # rows of parquet
-QUOTED = 2**20  # characters of a row with line breaks in quotes; in more, a quote was left open
-FIRST = 100  # objects of jsonl among which a column has to come up
-BREAK = re.compile(r"\r\n|\r|\n")
-NO_UTF8 = "bytes that are no UTF-8"
-
 Label = int | float | list[int]
-Values = Sequence[Any] | str  # of a row's wanted columns, or what is wrong with the row
 Again = Callable[[int], Iterator[Any]]  # a column's values from the first row on, none of what is no file
 
 
@@ -89,30 +76,6 @@ def read(
     return itertools.chain([first], rows)
 
 
-@dataclass(frozen=True)
-class _Table:
-    """An input that was opened: its columns, and a function from the positions of some to the rows with their line.
-
-    names: whether there are names, or positions in their place. schema: of parquet.
-    """
-
-    columns: list[str]
-    rows: Callable[[Sequence[int]], Iterator[tuple[int, Values]]]
-    named: bool = True
-    schema: "pa.Schema | None" = None
-
-
-@dataclass(frozen=True)
-class _Ways:
-    """How an input is read: what messages call it, its format, and `read`'s options for it."""
-
-    where: str
-    kind: str
-    header: bool
-    quotes: bool
-    wanted: Sequence[str]  # columns that have to come up, by name
-
-
 def _rows(
     source: str | Path,
     task: TaskConfig,
@@ -136,16 +99,16 @@ def _rows(
     way_out = "; --columns says which ones are the texts" if columns is None else ""
     named = [name for text in texts for name in text.names] + [name for name in (labels, by) if name is not None]
     named += task.labels if task.multi_label and labels in task.labels and labels != task.label else []
-    ways = _Ways(where, kind, header, quotes, named)
+    ways = Ways(where, kind, header, quotes, named)
 
     def again(column: int) -> Iterator[Any]:
         if path is not None and path.is_file():
-            with _opened(path, kind) as stream:
+            with opened(path, kind) as stream:
                 rows = READERS[kind](stream, ways).rows([column])
                 yield from (values[0] for _, values in rows if not isinstance(values, str))
 
     try:
-        with _opened(path, kind) as stream:
+        with opened(path, kind) as stream:
             table = READERS[kind](stream, ways)
             wanted = _Wanted(task, table, where, texts, way_out, labels, by, again)
             for number, (line, values) in enumerate(table.rows(wanted.positions)):
@@ -190,38 +153,13 @@ def _format(path: Path | None, format: str | None, task: TaskConfig) -> str:
     return kind
 
 
-@contextmanager
-def _opened(path: Path | None, kind: str) -> Iterator[IO[bytes] | io.TextIOWrapper]:
-    """In text, bytes that are no UTF-8 become what UTF-8 never is, so that their line can be told."""
-    with _bytes(path) as stream:
-        if kind == ".parquet":
-            yield stream
-            return
-        text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="")
-        try:
-            yield text
-        finally:
-            text.detach()
-
-
-@contextmanager
-def _bytes(path: Path | None) -> Iterator[IO[bytes]]:
-    if path is not None:
-        with files.unpacked(path) as stream:
-            yield stream
-    elif sys.stdin is None:
-        raise UserError("standard input is closed")
-    else:
-        yield sys.stdin.buffer
-
-
 class _Wanted:
     """What is asked for: the positions of its columns, and a row made of their values."""
 
     def __init__(
         self,
         task: TaskConfig,
-        table: _Table,
+        table: Table,
         where: str,
         texts: Sequence[Text],
         way_out: str,
@@ -268,7 +206,7 @@ class _Wanted:
         return Row(line, texts, label, category, None)
 
 
-def _position(name: str, table: _Table, where: str) -> int:
+def _position(name: str, table: Table, where: str) -> int:
     there = table.columns
     if name not in there and name.isdecimal() and 1 <= int(name) <= len(there):
         return int(name) - 1
@@ -276,19 +214,9 @@ def _position(name: str, table: _Table, where: str) -> int:
 
 
 def _sound(text: str) -> str:
-    if said := _fault(text):
+    if said := fault(text):
         raise Unfit(said)
     return text
-
-
-def _fault(text: str) -> str | None:
-    """Return what in a text or a line is none, if anything is."""
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            return NO_UTF8
-    return "a NUL, which is no text" if "\0" in text else None
 
 
 def _check_text(text: Text, fields: "Sequence[pa.Field]", where: str) -> None:
@@ -311,7 +239,7 @@ def _is_text(kind: "pa.DataType") -> bool:
 # gold labels
 
 
-def _flags_at(at: int, task: TaskConfig, table: _Table, where: str) -> list[int]:
+def _flags_at(at: int, task: TaskConfig, table: Table, where: str) -> list[int]:
     """Return where the labels' columns of 0 and 1 are, given that of one; none where that one has all the labels."""
     if not task.multi_label or table.columns[at] == task.label:
         return []
@@ -326,7 +254,7 @@ def _flags_at(at: int, task: TaskConfig, table: _Table, where: str) -> list[int]
 
 
 def _label(
-    task: TaskConfig, table: _Table, where: str, at: int, again: Iterator[Any] | None
+    task: TaskConfig, table: Table, where: str, at: int, again: Iterator[Any] | None
 ) -> Callable[[Sequence[Any]], Label]:
     """Return the function from the values of the label's column, or of one for every label, to a row's label.
 
@@ -401,200 +329,3 @@ class _Sets:
             if isinstance(value, list) and values_of.must_be_places(value, size):
                 return True
         raise Unfit(values_of.two_readings(self._name), of_all=True)
-
-
-# formats
-
-
-def _first(lines: Iterator[str], where: str) -> tuple[str, Iterator[str]]:
-    """Return the first line, and all lines; raises UserError where it is no UTF-8."""
-    line = next(lines, "")
-    if _fault(line) == NO_UTF8:
-        raise UserError(f"{where}: it is no UTF-8 from its first line on; iconv -f latin1 -t utf-8 makes Latin-1 so")
-    return line, itertools.chain([line] if line else [], lines)
-
-
-def _txt(text: io.TextIOWrapper, ways: _Ways) -> _Table:
-    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
-        for number, line in enumerate(lines, 1):
-            yield number, _fault(line) or [line.removesuffix("\n").removesuffix("\r")] * len(wanted)
-
-    _, lines = _first(text, ways.where)
-    return _Table(["1"], rows, named=False)
-
-
-def _separated(text: io.TextIOWrapper, ways: _Ways) -> _Table:
-    head, lines = _first(text, ways.where)
-    mark = files.separator(head, ways.kind)
-    records = _records(lines, mark, ways.quotes)
-    first = next(records, None)
-    if first is None:
-        raise UserError(f"{ways.where}: it is empty")
-    line, names = first
-    if ways.header and (isinstance(names, str) or line > 1):
-        said = names if isinstance(names, str) else "it is blank"
-        raise UserError(f"{ways.where}: its first line has no names of columns: {said}")
-    width = 1 if isinstance(names, str) else len(names)
-
-    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
-        for line, record in records if ways.header else itertools.chain([first], records):
-            if isinstance(record, str):
-                yield line, record
-            else:
-                yield line, files.misfit(record, width, mark) or [record[place] for place in wanted]
-
-    columns = list(names) if ways.header else [str(place + 1) for place in range(width)]
-    return _Table(columns, rows, ways.header)
-
-
-class _Lines:
-    """Lines for csv.reader, those of one row at a time."""
-
-    def __init__(self, lines: Iterator[str]) -> None:
-        self._lines, self._again = lines, deque[str]()
-        self.row: list[str] = []
-        self.before = 0  # lines before the row
-        self._size = 0
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        if self._size > QUOTED:
-            raise StopIteration  # csv.reader takes it for the end
-        line = self._again.popleft() if self._again else next(self._lines)
-        self.row.append(line)
-        self._size += len(line)
-        return line
-
-    def next_row(self) -> None:
-        self.before += len(self.row)
-        self.row, self._size = [], 0
-
-    def again(self, after: int) -> None:
-        """Give the lines of the row after one of them once more."""
-        there = after - self.before
-        self._again.extendleft(reversed(self.row[there:]))
-        del self.row[there:]
-
-
-def _records(text: Iterator[str], mark: str, quotes: bool) -> Iterator[tuple[int, list[str] | str]]:
-    """Return the rows of csv or tsv with the lines they begin in; after a quote left open, the next line's."""
-    csv.field_size_limit(sys.maxsize)
-    lines = _Lines(text)
-    quoting: Any = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(lines, delimiter=mark, quoting=quoting, strict=True)
-    while True:
-        lines.next_row()
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            begun = lines.before + 1
-            opened, said = _opening(lines, mark, error)
-            yield begun, said
-            lines.again(opened)
-            continue
-        if row:
-            fault = _fault(lines.row[0] if len(lines.row) == 1 else "".join(lines.row))
-            yield lines.before + 1, fault or row
-
-
-def _opening(lines: _Lines, mark: str, error: csv.Error) -> tuple[int, str]:
-    """Return the line in which the quote opens that csv.reader found no right end of, and what is said of it."""
-    line = lines.before + len(lines.row)
-    ended = "unexpected end" in str(error)
-    if not ended and len(lines.row) == 1:
-        return line, f"{error}; are quotes text here?"
-    still_open = lines.row if ended else lines.row[:-1]
-    *_, field = next(csv.reader(still_open, delimiter=mark))
-    last_line = lines.before + len(still_open)
-    opened = last_line + still_open[-1].endswith(("\r", "\n")) - len(BREAK.findall(field))
-    if ended:
-        return opened, f"the quote that opens in line {opened} is not closed"
-    return opened, f"the quote that opens in line {opened} is not closed well: {error} in line {line}"
-
-
-def _objects(text: io.TextIOWrapper, ways: _Ways) -> _Table:
-    _, lines = _first(text, ways.where)
-    records = ((number, _object(line)) for number, line in enumerate(lines, 1) if not line.isspace())
-    begun: list[tuple[int, dict[str, Any] | str]] = []
-    names: dict[str, None] = {}
-    for record in itertools.islice(records, FIRST):
-        begun.append(record)
-        names |= {} if isinstance(record[1], str) else dict.fromkeys(record[1])
-        if names and all(name in names or name.isdecimal() for name in ways.wanted):
-            break
-    if not begun:
-        raise UserError(f"{ways.where}: it is empty, there is no row in it")
-    if not names:
-        raise UserError(f"{ways.where}: line {begun[0][0]}: {begun[0][1]}; nor is any of the next lines an object")
-    columns = list(names)
-
-    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
-        keys = [columns[place] for place in wanted]
-        for line, record in itertools.chain(begun, records):
-            yield line, record if isinstance(record, str) else [record.get(key) for key in keys]
-
-    return _Table(columns, rows)
-
-
-def _object(line: str) -> dict[str, Any] | str:
-    """Return a line's object, or what is wrong with it."""
-    if said := _fault(line):
-        return said
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        return f"no JSON: {error.msg} at character {error.pos + 1}"
-    except ValueError as error:  # a number of thousands of digits
-        return f"no JSON: {error}"
-    except RecursionError:
-        return "no JSON: too many brackets within another"
-    return record if isinstance(record, dict) else "no object, {column: text}"
-
-
-def _parquet(stream: IO[bytes], ways: _Ways) -> _Table:
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(stream, pre_buffer=False, buffer_size=2**20)
-    columns = list(file.schema_arrow.names)
-
-    def rows(wanted: Sequence[int]) -> Iterator[tuple[int, Values]]:
-        names = [columns[place] for place in wanted]
-        for name in names:
-            values_of.position(name, columns, ways.where)
-        line = 0
-        for batch in file.iter_batches(BATCH, columns=list(dict.fromkeys(names))):
-            for values in zip(*(_values(batch.column(name)) for name in names), strict=True):
-                line += 1
-                yield line, values
-
-    return _Table(columns, rows, schema=file.schema_arrow)
-
-
-def _values(column: "pa.Array") -> list[Any]:
-    """Return a column's values; a text that is no UTF-8 is one that can't be written as such."""
-    try:
-        values: list[Any] = column.to_pylist()
-    except UnicodeDecodeError:
-        return [_value(scalar) for scalar in column]
-    return values
-
-
-def _value(scalar: "pa.Scalar") -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError:
-        return "\udcff"
-
-
-READERS: dict[str, Callable[[Any, _Ways], _Table]] = {
-    ".csv": _separated,
-    ".tsv": _separated,
-    ".jsonl": _objects,
-    ".ndjson": _objects,
-    ".parquet": _parquet,
-    ".txt": _txt,
-}
