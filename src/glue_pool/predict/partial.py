@@ -93,7 +93,8 @@ class Partial:
         for name, value in json.loads(json.dumps(identity)).items():
             if there.get(name) != value:
                 shown = "" if name in ("models", "input") else f" ({there.get(name)} there, {value} now)"
-                return f"is of {WORDS.get(name, f"another {name.replace('_', ' ')}")}{shown}"
+                what = WORDS.get(name) or "another " + name.replace("_", " ")
+                return f"is of {what}{shown}"
         return None
 
     @contextmanager
