@@ -139,11 +139,13 @@ class Parsed(Exception):
 def test_every_command_exists_and_takes_its_arguments(
     page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def parse(parser: Parser, argv: list[str]) -> None:
-        super(Parser, parser).parse_args(argv)
-        raise Parsed
+    for parse in ("parse_args", "parse_intermixed_args"):
 
-    monkeypatch.setattr(Parser, "parse_args", parse)
+        def parsed(parser: Parser, argv: list[str], parse: str = parse) -> None:
+            getattr(super(Parser, parser), parse)(argv)
+            raise Parsed
+
+        monkeypatch.setattr(Parser, parse, parsed)
     known = {**cli.names(), "best": ""}  # extending.md's own
     for words in commands(page):
         if words[0] != "glue-pool" or words[1] in ("--help", "--version") or train_arguments(words) is not None:

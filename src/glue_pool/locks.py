@@ -31,9 +31,10 @@ class Lease:
 
 
 @contextmanager
-def hold(file: Path) -> Iterator[Lease]:
+def hold(file: Path, *, in_own_folder: bool = True) -> Iterator[Lease]:
     """Hold a lease while the `with` lasts; it leaves nothing behind.
 
+    in_own_folder: whether its folder is there for it and what is written beside it, and goes where that is nothing.
     Raises `Held`, with who it is, where a process that shows signs of life holds it, and UserError where no lease can
     be written. That of a dead process is taken over: at once if it ran on this host, else once `LEASE_SECONDS` have
     passed without a sign of life, and as many of watching.
@@ -48,7 +49,7 @@ def hold(file: Path) -> Iterator[Lease]:
         yield Lease(lease)
     finally:
         lease.release()
-        for folder in made or [file.parent]:
+        for folder in (made or [file.parent]) if in_own_folder else ():
             with suppress(OSError):  # others hold leases there, or results are there
                 os.rmdir(folder)
 

@@ -85,6 +85,37 @@ class Progress:
         say(line, self._file, self._bar)
 
 
+class RowBar:
+    """Shows on a terminal how many rows are done, of how many where that is known, while the `with` lasts."""
+
+    def __init__(self, total: int | None, file: TextIO) -> None:
+        self._total = total
+        self._file = file
+        self._bar: Bar | None = None
+
+    def __enter__(self) -> Self:
+        if is_terminal(self._file):
+            self._bar = _row_bar(self._file)
+            self._bar.add_task("", total=self._total, speed="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, rows: int, rows_per_second: float) -> None:
+        """Show how many rows are done, and how fast."""
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=rows, speed=f"{rows_per_second:,.0f} rows/s")
+
+    def say(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        say(line, self._file, self._bar)
+
+
 def say(line: str, file: TextIO, bar: Bar | None = None) -> None:
     """Print a line, above the bar if there is one; where nobody reads or the disk is full, nothing comes of it."""
     text = printable(line, file)
@@ -141,6 +172,21 @@ def _bar(file: TextIO) -> Bar:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.fields[loss]}"),
+        progress.TextColumn("{task.fields[speed]}"),
+        progress.TimeRemainingColumn(compact=True),
+        console=Console(file=file),
+        refresh_per_second=4,
+    )
+
+
+def _row_bar(file: TextIO) -> Bar:
+    from rich import progress
+    from rich.console import Console
+
+    return progress.Progress(
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("rows"),
         progress.TextColumn("{task.fields[speed]}"),
         progress.TimeRemainingColumn(compact=True),
         console=Console(file=file),

@@ -93,8 +93,13 @@ def taken(metric: Metric, logits: np.ndarray, kind: ProblemType) -> np.ndarray:
     if kind == REGRESSION:
         return logits.reshape(-1) if logits.ndim < 2 else logits[..., 0]
     if metric.takes == "probabilities":
-        return _sigmoid(logits) if kind == MULTI else _softmax(logits)
+        return probabilities(logits, kind)
     return (logits > 0).astype(np.int8) if kind == MULTI else np.asarray(logits.argmax(axis=-1))
+
+
+def probabilities(logits: np.ndarray, kind: ProblemType) -> np.ndarray:
+    """Return the probability of each label, float64, of logits `(…, labels)`: a softmax, or each label's sigmoid."""
+    return _sigmoid(logits) if kind == MULTI else _softmax(logits)
 
 
 def collapsed(logits: np.ndarray, *, multi_label: bool = False, unit: float = 1.0) -> bool:
