@@ -49,8 +49,8 @@ def measure(model: Path, rows: int, folder: Path, *, evaluate: bool = False) -> 
     """Predict rows in a process of its own; evaluate: as the dev evaluation does, tokens known, not by the command."""
     source = folder / f"{rows}.csv"
     if not source.exists():
-        about = json.loads((model / "glue_pool.json").read_text())
-        write(source, rows, about["columns"][0])
+        config = json.loads((model / "config.json").read_text())
+        write(source, rows, config["task"]["columns"][0])
     began = time.perf_counter()
     arguments = [str(model), str(source), str(folder / "out.csv"), *(["--evaluate"] if evaluate else [])]
     done = subprocess.run([sys.executable, __file__, "--child", *arguments], check=True, capture_output=True, text=True)

@@ -91,9 +91,9 @@ def copied(mean: Path, tmp_path: Path) -> Path:
 
 def say(folder: Path, section: str, **content: Any) -> Path:
     """Let a model's folder name another pooler or edit."""
-    about = json.loads((folder / "glue_pool.json").read_text())
+    about = json.loads((folder / "config.json").read_text())
     about[section] = {"name": "mine", "tanh": "none"} | content if section == "pooling" else {"name": "mine"} | content
-    (folder / "glue_pool.json").write_text(json.dumps(about))
+    (folder / "config.json").write_text(json.dumps(about))
     return folder
 
 
