@@ -38,7 +38,7 @@ def write(file: Path, rows: int, column: str) -> None:
     import numpy as np
 
     draw = np.random.default_rng(0)
-    with file.open("w", newline="") as out:
+    with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow([column])
         for _ in range(rows):
@@ -49,11 +49,13 @@ def measure(model: Path, rows: int, folder: Path, *, evaluate: bool = False) -> 
     """Predict rows in a process of its own; evaluate: as the dev evaluation does, tokens known, not by the command."""
     source = folder / f"{rows}.csv"
     if not source.exists():
-        config = json.loads((model / "config.json").read_text())
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
         write(source, rows, config["task"]["columns"][0])
     began = time.perf_counter()
     arguments = [str(model), str(source), str(folder / "out.csv"), *(["--evaluate"] if evaluate else [])]
-    done = subprocess.run([sys.executable, __file__, "--child", *arguments], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", *arguments], check=True, capture_output=True, encoding="utf-8"
+    )
     whole = time.perf_counter() - began
     seconds, peak_mb = json.loads(done.stdout.splitlines()[-1])
     return Measured(rows / seconds, rows / whole, peak_mb)
@@ -65,7 +67,7 @@ def child(model: str, source: str, output: str, *, evaluate: bool) -> None:
         import glue_pool
 
         loaded = glue_pool.load(model)
-        with open(source, newline="") as rows:
+        with open(source, newline="", encoding="utf-8") as rows:
             tokens = loaded.tokens([row[0] for row in csv.reader(rows)][1:])
         began = time.perf_counter()
         loaded.of_tokens(tokens)

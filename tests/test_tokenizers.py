@@ -232,7 +232,7 @@ def test_a_saved_model_finds_cls_where_the_run_did(small: Small) -> None:
     np.testing.assert_allclose(model.logits(texts[0]), logits[:1], rtol=0, atol=1e-5)
     assert model.logits("").shape == (1, 2)  # special tokens alone
     assert model.logits([]).shape == (0, 2)
-    with pytest.raises(UserError, match="logits: takes texts, not None"):
+    with pytest.raises(UserError, match="takes texts, not None"):
         model.logits(["a", None])  # type: ignore[list-item]
 
 
@@ -272,9 +272,7 @@ def test_a_tokenizer_larger_than_the_embeddings_is_refused_where_they_miss_a_tok
     fewer = {"vocab_size": len(IDS) - 1}
     keys = "task=sst2", "pooling=mean", "save_model=true"
     _, _, folder = finished(small(*BERT, *keys, sizes=fewer))  # no row has the last token
-    with pytest.raises(
-        UserError, match=r"logits: a text \(idx 1\) has token \d+ \('new'\) of a tokenizer of \d+, and "
-    ):
+    with pytest.raises(UserError, match=r"a text \(idx 1\) has token \d+ \('new'\) of a tokenizer of \d+, and "):
         glue_pool.load(folder / "model").logits(["the dog", "the new dog"])
     write(tmp_path / "data", "sst2", ["the dog", "a cat", "new cat"])
     with pytest.raises(UserError) as caught:

@@ -288,7 +288,7 @@ def test_nothing_is_imported_that_a_runs_config_names(
 ) -> None:
     (tmp_path / "a_trap_of_config.py").write_text("raise SystemExit('imported because a config names it')")
     monkeypatch.syspath_prepend(tmp_path)
-    file = copied.parent / "config.yaml"
+    file = copied / "run_config.yaml"
     content = yaml.safe_load(file.read_text())
     for section in ("pooling", "edit", "recipe"):
         content[section]["_target_"] = "a_trap_of_config.Anything"
@@ -302,9 +302,9 @@ def test_nothing_is_imported_that_a_runs_config_names(
 
 def test_rows_that_have_moved_are_found_where_one_says(copied: Path, mean: Path, tmp_path: Path) -> None:
     shutil.copytree(mean.parents[6] / "data", tmp_path / "moved")
-    file = copied.parent / "config.yaml"
+    file = copied / "run_config.yaml"
     file.write_text(file.read_text().replace("/data\n", "/gone\n"))
-    with pytest.raises(UserError, match=r"config\.yaml: data\.dir=.*gone.*--data FOLDER"):
+    with pytest.raises(UserError, match=r"run_config\.yaml: data\.dir=.*gone.*--data FOLDER"):
         over_split(copied, "validation")
     moved = over_split(copied, "validation", data=tmp_path / "moved")
     np.testing.assert_array_equal(
@@ -348,11 +348,17 @@ REFUSED: dict[str, tuple[Callable[[Path], Sequence[object]], str]] = {
     ),
     "limit 0": (lambda model: [model, "--split", "train", "--limit", 0], "--limit 0: has to be at least 1"),
     "no config": (
-        lambda model: [(model.parent / "config.yaml").rename(model / "gone") and model, "--split", "train"],
+        lambda model: [
+            (model / "run_config.yaml").rename(model / "gone")
+            and (model.parent / "config.yaml").rename(model.parent / "gone")
+            and model,
+            "--split",
+            "train",
+        ],
         "neither run_config.yaml in it nor config.yaml above it",
     ),
     "a broken config": (
-        lambda model: [(model.parent / "config.yaml").write_text("task: [") and model, "--split", "train"],
+        lambda model: [(model / "run_config.yaml").write_text("task: [") and model, "--split", "train"],
         "not a run's config",
     ),
     "a file that is there": (lambda model: [model, *PAIR, "--svg", model / "config.json"], "--force replaces it"),
@@ -381,7 +387,7 @@ def example(tokens: Sequence[str] = ("[CLS]", "a", "dog", "[SEP]"), heads: int =
     shares = np.random.default_rng(0).dirichlet(np.ones(layers * len(tokens)), heads)
     return Inspection(
         "rte",
-        "MaxSeqMHA",
+        "maxpool",
         list(tokens),
         np.arange(len(tokens)),
         tuple(range(1, layers + 1)),

@@ -153,9 +153,10 @@ def over(
 ) -> None:
     """Go once over all rows of a split, without gradients: `each` gets batches of rows of similar length.
 
-    A batch is on the device, `batch.rows` says which rows it is, and `each` runs in the hardware's precision.
+    A batch is on the device, `batch.rows` says which rows it is, and `each` runs in the hardware's precision. The
+    longest come first: the memory that they give back holds all that follow, where ever longer ones would take more.
     """
-    shortest_first = np.argsort(split.lengths, kind="stable")
+    by_length = np.argsort(split.lengths, kind="stable")
     with torch.no_grad(), hardware.autocast():
-        for batch in batches(split, shortest_first, batch_size, padding_side):
-            each(batch.to(hardware.device))
+        for first in reversed(range(0, len(by_length), batch_size)):
+            each(collate(split, by_length[first : first + batch_size], padding_side).to(hardware.device))

@@ -11,7 +11,6 @@ from glue_pool.errors import UserError
 from glue_pool.inspection.sources import Method, Traced, trace
 from glue_pool.metrics import MULTI, REGRESSION
 from glue_pool.saved.folder import SavedModel, load
-from glue_pool.shell import readable
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,6 @@ def inspect(
     if len(texts) != len(model.columns):
         wanted = "one text" if len(model.columns) == 1 else f"{len(model.columns)} texts"
         raise UserError(f"{folder}: {model.task.name} takes {wanted} ({', '.join(model.columns)}), not {len(texts)}")
-    if odd := [text for text in texts if text != readable(text)]:
-        raise UserError(f"a text is no UTF-8: {readable(odd[0])!r}")
     tokens = model.tokens(*texts)
     found: list[Traced] = []
     over(tokens, lambda batch: found.extend(trace(model.classifier, batch)), model.hardware, batch_size=1)
@@ -58,7 +55,7 @@ def inspect(
     label, probabilities, score = prediction(model, row.logits)
     return Inspection(
         model.task.name,
-        type(model.classifier.pooler).__name__,
+        model.pooling,
         list(model.tokenizer.loaded.convert_ids_to_tokens(tokens.input_ids[row.positions].tolist())),
         row.positions,
         model.classifier.pooler.layers,

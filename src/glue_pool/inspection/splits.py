@@ -103,7 +103,7 @@ def over_split(
     over(tokens, each, model.hardware, AT_ONCE)
     return Overview(
         task.name,
-        type(model.classifier.pooler).__name__,
+        model.pooling,
         split,
         len(chosen),
         len(rows),

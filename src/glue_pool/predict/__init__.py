@@ -67,6 +67,7 @@ def predict(
     where the disk is full, Held where another process writes the output, Interrupted at Ctrl-C. After these the same
     call goes on with what is in `<output>.partial`, to the same bytes.
     """
+    from glue_pool.hardware import bound_caches
     from glue_pool.predict import identity, models, scores, table, windows
     from glue_pool.predict.job import Job
     from glue_pool.predict.partial import Partial
@@ -82,6 +83,7 @@ def predict(
     if batch_size < 1:
         raise UserError(f"--batch-size {batch_size}: takes a number from 1")
     table.check_output(output, source, force=force)
+    bound_caches()
     try:
         with locks.hold(output.with_name(f"{output.name}.lock"), in_own_folder=False) as lease:
             loaded = models.load(folders, classes, device=device, precision=precision)

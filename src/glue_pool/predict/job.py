@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from glue_pool.errors import UserError
+from glue_pool.hardware import give_back_memory
 from glue_pool.locks import Lease
 from glue_pool.predict import windows
 from glue_pool.predict.models import Models
@@ -58,6 +59,7 @@ class Job:
                     lease.check()
                     self.partial.add(missing)
                     self.now += len(missing)
+                    give_back_memory()
                 self.rows = window.end
                 self.seconds = time.perf_counter() - began
                 bar.show(self.rows, self.now / self.seconds)

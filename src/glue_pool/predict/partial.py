@@ -3,6 +3,7 @@
 The same command goes on after the last whole row; rows are added a window at a time and are on the disk then.
 """
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -115,7 +116,7 @@ WORDS = {"models": "other models", "input": "another input", "columns": "other c
 
 
 def _durably(file: Path, content: bytes, mode: str) -> None:
-    with file.open(mode, buffering=0) as raw:
+    with io.FileIO(file, mode) as raw:
         left = memoryview(content)
         while left:
             left = left[raw.write(left) :]

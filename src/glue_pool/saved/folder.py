@@ -20,7 +20,7 @@ from glue_pool.saved import earlier
 from glue_pool.saved.configuration import GluePoolConfig, labelled, of_encoder
 from glue_pool.saved.modeling import GluePoolForSequenceClassification
 from glue_pool.schema import Config
-from glue_pool.shell import expanded
+from glue_pool.shell import expanded, readable
 from glue_pool.tasks import TaskConfig
 
 RUN_CONFIG = "run_config.yaml"
@@ -95,6 +95,11 @@ class SavedModel:
         return inside
 
     @property
+    def pooling(self) -> str:
+        """The pooler's name in the run's config."""
+        return str(self.model.config.pooling["name"])
+
+    @property
     def max_length(self) -> int:
         """The tokens that a row is cut to."""
         return int(self.model.config.max_length)
@@ -125,13 +130,15 @@ class SavedModel:
 
         columns = tuple([column] if isinstance(column, str) else list(column) for column in texts)
         if len(columns) != len(self.columns) or len({len(column) for column in columns}) > 1:
-            raise UserError(f"logits: takes lists of equal length for {' and '.join(self.columns)}")
+            raise UserError(f"takes lists of equal length for {' and '.join(self.columns)}")
         if odd := [text for column in columns for text in column if not isinstance(text, str)]:
-            raise UserError(f"logits: takes texts, not {odd[0]!r}")
+            raise UserError(f"takes texts, not {odd[0]!r}")
+        if odd := [text for column in columns for text in column if text != readable(text)]:
+            raise UserError(f"a text is no UTF-8: {readable(odd[0])!r}")
         count = np.arange(len(columns[0]))
         rows = Rows(columns, np.zeros_like(count), count)
-        tokens = encode(rows, self.tokenizer, self.max_length, "logits")
-        check_ids(tokens, self.classifier.encoder.config, self.tokenizer, "logits: a text")
+        tokens = encode(rows, self.tokenizer, self.max_length)
+        check_ids(tokens, self.classifier.encoder.config, self.tokenizer, "a text")
         return tokens
 
     def of_tokens(
