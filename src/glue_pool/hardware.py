@@ -35,6 +35,8 @@ class Hardware:
 
         name: what chose the device. Raises UserError if there is no such device.
         """
+        if device not in ("auto", "cpu", "cuda") or precision not in ("auto", "fp32", "bf16"):
+            raise UserError(f"device {device}, precision {precision}: auto, cpu or cuda, and auto, fp32 or bf16")
         gpu = torch.cuda.is_available()
         if device == "cuda" and not gpu:
             raise UserError(f"{name}=cuda: torch finds no CUDA device here")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 LINES = 10  # plain lines about steps, at most
+FIRST_LINE = 10_000  # half the rows at which predictions say for the first time how far they are
 
 
 class Progress:
@@ -92,6 +93,7 @@ class RowBar:
         self._total = total
         self._file = file
         self._bar: Bar | None = None
+        self._said = FIRST_LINE
 
     def __enter__(self) -> Self:
         if is_terminal(self._file):
@@ -110,14 +112,19 @@ class RowBar:
         """Show how many rows are done, and how fast."""
         if self._bar:
             self._bar.update(self._bar.task_ids[0], completed=rows, speed=f"{rows_per_second:,.0f} rows/s")
+        elif rows >= 2 * self._said:  # ever more rarely, since nobody knows how many will come
+            self._said = rows
+            self.say(f"{rows:,} rows, {rows_per_second:,.0f} rows/s")
 
     def say(self, line: str) -> None:
         """Print a line, above the bar if there is one."""
         say(line, self._file, self._bar)
 
 
-def say(line: str, file: TextIO, bar: Bar | None = None) -> None:
+def say(line: str, file: TextIO | None, bar: Bar | None = None) -> None:
     """Print a line, above the bar if there is one; where nobody reads or the disk is full, nothing comes of it."""
+    if file is None:  # closed from the start
+        return
     text = printable(line, file)
     with suppress(OSError):
         if bar:

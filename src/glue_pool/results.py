@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -223,11 +223,15 @@ def check_output_root(cfg: Config, folder: RunFolder, checkpoint_bytes: int = 0,
     check_room(folder.path, needed, f"output_root={cfg.output_root}", way_out)
 
 
-def write_config(path: Path, cfg: Config) -> None:
-    """Write the resolved config as YAML, atomically."""
+def write_config(path: Path, cfg: Config, without: Sequence[str] = ()) -> None:
+    """Write the resolved config as YAML, atomically; without: keys and sections that are left out."""
     from omegaconf import OmegaConf
 
-    write_text(path, OmegaConf.to_yaml(OmegaConf.create(as_text(plain(cfg)))))
+    content = as_text(plain(cfg))
+    for name in without:
+        section, _, key = name.rpartition(".")
+        del (content[section] if section else content)[key]
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

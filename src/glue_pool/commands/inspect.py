@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--svg", metavar="FILE", type=path, help="write a picture, too")
     parser.add_argument("--force", action="store_true", help="replace the picture that is there")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: cuda if there is one")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
 
     from glue_pool.inspection import report
 

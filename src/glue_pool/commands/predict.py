@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("input", metavar="INPUT", help="csv, tsv, jsonl, parquet or txt, also packed; - is stdin")
     parser.add_argument("--output", "-o", type=path, required=True, metavar="FILE", help=".csv, .jsonl or .parquet")
     parser.add_argument(
-        "--columns", nargs="+", action="extend", metavar="COLUMN", help="the texts, if not the task's own columns"
+        "--columns", action="append", metavar="COLUMN", help="a text, if not the task's own; twice for pairs"
     )
     parser.add_argument("--labels", metavar="COLUMN", help="the gold labels: print the task's metrics")
     parser.add_argument("--by", metavar="COLUMN", help="print them for each category of a column, too")

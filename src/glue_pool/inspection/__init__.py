@@ -33,7 +33,7 @@ def report(
     from glue_pool.inspection import terminal
 
     if bool(texts) == (split is not None):
-        raise UserError("inspect: takes the texts of a row, or --split NAME")
+        raise UserError("inspect: takes either the texts of a row or --split NAME")
     if split is None and (data is not None or limit is not None):
         raise UserError(f"--{'data' if data is not None else 'limit'}: is for --split")
     file = None if svg is None else pictures.check(svg, force=force)

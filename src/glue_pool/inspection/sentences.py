@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glue_pool import metrics
 from glue_pool.data.batches import over
 from glue_pool.errors import UserError
 from glue_pool.inspection.sources import Method, Traced, trace
@@ -73,12 +74,9 @@ def prediction(model: SavedModel, logits: np.ndarray) -> tuple[str | None, dict[
     kind = model.task.problem_type
     if kind == REGRESSION:
         return None, {}, float(model.classifier.scale.restored(logits)[0])
-    exact = logits.astype(float)
+    probabilities = metrics.probabilities(logits, kind)
     if kind == MULTI:
-        probabilities = 1 / (1 + np.exp(-exact))
-        label = ", ".join(name for name, logit in zip(model.labels, exact, strict=True) if logit > 0)
+        label = ", ".join(name for name, logit in zip(model.labels, logits, strict=True) if logit > 0)
     else:
-        probabilities = np.exp(exact - exact.max())
-        probabilities /= probabilities.sum()
-        label = model.labels[int(exact.argmax())]
+        label = model.labels[int(logits.argmax())]
     return label, dict(zip(model.labels, probabilities.tolist(), strict=True)), None

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from rich.cells import cell_len
 
-from glue_pool.disk import check_room
+from glue_pool.disk import check_room, missing
 from glue_pool.errors import UserError
 from glue_pool.inspection.sentences import Inspection
 from glue_pool.inspection.splits import Overview
@@ -44,6 +44,10 @@ def check(file: str | Path, *, force: bool) -> Path:
         raise UserError(f"--svg {file}: is a folder; name a file in it")
     if path.exists() and not force:
         raise UserError(f"--svg {file}: is there already; --force replaces it")
+    if path.suffix.lower() != ".svg":
+        raise UserError(f"--svg {file}: its name has to end in .svg")
+    if not path.absolute().parent.is_dir():
+        raise UserError(f"--svg {file}: {missing(path.absolute().parent)} for it")
     check_room(path.absolute().parent, 1_000_000, f"--svg {file}", "choose another file")
     return path
 
@@ -51,7 +55,6 @@ def check(file: str | Path, *, force: bool) -> Path:
 def write(file: Path, drawn: str) -> None:
     """Write a picture, whole or not at all."""
     try:
-        file.absolute().parent.mkdir(parents=True, exist_ok=True)
         write_text(file, drawn)
     except OSError as error:
         raise UserError(f"--svg {file}: can't be written ({error.strerror}); choose another file") from None

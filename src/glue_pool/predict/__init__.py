@@ -80,6 +80,8 @@ def predict(
         raise UserError("predict: no saved model is named")
     if on_error not in ("stop", "skip"):
         raise UserError(f"--on-error {on_error}: takes stop or skip")
+    if window is not None and window < 1:
+        raise UserError(f"window={window}: takes a number from 1")
     if batch_size < 1:
         raise UserError(f"--batch-size {batch_size}: takes a number from 1")
     table.check_output(output, source, force=force)
@@ -101,6 +103,9 @@ def predict(
                 found = gold.scores(partial.values(), by=by is not None) if gold else []
                 lease.check()
                 partial.finish()
+            except UserError as error:  # a row, or the rest of the input, can't be read
+                kept = f"; {partial.kept_line()}" if partial.kept() else ""
+                raise UserError(f"{error}{kept}") from None
             except KeyboardInterrupt:
                 way_on = "the same command goes on from there" if again else "standard input starts over"
                 raise Interrupted(signal.SIGINT, f"interrupted: {partial.kept_line()}; {way_on}") from None

@@ -190,7 +190,7 @@ def _opening(lines: _Lines, mark: str, error: csv.Error) -> tuple[int, str]:
     line = lines.before + len(lines.row)
     ended = "unexpected end" in str(error)
     if not ended and len(lines.row) == 1:
-        return line, f"{error}; are quotes text here?"
+        return line, f"{error}; are quotes text here (--no-quotes)?"
     still_open = lines.row if ended else lines.row[:-1]
     *_, field = next(csv.reader(still_open, delimiter=mark))
     last_line = lines.before + len(still_open)

@@ -70,8 +70,7 @@ class Job:
         for row in window.wrong:
             said = one_line(f"{self.source}, line {row.line}: {row.wrong}")
             if not self.skips:
-                kept = f"; {self.partial.kept_line()}" if self.partial.kept() else ""
-                raise UserError(f"{said}; --on-error skip leaves its values empty{kept}")
+                raise UserError(f"{said}; --on-error skip leaves its values empty")
             self.skipped += 1
             if self.skipped <= NAMED:
                 bar.say(f"{said}; it has no values")

@@ -104,7 +104,7 @@ class Partial:
             yield
         except OSError as error:
             said = f"can't be written ({error.strerror}): {self.kept_line()}"
-            raise NotWritten(f"{self.file.parent}: {said}; mend that and run the same command again") from error
+            raise NotWritten(f"{self.file}: {said}; mend that and run the same command again") from error
 
     def kept_line(self) -> str:
         """Say how many rows are kept, and where."""

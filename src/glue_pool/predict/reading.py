@@ -92,7 +92,7 @@ def _rows(
     kind = _format(path, format, task)
     if columns is not None and len(columns) != len(task.columns):
         said = f"{len(columns)} given, task {task.name} takes {len(task.columns)} ({', '.join(task.columns)})"
-        raise UserError(f"columns: {said}")
+        raise UserError(f"--columns: {said}")
     by_position = kind == ".txt" or (kind in (".csv", ".tsv") and not header)
     default = [str(place + 1) for place in range(len(task.columns))] if by_position else task.columns
     texts = [Text(entry) for entry in (default if columns is None else columns)]
@@ -110,6 +110,9 @@ def _rows(
     try:
         with opened(path, kind) as stream:
             table = READERS[kind](stream, ways)
+            if columns is None and kind != ".txt" and by_position and len(table.columns) > len(texts):
+                said = f"{len(table.columns)} columns without names"
+                raise UserError(f"{where}: {said}; --columns says which of 1 to {len(table.columns)} are the texts")
             wanted = _Wanted(task, table, where, texts, way_out, labels, by, again)
             for number, (line, values) in enumerate(table.rows(wanted.positions)):
                 yield wanted.row(line, values, first=number == 0)

@@ -1,6 +1,5 @@
 """Windows: how many rows are tokenised, sorted by length and predicted together, always the same ones of an input."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glue_pool.data.tokens import Tokens
+from glue_pool.errors import UserError
 from glue_pool.predict.models import Models
 from glue_pool.predict.reading import Row
 
@@ -58,14 +58,20 @@ def tokenised(found: Iterable[Window], models: Models, done: int) -> Iterator[tu
     """
     with ThreadPoolExecutor(1) as thread:
         begun: tuple[Window, Future[list[Tokens]] | None] | None = None
-        for window in itertools.chain(found, [None]):
+        windows_left, ended = iter(found), None
+        while begun is not None or ended is None:
             following = None
-            if window is not None:
+            try:
+                window = next(windows_left)
                 wanted = window.end > done and len(window.wrong) < len(window.rows)
                 following = window, thread.submit(models.tokens, window.texts) if wanted else None
+            except (StopIteration, UserError) as error:  # the window before is whole
+                ended = ended or error
             if begun is not None:
                 yield begun[0], None if begun[1] is None else begun[1].result()
             begun = following
+        if isinstance(ended, UserError):
+            raise ended
 
 
 def spread(window: Window, values: np.ndarray | None) -> list[list[float] | None]:

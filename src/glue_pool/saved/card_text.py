@@ -71,7 +71,7 @@ def _use(facts: Facts) -> str:
         "from transformers import pipeline",
         "",
         'classify = pipeline("text-classification", model="FOLDER")',
-        f"classify({given}{', top_k=None' if facts.task.get('multi_label') else ''})",
+        f"classify({given}, truncation=True{', top_k=None' if facts.task.get('multi_label') else ''})",
         "```",
         "",
         "or, for a file with the columns of the task,",

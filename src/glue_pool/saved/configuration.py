@@ -8,6 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from glue_pool.errors import UserError
+from glue_pool.models.pretrained import check_fetches_nothing
 
 FORMAT = 1  # of config.json; one that says another was written by another version
 
@@ -46,6 +47,7 @@ class GluePoolConfig(PreTrainedConfig):
                 "install the one that wrote it"
             )
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
+        check_fetches_nothing(self, "a saved model")
 
     def read_encoder_config(self) -> Any:
         """Return the encoder's transformers config; UserError where the transformers here knows no such family."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from glue_pool.metrics import REGRESSION, SINGLE
+from glue_pool.metrics import MULTI, REGRESSION, SINGLE
 from glue_pool.models import pretrained
 from glue_pool.saved.configuration import GluePoolConfig, labelled, of_encoder
 from glue_pool.schema import NO_EDIT
@@ -21,6 +21,7 @@ def read(folder: Path) -> GluePoolConfig | None:
         about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    kind = about.get("problem_type", SINGLE if about["labels"] else REGRESSION)  # 0.1 had no other
     return GluePoolConfig(
         encoder_config=of_encoder(pretrained.config_in(folder, f"{folder}: not a saved model")),
         encoder_identity=about.get("encoder"),
@@ -28,7 +29,11 @@ def read(folder: Path) -> GluePoolConfig | None:
         edit=about.get("edit", {"name": "none", "_target_": NO_EDIT}),
         scale=about.get("scale", {}),
         max_length=about["max_length"],
-        task={"name": about["task"], "columns": about["columns"], "labels": about["labels"]},
-        problem_type=about.get("problem_type", SINGLE if about["labels"] else REGRESSION),  # 0.1 had no other
+        task={
+            **{key: about[key] for key in ("columns", "labels")},
+            "name": about["task"],
+            "multi_label": kind == MULTI,
+        },
+        problem_type=kind,
         **labelled(about["labels"]),
     )

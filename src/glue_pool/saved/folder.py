@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import nn
 
 from glue_pool import results
 from glue_pool.data.tokens import Tokenizer, Tokens
+from glue_pool.disk import missing
 from glue_pool.errors import UserError, reason
 from glue_pool.hardware import Hardware
 from glue_pool.models import pretrained
@@ -24,6 +25,7 @@ from glue_pool.shell import expanded, readable
 from glue_pool.tasks import TaskConfig
 
 RUN_CONFIG = "run_config.yaml"
+OF_THE_MACHINE = ("output_root", "tracking", "data.cache_dir")  # which say nothing of the model
 BATCH = 64
 # of a task's section: where its rows are, which is of no use to whoever has others
 ROWS = "source train_split dev_splits test_splits dev_share dev_seed official_rows submission synthetic".split()
@@ -69,7 +71,7 @@ def save(
     for said in ("local_files_only", "is_local"):  # of how it was loaded here
         tokenizer.init_kwargs.pop(said, None)
     tokenizer.save_pretrained(folder)
-    results.write_config(folder / RUN_CONFIG, cfg)
+    results.write_config(folder / RUN_CONFIG, cfg, without=OF_THE_MACHINE)
     for file in folder.iterdir():  # whoever may read the folder may read what is in it
         file.chmod(0o644)
 
@@ -157,27 +159,47 @@ def load(
     """Load what `save_model=true` left in `<run folder>/model`; no pickle, no remote code.
 
     classes: those of the pooler and the edit, if they are not this package's: no module is imported because the folder
-    names it. device: `cpu`, `cuda`, or auto. precision: `fp32`, `bf16`, or auto: that of the run. Raises UserError if
-    the folder is none, or needs a class that is not there.
+    names it. device: `cpu`, `cuda`, or auto. precision: `fp32`, `bf16`, or auto: that of the run, but fp32 where bf16
+    is slow. Raises UserError if the folder is none, or needs a class that is not there.
     """
     folder = Path(expanded(str(folder)))
+    if not folder.is_dir():
+        raise UserError(f"{folder}: {missing(folder)}")
     if (folder / "result.json").is_file():
         inside = folder / "model"
         kept = f"its model is in {inside}" if inside.is_dir() else "save_model=true keeps its model"
         raise UserError(f"{folder}: not a saved model but a run's folder; {kept}")
-    Hardware.choose(device, "fp32")  # before anything is read
+    here = Hardware.choose(device, precision)  # before anything is read
     try:
         model = _earlier(folder, classes) or _load(folder, classes)
         known = {item.name for item in dataclasses.fields(TaskConfig)}
         task = TaskConfig(**{name: value for name, value in model.config.task.items() if name in known})
+        _check(model, task)
     except UserError as error:
         raise UserError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from None
     except Exception as error:  # the folder may hold anything
-        raise UserError(f"{folder}: not a saved model ({type(error).__name__}: {reason(error)})") from None
-    hardware = Hardware.choose(device, model.config.precision if precision == "auto" else precision)
+        raise UserError(f"{folder}: not a saved model ({reason(error)})") from None
+    of_run = "fp32" if model.config.precision == "fp32" else here.precision
+    hardware = here if precision != "auto" else replace(here, precision=of_run)
     nn.Module.to(model, hardware.device)
     model.train(False)
     return SavedModel(model, folder, task, Tokenizer(folder), hardware)
+
+
+def _check(model: GluePoolForSequenceClassification, task: TaskConfig) -> None:
+    """Refuse values that are not of one model, or of no type that they can be of."""
+    config, texts, labels = model.config, task.columns, task.labels
+    length, most = config.max_length, model.model.encoder.max_tokens
+    fits = {
+        "task.columns": isinstance(texts, list) and len(texts) in (1, 2) and all(isinstance(of, str) for of in texts),
+        "task.labels": isinstance(labels, list)
+        and (task.outputs, task.problem_type) == (config.num_labels, config.problem_type),
+        "max_length": isinstance(length, int) and 0 < length <= (most or length),
+        "scale": all(isinstance(value, int | float) for value in config.scale.values()),
+        "precision": config.precision in ("fp32", "bf16"),
+    }
+    if odd := next((name for name, is_so in fits.items() if not is_so), None):
+        raise UserError(f"not a saved model: its config.json says {odd} as no run does")
 
 
 def _load(folder: Path, classes: Sequence[type]) -> GluePoolForSequenceClassification:

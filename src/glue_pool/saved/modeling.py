@@ -11,7 +11,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 from glue_pool.data.batches import Batch
 from glue_pool.data.layout import layout
-from glue_pool.metrics import REGRESSION
+from glue_pool.metrics import MULTI, REGRESSION
 from glue_pool.models import families, pretrained
 from glue_pool.models.classifier import Classifier, Scale
 from glue_pool.models.encoder import Encoder
@@ -106,6 +106,8 @@ class GluePoolForSequenceClassification(PreTrainedModel):
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The task's own loss, of scores as they were standardised to train it."""
+        if self.config.problem_type == MULTI:
+            labels = labels.to(logits.dtype)
         if self.config.problem_type == REGRESSION:
             labels = (labels.to(logits.dtype) - self.model.scale.mean) / self.model.scale.deviation
         loss: Tensor = self.loss_function(labels=labels, pooled_logits=logits, config=self.config)
@@ -119,6 +121,7 @@ class GluePoolForSequenceClassification(PreTrainedModel):
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Put another table of token ids in its place."""
         self.model.encoder.backbone.set_input_embeddings(value)
+        self.config.encoder_config["vocab_size"] = len(value.weight)  # type: ignore[arg-type]
 
     def get_expanded_tied_weights_keys(self, all_submodels: bool = False) -> dict[str, str]:
         """Return the parameters that go by a second name, with the first one's; no key of a config decides that."""
