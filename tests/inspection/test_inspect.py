@@ -337,8 +337,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Sequence[object]], str]] = {
     "the run's folder": (lambda model: [model.parent, *PAIR], "its model is in"),
     "one text of two": (lambda model: [model, PAIR[0]], r"rte takes 2 texts \(sentence1, sentence2\), not 1"),
     "bytes that are no text": (lambda model: [model, PAIR[0], "caf\udce9"], "a text is no UTF-8: "),
-    "no text": (lambda model: [model], "takes the texts of a row, or --split NAME"),
-    "both": (lambda model: [model, *PAIR, "--split", "validation"], "takes the texts of a row, or --split NAME"),
+    "no text": (lambda model: [model], "takes either the texts of a row or --split NAME"),
+    "both": (lambda model: [model, *PAIR, "--split", "validation"], "takes either the texts of a row or --split NAME"),
     "a limit of nothing": (lambda model: [model, *PAIR, "--limit", 3], "--limit: is for --split"),
     "no split": (lambda model: [model, "--split", "valdation"], "rte has train, validation, test; did you mean 'valid"),
     "no rows": (lambda model: [model, "--split", "test"], r"test\.parquet is missing.*--data FOLDER"),
@@ -471,7 +471,7 @@ def test_a_large_picture_has_a_column_a_head() -> None:
 
 
 def test_pictures_are_written_whole_and_not_over_another(maxpool: Path, tmp_path: Path, capsys: Any) -> None:
-    file = tmp_path / "new" / "row.svg"
+    file = tmp_path / "row.svg"
     said = printed(capsys, maxpool, *PAIR, "--svg", file)
     assert "head 4" in said
     assert "[CLS]" in [text.text for text in drawn(file.read_text()).iter(f"{SVG}text")]

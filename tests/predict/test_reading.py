@@ -305,7 +305,7 @@ def test_a_quote_left_open_costs_its_row_alone(file: Write) -> None:
     badly = "',' expected after '\"'"
     assert mixed(read(file("rows.csv", table), ONE)) == [
         (2, "a\nb"), (4, f"[the quote that opens in line 4 is not closed well: {badly} in line 7]"), (5, "d"), (7, "e"),
-        (8, f"[{badly}; are quotes text here?]"), (9, "h"),
+        (8, f"[{badly}; are quotes text here (--no-quotes)?]"), (9, "h"),
     ]  # fmt: skip
     at_the_end = 'text,more\na,x\n"b\nc","open\r\n\nd,x'
     assert mixed(read(file("rows.csv", at_the_end), ONE)) == [

@@ -198,6 +198,56 @@ def test_somebodys_own_class_is_handed_in_and_never_imported(
     )
 
 
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_no_code_is_fetched_because_a_folder_names_it(train: Train, tmp_path: Path, key: str, inside: bool) -> None:
+    folder = shutil.copytree(train(KINDS["pairs"]), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (config["encoder_config"] if inside else config)[key] = "somebody/attention"
+    (folder / "config.json").write_text(json.dumps(config))
+    for load in (AutoModelForSequenceClassification.from_pretrained, glue_pool.load):
+        with pytest.raises(UserError, match="attn_implementation='somebody/attention', which is no plain one"):
+            load(folder)
+
+
+def test_a_vocabulary_that_grew_comes_back(train: Train, tmp_path: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(train(KINDS["pairs"]))
+    model.resize_token_embeddings(30530)
+    model.save_pretrained(tmp_path)
+    back = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert torch.equal(back.get_input_embeddings().weight, model.get_input_embeddings().weight)
+    assert len(back.get_input_embeddings().weight) == 30530
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("task", {"columns": "sentence1"}),
+        ("task", {"labels": ["a", "b", "c"]}),
+        ("task", {"labels": []}),
+        ("max_length", 100_000),
+        ("max_length", "x"),
+        ("scale", {"mean": "x"}),
+        ("precision", "fp8"),
+    ],
+)
+def test_a_config_that_no_run_writes_is_refused_before_long_work(
+    train: Train, tmp_path: Path, key: str, value: Any
+) -> None:
+    folder = shutil.copytree(train(KINDS["pairs"]), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config[key] = config[key] | value if isinstance(value, dict) else value
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=f"config.json says {key}"):
+        glue_pool.load(folder)
+
+
+def test_what_is_no_folder_is_not_asked_of_the_hub(tmp_path: Path) -> None:
+    for name in ("nowhere", "nobody/nothing", tmp_path / "a" / "b"):
+        with pytest.raises(UserError, match=f"{name}: there is no such folder"):
+            glue_pool.load(name)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -221,7 +271,7 @@ def test_a_folder_of_another_version_is_refused_in_one_line(
 GOLD: dict[str, list[Any]] = {
     "pairs": [0, 1, 0, 1],
     "regression": [4.0, 1.0, 2.5, 0.0],
-    "label sets": np.eye(4, 3).tolist(),
+    "label sets": np.eye(4, 3, dtype=int).tolist(),
 }
 
 

@@ -57,7 +57,10 @@ def _file(folder: Path) -> Path:
 def _sections(file: Path) -> tuple[TaskConfig, DataConfig]:
     try:
         content: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        task, data = _section(content["task"], TaskConfig), _section(content["data"], DataConfig)
+        task, data = (
+            _section(content["task"], TaskConfig),
+            _section({"cache_dir": "none", **content["data"]}, DataConfig),
+        )
         tasks.settle(task)
         tasks.check(task)
         return task, data

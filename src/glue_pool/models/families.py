@@ -95,6 +95,13 @@ def settle(config: Any) -> None:
         config.chunk_size_feed_forward = 0
 
 
+def check_fetches_nothing(config: Any, name: str) -> None:
+    """Refuse a config of which transformers would fetch code from the Hub, as an attention of somebody's own."""
+    for what in ("attn_implementation", "experts_implementation"):
+        if (said := getattr(config, f"_{what}", None)) not in (None, "eager", "sdpa", "grouped_mm", "batched_mm"):
+            raise UserError(f"{name}: its config.json says {what}={said!r}, which is no plain one, and never fetched")
+
+
 def precision(config: Any, wanted: str, found: str) -> str:
     """Return `fp32` or `bf16` for `train.precision` (wanted) on hardware for which auto is `found`."""
     if found == "bf16" and config.model_type in FP32_ONLY:

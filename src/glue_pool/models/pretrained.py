@@ -83,17 +83,10 @@ def usable(config: Any, name: str) -> Any:
     for key, what in {"quantization_config": "quantised weights", "transformers_weights": "weights elsewhere"}.items():
         if getattr(config, key, None) is not None:
             raise UserError(f"{name}: its config.json says {key}, and {what} are not read; save it without, in fp32")
-    check_fetches_nothing(config, name)
+    families.check_fetches_nothing(config, name)
     config.dtype = torch.float32  # one says in what it was saved
     families.settle(config)
     return config
-
-
-def check_fetches_nothing(config: Any, name: str) -> None:
-    """Refuse a config of which transformers would fetch code from the Hub, as an attention of somebody's own."""
-    for what in ("attn_implementation", "experts_implementation"):
-        if (said := getattr(config, f"_{what}", None)) not in (None, "eager", "sdpa", "grouped_mm", "batched_mm"):
-            raise UserError(f"{name}: its config.json says {what}={said!r}, which is no plain one, and never fetched")
 
 
 def plan(config: Any, batching: Batching, edit: Edit, name: str) -> Encoder:

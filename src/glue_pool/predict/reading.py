@@ -110,9 +110,6 @@ def _rows(
     try:
         with opened(path, kind) as stream:
             table = READERS[kind](stream, ways)
-            if columns is None and kind != ".txt" and by_position and len(table.columns) > len(texts):
-                said = f"{len(table.columns)} columns without names"
-                raise UserError(f"{where}: {said}; --columns says which of 1 to {len(table.columns)} are the texts")
             wanted = _Wanted(task, table, where, texts, way_out, labels, by, again)
             for number, (line, values) in enumerate(table.rows(wanted.positions)):
                 yield wanted.row(line, values, first=number == 0)

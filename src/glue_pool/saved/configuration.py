@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from glue_pool.errors import UserError
-from glue_pool.models.pretrained import check_fetches_nothing
+from glue_pool.models.families import check_fetches_nothing
 
 FORMAT = 1  # of config.json; one that says another was written by another version
 
