@@ -240,7 +240,7 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_folder_that_is_no_saved_model_is_refused_in_one_line(model: Path, damage: Callable[[Path], object]) -> None:
     damage(model)
-    with pytest.raises(UserError, match="not a saved model|there is no such folder") as refused:
+    with pytest.raises(UserError, match=r"not a saved model|there is no such folder") as refused:
         glue_pool.load(model)
     assert "\n" not in str(refused.value)
 
