@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
@@ -34,7 +34,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         if is_terminal(self._file):
-            self._bar = _bar(self._file)
+            self._bar = _bar(self._file, ["{task.description}"], ["{task.fields[loss]}", "{task.fields[speed]}"])
             self._bar.add_task(printable(self._description, self._file), total=self._total, loss="", speed="")
             self._bar.start()
         self._started = time.perf_counter()
@@ -97,7 +97,7 @@ class RowBar:
 
     def __enter__(self) -> Self:
         if is_terminal(self._file):
-            self._bar = _row_bar(self._file)
+            self._bar = _bar(self._file, (), ("rows", "{task.fields[speed]}"))
             self._bar.add_task("", total=self._total, speed="")
             self._bar.start()
         return self
@@ -170,31 +170,16 @@ def status_bar(file: TextIO, total: int) -> Bar:
     return bar
 
 
-def _bar(file: TextIO) -> Bar:
+def _bar(file: TextIO, before: Sequence[str], after: Sequence[str]) -> Bar:
+    """Return a bar with texts before and after what is done of what; they may name a task's fields."""
     from rich import progress
     from rich.console import Console
 
     return progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
+        *(progress.TextColumn(text, markup=False) for text in before),
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[loss]}"),
-        progress.TextColumn("{task.fields[speed]}"),
-        progress.TimeRemainingColumn(compact=True),
-        console=Console(file=file),
-        refresh_per_second=4,
-    )
-
-
-def _row_bar(file: TextIO) -> Bar:
-    from rich import progress
-    from rich.console import Console
-
-    return progress.Progress(
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("rows"),
-        progress.TextColumn("{task.fields[speed]}"),
+        *(progress.TextColumn(text) for text in after),
         progress.TimeRemainingColumn(compact=True),
         console=Console(file=file),
         refresh_per_second=4,
