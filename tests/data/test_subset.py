@@ -166,7 +166,7 @@ def test_a_dev_share_is_stratified_and_no_row_of_it_is_trained_on(counts: list[i
     assert dev.idx.tolist() == sorted(dev.idx)
     assert [f"row {i}" for i in dev.idx] == dev.texts[0]
     got = np.bincount(dev.labels, minlength=len(counts))
-    assert (got < share * np.array(counts) + 1 + 1 / len(rows)).all()
+    assert (got < len(dev) / len(rows) * np.array(counts) + 1 + 1 / len(rows)).all()
     assert hold_out(rows, task)[1].idx.tolist() == dev.idx.tolist()
 
 

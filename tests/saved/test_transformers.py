@@ -275,41 +275,44 @@ GOLD: dict[str, list[Any]] = {
 }
 
 
-def test_trainer_goes_on_training_it(train: Train, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["pairs", *(pytest.param(kind, marks=pytest.mark.long) for kind in list(GOLD)[1:])])
+def test_trainer_goes_on_training_it(train: Train, tmp_path: Path, kind: str) -> None:
     pytest.importorskip("accelerate")
     from transformers import Trainer, TrainingArguments
 
-    for kind in ("pairs", "regression", "label sets"):
-        loaded = glue_pool.load(folder := train(KINDS[kind]))
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(folder)
-        gold = GOLD[kind]
-        encoded = tokenizer(*texts(loaded), truncation=True)
-        rows = [{**{name: encoded[name][i] for name in encoded}, "labels": gold[i]} for i in range(4)]
-        arguments = TrainingArguments(
-            str(tmp_path / "t"), max_steps=25, learning_rate=1e-3, per_device_train_batch_size=4, save_strategy="no",
-            report_to=[], use_cpu=True, disable_tqdm=True, logging_steps=1, lr_scheduler_type="constant",
-        )  # fmt: skip
-        trainer = Trainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)
-        trainer.train()
-        losses = [record["loss"] for record in trainer.state.log_history if "loss" in record]
-        assert losses[-1] < losses[0] / 2
-        trainer.save_model(str(tmp_path / kind))
-        model.eval()
-        np.testing.assert_allclose(
-            glue_pool.load(tmp_path / kind).logits(*texts(loaded)),
-            logits(tmp_path / kind, *texts(loaded)),
-            rtol=0,
-            atol=1e-5,
-        )
+    loaded = glue_pool.load(folder := train(KINDS[kind]))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    gold = GOLD[kind]
+    encoded = tokenizer(*texts(loaded), truncation=True)
+    rows = [{**{name: encoded[name][i] for name in encoded}, "labels": gold[i]} for i in range(4)]
+    arguments = TrainingArguments(
+        str(tmp_path / "t"), max_steps=25, learning_rate=1e-3, per_device_train_batch_size=4, save_strategy="no",
+        report_to=[], use_cpu=True, disable_tqdm=True, logging_steps=1, lr_scheduler_type="constant",
+    )  # fmt: skip
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows, processing_class=tokenizer)
+    trainer.train()
+    losses = [record["loss"] for record in trainer.state.log_history if "loss" in record]
+    assert losses[-1] < losses[0] / 2
+    trainer.save_model(str(tmp_path / kind))
+    model.eval()
+    np.testing.assert_allclose(
+        glue_pool.load(tmp_path / kind).logits(*texts(loaded)),
+        logits(tmp_path / kind, *texts(loaded)),
+        rtol=0,
+        atol=1e-5,
+    )
 
 
 @pytest.mark.parametrize(
     "code",
     [
         "import glue_pool; assert 'transformers' not in sys.modules; from transformers import AutoConfig",
-        "from transformers import AutoConfig; import glue_pool",
-        "import transformers; import glue_pool.models.poolers; AutoConfig = transformers.AutoConfig",
+        pytest.param("from transformers import AutoConfig; import glue_pool", marks=pytest.mark.long),
+        pytest.param(
+            "import transformers; import glue_pool.models.poolers; AutoConfig = transformers.AutoConfig",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_transformers_is_told_whoever_is_imported_first(train: Train, code: str) -> None:
