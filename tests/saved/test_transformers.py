@@ -119,7 +119,7 @@ def test_texts_are_cut_where_the_run_cut_them(train: Train) -> None:
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_every_pooler_is_handed_on_in_half_precision_too(train: Train, pooling: str) -> None:
-    loaded = glue_pool.load(folder := train(f"task=rte pooling={pooling}"))
+    loaded = glue_pool.load(folder := train(f"task=rte pooling={pooling} encoder.num_hidden_layers=4"))
     expected = loaded.logits(*texts(loaded))
     np.testing.assert_allclose(logits(folder, *texts(loaded), side="left"), expected, rtol=0, atol=1e-5)
     for dtype in (torch.bfloat16, torch.float16):
@@ -333,7 +333,7 @@ def test_the_command_line_starts_without_torch(command: str, tmp_path: Path) -> 
 
 
 MIXED = {"name": "mean_max", "_target_": "glue_pool.models.poolers.MeanMax", "tanh": "none"}
-SOME = ["albert", "bert", "convbert", "deberta", "modernbert", "xlnet"]  # the others are `long`
+SOME = ["albert", "bert", "convbert", "deberta", "modernbert", "xlnet"]
 
 
 def comes_back(family: str, folder: Path) -> bool | None:
@@ -366,10 +366,3 @@ def comes_back(family: str, folder: Path) -> bool | None:
 @pytest.mark.parametrize("family", SOME)
 def test_a_familys_encoder_comes_back(family: str, tmp_path: Path) -> None:
     assert comes_back(family, tmp_path)
-
-
-@pytest.mark.long
-def test_every_familys_encoder_comes_back(tmp_path: Path) -> None:
-    came = {family: comes_back(family, tmp_path / family) for family in try_families.names()}
-    assert sum(same is True for same in came.values()) > 50
-    assert not [family for family, same in came.items() if same is False]
