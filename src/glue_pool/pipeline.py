@@ -68,7 +68,6 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, families, inputs
         from glue_pool.progress import Progress
-        from glue_pool.saved import card
         from glue_pool.saved import folder as saved
         from glue_pool.signals import Signals
         from glue_pool.training import probe, recipe
@@ -83,7 +82,8 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
     model = factory.build(cfg, blueprint)
     data = load(cfg, blueprint.folder)
     inputs.check(cfg, blueprint, data, chosen.reads_cls)
-    cls = data.train.cls if isinstance(data.train, Tokens) else 0
+    assert isinstance(data.train, Tokens)  # a probe has hidden states in their place from here on
+    cls = data.train.cls
     if cfg.encoder.freeze:
         data = probe.with_features(model, data, cfg, blueprint, hardware)
     model_bytes = saved.size(model) if cfg.save_model else 0
@@ -122,6 +122,8 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
             result = results.completed(about, outcome, checkpoint.seconds["setup"], checkpoint.seconds["total"])
             folder.write_result(result)
             if cfg.save_model:
+                from glue_pool.saved import card
+
                 card.renew([folder.path])
             folder.drop_checkpoint()
         except Exception as error:

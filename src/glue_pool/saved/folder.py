@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,9 @@ def save(
     """
     from transformers.initialization import no_init_weights
 
-    from glue_pool import __version__
-
     task = {name: value for name, value in asdict(cfg.task).items() if name not in ROWS}
     config = GluePoolConfig(
-        glue_pool_version=__version__,
+        glue_pool_version=metadata.version("glue-pool"),
         encoder_config=of_encoder(model.encoder.config),
         encoder_identity=blueprint.identity,
         pooling=cfg.pooling,

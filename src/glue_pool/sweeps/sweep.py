@@ -19,7 +19,6 @@ from glue_pool.data import load, sources
 from glue_pool.errors import Held, Interrupted, TrainingFailed, UserError
 from glue_pool.models import shape
 from glue_pool.result import objective
-from glue_pool.saved import card
 from glue_pool.sweeps.attempt import Ending
 from glue_pool.sweeps.estimate import Estimate
 from glue_pool.sweeps.plan import Planned, naming, plan
@@ -73,8 +72,10 @@ def run_sweep(
             failed = _Sweep(backend, screen).run(unique)
             screen.end(failed)
             sweeps.failures |= failed
-        if left:  # the cards of the first seeds don't know of the last
-            card.renew(run.folder.path for run in unique if run.cfg.save_model and run.result())
+        if left and (kept := [run.folder.path for run in unique if run.cfg.save_model and run.result()]):
+            from glue_pool.saved import card
+
+            card.renew(kept)  # those of the first seeds don't know of the last
     return [objective(result) if (result := run.result()) else None for run in runs]
 
 

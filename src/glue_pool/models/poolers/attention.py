@@ -180,18 +180,26 @@ def single_query_attention(attention: nn.MultiheadAttention, query: Tensor, toke
     """
     by_head = (attention.num_heads, attention.head_dim, attention.embed_dim)
     tokens = _ready(tokens, mask)
-    weights = _head_weights(attention, query, tokens, mask).to(tokens.dtype)
+    (w_q, w_k, w_v), (b_q, _, b_v) = _projections(attention)
+    weights = _head_weights(attention, w_q, w_k, b_q, query, tokens, mask).to(tokens.dtype)
     weights = F.dropout(weights, attention.dropout, attention.training)
-    value = torch.einsum("bhd,hed->bhe", weights @ tokens, attention.in_proj_weight.chunk(3)[2].reshape(by_head))
-    if attention.in_proj_bias is not None:
-        value = value + weights.sum(-1, keepdim=True) * attention.in_proj_bias.chunk(3)[2].reshape(by_head[:2])
+    value = torch.einsum("bhd,hed->bhe", weights @ tokens, w_v.reshape(by_head))
+    if b_v is not None:
+        value = value + weights.sum(-1, keepdim=True) * b_v.reshape(by_head[:2])
     z: Tensor = attention.out_proj(value.flatten(1))
     return z
 
 
 def single_query_weights(attention: nn.MultiheadAttention, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
     """The weights by which `single_query_attention` attends, in fp32 or wider: `(batch, heads, tokens)`."""
-    return _head_weights(attention, query, _ready(tokens, mask), mask)
+    (w_q, w_k, _), (b_q, _, _) = _projections(attention)
+    return _head_weights(attention, w_q, w_k, b_q, query, _ready(tokens, mask), mask)
+
+
+def _projections(attention: nn.MultiheadAttention) -> tuple[Sequence[Tensor], Sequence[Tensor | None]]:
+    """Return the weights and the biases of queries, keys and values; taken apart once, they have one gradient."""
+    biases = attention.in_proj_bias
+    return attention.in_proj_weight.chunk(3), (None, None, None) if biases is None else biases.chunk(3)
 
 
 def _ready(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -200,10 +208,16 @@ def _ready(tokens: Tensor, mask: Tensor) -> Tensor:
     return without_padding(tokens, mask)
 
 
-def _head_weights(attention: nn.MultiheadAttention, query: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
+def _head_weights(
+    attention: nn.MultiheadAttention,
+    w_q: Tensor,
+    w_k: Tensor,
+    b_q: Tensor | None,
+    query: Tensor,
+    tokens: Tensor,
+    mask: Tensor,
+) -> Tensor:
     by_head = (attention.num_heads, attention.head_dim, attention.embed_dim)
-    w_q, w_k, _ = attention.in_proj_weight.chunk(3)
-    b_q = None if attention.in_proj_bias is None else attention.in_proj_bias.chunk(3)[0]
     q = F.linear(query, w_q, b_q).reshape(-1, *by_head[:2]) / math.sqrt(attention.head_dim)
     key = torch.einsum("bhe,hed->bhd", q, w_k.reshape(by_head))
     return masked_softmax((tokens @ key.mT).mT, mask)
