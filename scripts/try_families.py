@@ -131,6 +131,20 @@ def save(config: Any, folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def encoder(family: str, folder: Path) -> Encoder:
+    """Write a family's small encoder, and load it as a run does; raises UserError where a run refuses it."""
+    cfg = EncoderConfig(name=family)
+    if why := families.refusal(_usual(family)):
+        raise UserError(why)
+    save(small(family), folder)
+    config = pretrained.read_config(cfg, folder)
+    batching = families.batching(config, "auto")
+    pretrained.plan(config, batching, PLAIN, f"encoder.name={family}")
+    loaded, _ = pretrained.load(cfg, folder, config, batching)
+    pretrained.try_out(loaded, Config(encoder=cfg))
+    return loaded
+
+
 def tried(family: str) -> Outcome:
     """Carry a family through what a run does before it trains, and one step of it."""
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
@@ -138,19 +152,13 @@ def tried(family: str) -> Outcome:
         folder = Path(temporary, family)
         cfg = EncoderConfig(name=family)
         try:
-            if why := families.refusal(_usual(family)):
-                return Outcome(family, refused=why)
-            save(small(family), folder)
-            config = pretrained.read_config(cfg, folder)
-            batching = families.batching(config, "auto")
-            pretrained.plan(config, batching, PLAIN, f"encoder.name={family}")
-            encoder, _ = pretrained.load(cfg, folder, config, batching)
-            pretrained.try_out(encoder, Config(encoder=cfg))
+            made = encoder(family, folder)
         except UserError as error:
             return Outcome(family, refused=str(error).removeprefix(f"encoder.name={family}: "))
         except Exception as error:  # no small one of this family can be made in the usual way
             return Outcome(family, not_tried=str(error).strip().splitlines()[0])
-        return Outcome(family, batching, minds=tuple(_minds(encoder, cfg, folder, config)))
+        config = pretrained.read_config(cfg, folder)
+        return Outcome(family, made.batching, minds=tuple(_minds(made, cfg, folder, config)))
 
 
 def _usual(family: str) -> Any:

@@ -134,6 +134,8 @@ def refusal(config: Any) -> str | None:
             return f"{kind} has no layers of hidden states of one size ({size})"
         if type(value) is not int or not 0 < value <= most:
             return f"its config.json says {size}={value!r}, which is no whole number from 1 to {most}"
+    if kind == "embedding_gemma2_text" and config.embedding_dim != config.hidden_size:
+        return f"{kind} has a last layer of another size than the others (embedding_dim)"
     takes = _takes(config)
     if takes is None:
         return f"transformers has no {kind} that gives hidden states"

@@ -18,7 +18,7 @@ from glue_pool.models.encoder import PLAIN, Encoder
 from glue_pool.models.families import Batching
 from glue_pool.models.identity import verify
 from glue_pool.models.shape import kept_layers
-from glue_pool.models.trial import not_finite, trial
+from glue_pool.models.trial import no_states, trial
 from glue_pool.schema import Config, EncoderConfig
 
 # What transformers once kept in an encoder and no longer does, or keeps where the config doesn't ask for it.
@@ -170,8 +170,9 @@ def try_out(encoder: Encoder, cfg: Config) -> None:
     encoder.eval()
     try:
         with torch.random.fork_rng(devices=[]):
-            known = encoder.batching == "packed"
-            failed = not_finite(encoder) if known else trial(encoder, cfg.train.padding_side).failed
+            failed = no_states(encoder)
+            if not failed and encoder.batching != "packed":
+                failed = trial(encoder, cfg.train.padding_side).failed
     except Exception as error:  # whatever a family's forward makes of a value that it can't use
         raise UserError(f"{name}: this {encoder.kind} encoder takes no texts: {reason(error)}") from None
     if failed:

@@ -69,9 +69,12 @@ def trial(encoder: Encoder, padding_side: str = "right", lengths: Sequence[int] 
     )
 
 
-def not_finite(encoder: Encoder) -> str | None:
-    """Say whether some layer's states of some rows are not finite; None where all are."""
-    return None if all(state.isfinite().all() for state in states(encoder, rows(encoder, LENGTHS[:3]))) else NOT_FINITE
+def no_states(encoder: Encoder) -> str | None:
+    """Say whether some layer's states of some rows are not finite, or of another size than the config says."""
+    found = states(encoder, rows(encoder, LENGTHS[:3]))
+    if odd := next((state.shape[-1] for state in found if state.shape[-1] != encoder.d), None):
+        return f"its layers' hidden states are of {encoder.d} and of {odd}"
+    return None if all(state.isfinite().all() for state in found) else NOT_FINITE
 
 
 def rows(encoder: Encoder, lengths: Sequence[int]) -> list[Tensor]:
