@@ -189,11 +189,20 @@ def same_numbers(runs: Runs, whole: Runs) -> bool:
 @pytest.mark.parametrize(
     ("tracking", "options"),
     [
-        ("wandb", ("train.precision=fp32", "train.max_steps=40")),
-        ("none", ("train.precision=bf16", "train.max_steps=null", "train.epochs=1", "train.min_steps=38")),
-        ("none", ("encoder.freeze=true", "optimizer.lr=1e-2", "train.max_steps=40")),
+        pytest.param("wandb", ("train.precision=fp32", "train.max_steps=40"), id="fp32"),
+        pytest.param(
+            "none",
+            ("train.precision=bf16", "train.max_steps=null", "train.epochs=1", "train.min_steps=38"),
+            id="bf16, min_steps",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            "none",
+            ("encoder.freeze=true", "optimizer.lr=1e-2", "train.max_steps=40"),
+            id="probe",
+            marks=pytest.mark.long,
+        ),
     ],
-    ids=["fp32", "bf16, min_steps", "probe"],
 )
 def test_a_run_killed_again_and_again_ends_as_an_uninterrupted_one(
     tmp_path: Path, tracking: str, options: tuple[str, ...]
@@ -245,7 +254,7 @@ def test_a_killed_run_of_every_kind_of_task_ends_as_an_uninterrupted_one(tmp_pat
     assert same_numbers(runs, whole)
 
 
-@pytest.mark.parametrize("choice", some("recipe=mixout", "edit=duplicate"))
+@pytest.mark.parametrize("choice", some("recipe=mixout"))
 def test_a_killed_run_of_every_recipe_and_edit_ends_as_an_uninterrupted_one(tmp_path: Path, choice: str) -> None:
     options = (choice, "encoder.num_hidden_layers=2", "optimizer.lr=1e-3", "train.max_steps=30")
     whole, runs = Runs(tmp_path / "whole", options), Runs(tmp_path / "killed", options)

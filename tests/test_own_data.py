@@ -609,6 +609,7 @@ SMALL = (
 )
 
 
+@pytest.mark.long
 def test_the_pages_way_from_two_csv_files_to_a_verdict(here: Path) -> None:
     (header,) = [block.text.splitlines()[0].split(",") for block in page_blocks("csv")]
     for split, rows in (("train", 24), ("dev", 16)):

@@ -127,8 +127,8 @@ KINDS = {
     ("batching", "kind"),
     [
         ("packed", "two labels"),
-        ("packed", "label sets"),
-        ("packed", "scores, standardised"),
+        pytest.param("packed", "label sets", marks=pytest.mark.long),
+        pytest.param("packed", "scores, standardised", marks=pytest.mark.long),
         pytest.param("packed", "six labels", marks=pytest.mark.long),
         pytest.param("packed", "scores", marks=pytest.mark.long),
         pytest.param("padded", "two labels", marks=pytest.mark.long),

@@ -214,7 +214,9 @@ class Told(Observer):
         self.steps.append(step)
 
 
-@pytest.mark.parametrize("passes", [2, 3, 8, 50])
+@pytest.mark.parametrize(
+    "passes", [pytest.param(2, marks=pytest.mark.long), 3, pytest.param(8, marks=pytest.mark.long), 50]
+)
 @pytest.mark.parametrize("keys", [("task=rte",), ("task=stsb", "train.batching=padded"), ("task=rte", "pooling=gem")])
 def test_a_step_in_several_passes_is_the_step(composed: Compose, passes: int, keys: tuple[str, ...]) -> None:
     cfg = composed(*SMALL, *keys, "encoder.dropout=0", "model.dropout=0", "train.max_steps=3")  # of 8, 8 and 4 rows
@@ -265,7 +267,7 @@ class HeadFirst(Recipe):
         model.encoder.requires_grad_(phase.name == "train")
 
 
-@pytest.mark.parametrize("at", [2, 4, 5, 7])
+@pytest.mark.parametrize("at", [pytest.param(2, marks=pytest.mark.long), 4, 5, pytest.param(7, marks=pytest.mark.long)])
 def test_a_phase_says_what_it_trains_and_goes_on_bit_for_bit(composed: Compose, tmp_path: Path, at: int) -> None:
     cfg = composed(*SMALL, "task=rte", "train.epochs=2")
     (whole, _), (resumed, _) = outcomes(cfg, HeadFirst, tmp_path / "checkpoint", at)
@@ -375,7 +377,18 @@ def outcomes(cfg: Config, recipe: Any, file: Path, at: int) -> Iterator[tuple[Ou
     yield fit(built(cfg), train, dev, cfg, recipe=again, keeper=Stops(file, -1)), again
 
 
-@pytest.mark.parametrize("at", [1, 4, 5, 6, 8, 10])  # in the first phase, at its end, in the second
+# in the first phase, at its end, in the second
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param(1, marks=pytest.mark.long),
+        4,
+        5,
+        pytest.param(6, marks=pytest.mark.long),
+        8,
+        pytest.param(10, marks=pytest.mark.long),
+    ],
+)
 def test_a_training_of_two_phases_goes_on_from_any_step_bit_for_bit(composed: Compose, tmp_path: Path, at: int) -> None:
     cfg = composed(*SMALL, "task=rte", "train.epochs=2")
     (whole, counted), (resumed, recounted) = outcomes(cfg, Warm, tmp_path / "checkpoint", at)
@@ -400,7 +413,7 @@ def test_phases_have_their_own_rows_schedule_and_names_and_only_the_last_is_eval
     assert outcome.last.epoch == 2
 
 
-@pytest.mark.parametrize("at", [3, 6, 8])
+@pytest.mark.parametrize("at", [pytest.param(3, marks=pytest.mark.long), 6, pytest.param(8, marks=pytest.mark.long)])
 def test_an_early_end_is_the_same_after_a_resumption(composed: Compose, tmp_path: Path, at: int) -> None:
     cfg = composed(*SMALL, "task=rte", "train.epochs=9", "optimizer.lr=1e-8")  # nothing is learnt
     (whole, _), (resumed, _) = outcomes(cfg, lambda: Patience(2), tmp_path / "checkpoint", at)
