@@ -278,7 +278,6 @@ GOLD: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("kind", ["pairs", *(pytest.param(kind, marks=pytest.mark.long) for kind in list(GOLD)[1:])])
 def test_trainer_goes_on_training_it(train: Train, tmp_path: Path, kind: str) -> None:
-    pytest.importorskip("accelerate")
     from transformers import Trainer, TrainingArguments
 
     loaded = glue_pool.load(folder := train(KINDS[kind]))
