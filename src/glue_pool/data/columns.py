@@ -49,13 +49,15 @@ class Unfit(UserError):
         return UserError(f"{where}: {self.what}{place}{self.rest}", key=self.key)
 
 
-def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, str]) -> dict[str, Rows]:
+def to_rows(
+    tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, str], *, labelled: bool = True
+) -> dict[str, Rows]:
     """Return the rows of some splits' tables.
 
-    where: what messages call each split, a file's name. Raises UserError, which says what is wrong with it and names
-    the first row that has it, counted from 0.
+    where: what messages call each split, a file's name. labelled: whether labels are read; else all are -1. Raises
+    UserError, which says what is wrong with it and names the first row that has it, counted from 0.
     """
-    lists = {split: _lists(table, task, where[split]) for split, (table, _) in tables.items()}
+    lists = {split: _lists(table, task, where[split]) if labelled else [] for split, (table, _) in tables.items()}
     places = are_places([row for rows in lists.values() for row in rows], task)
     found = {}
     for split, (table, names) in tables.items():
@@ -63,7 +65,9 @@ def to_rows(tables: Mapping[str, Named], task: TaskConfig, where: Mapping[str, s
         if not len(table):
             raise UserError(f"{place}: the split is empty")
         texts = tuple(texts_of(table, entry, place) for entry in task.columns)
-        if task.problem_type == metrics.REGRESSION:
+        if not labelled:
+            labels = np.full(len(table), -1, np.int64)
+        elif task.problem_type == metrics.REGRESSION:
             if names:
                 raise other_names(names, task, place)
             labels = _scores(table, task, place)

@@ -14,10 +14,11 @@ from glue_pool.schema import DataConfig
 from glue_pool.tasks import TaskConfig
 
 
-def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
+def read(data: DataConfig, task: TaskConfig, *, labelled: bool = True) -> dict[str, Rows]:
     """Read the train split and every dev split, and check each against the task.
 
-    Raises UserError, which names the file and what is wrong with it.
+    labelled: whether their labels are read; else all are -1, whatever there is. Raises UserError, which names the file
+    and what is wrong with it.
     """
     if data.name == "synthetic":
         from glue_pool.data.synthetic import generate
@@ -31,7 +32,7 @@ def read(data: DataConfig, task: TaskConfig) -> dict[str, Rows]:
             for name, rows in generated.items()
         }
     tables, where = _tables(data, task)
-    found = columns.to_rows(tables, task, where)
+    found = columns.to_rows(tables, task, where, labelled=labelled)
     if task.dev_share is not None:
         train, dev = hold_out(found[task.train_split], task)
         return {task.train_split: train, task.dev_splits[0]: dev}

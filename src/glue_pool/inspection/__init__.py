@@ -1,7 +1,7 @@
 """Which layers and tokens the pooled vector of a trained model came from: of a text, or over the rows of a split.
 
-sources.py traces a batch; sentences.py and splits.py put it together, rows.py finds a run's rows, kinds.py says what a
-token is; terminal.py and svg.py show it.
+sources.py traces a batch; sentences.py and splits.py put it together, kinds.py says what a token is; terminal.py and
+svg.py show it.
 """
 
 from pathlib import Path

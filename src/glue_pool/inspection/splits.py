@@ -10,11 +10,11 @@ import numpy as np
 from glue_pool.data.batches import over
 from glue_pool.data.rows import Rows
 from glue_pool.data.tokens import Tokens
-from glue_pool.errors import UserError
-from glue_pool.inspection import rows as of_run
+from glue_pool.errors import UserError, nearest
 from glue_pool.inspection.kinds import KINDS, Kinds
 from glue_pool.inspection.sources import Traced, trace
 from glue_pool.metrics import MULTI, REGRESSION
+from glue_pool.saved import rows as of_run
 from glue_pool.saved.folder import SavedModel, load
 from glue_pool.shell import expanded
 
@@ -87,7 +87,12 @@ def over_split(
         raise UserError(f"--limit {limit}: has to be at least 1")
     folder = Path(expanded(str(folder)))
     model = load(folder, classes, device=device, precision=precision)
-    task, rows = of_run.read(folder, split, None if data is None else expanded(str(data)))
+    source = of_run.of(folder, None if data is None else expanded(str(data)))
+    task = source.task
+    there = [task.train_split, *task.dev_splits, *task.test_splits]
+    if split not in there:
+        raise UserError(f"--split {split}: {task.name} has {', '.join(there)}{nearest(split, there)}")
+    rows = source.read(split)
     if (task.columns, task.labels) != (model.columns, model.labels):
         raise UserError(f"{folder}: its config has another task than the model ({task.name}, {model.task.name})")
     chosen = rows if limit is None or limit >= len(rows) else rows.select(_draw(len(rows), limit))

@@ -1,9 +1,10 @@
-"""The rows of a run's splits, where its config says that they are; of that config the task and the data alone.
+"""The rows of the run that a model is of, where the run's config says: of that the task and the data alone are read.
 
 Nothing is imported because the config names it.
 """
 
 import dataclasses
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,36 +15,53 @@ from omegaconf.errors import OmegaConfBaseException
 from glue_pool import tasks
 from glue_pool.data import sources
 from glue_pool.data.rows import Rows
-from glue_pool.errors import UserError, nearest, reason
+from glue_pool.errors import UserError, reason
 from glue_pool.fields import literals
 from glue_pool.schema import DataConfig
 from glue_pool.tasks import TaskConfig
 
 
-def read(folder: Path, split: str, data: str | None = None) -> tuple[TaskConfig, Rows]:
-    """Return the task that the model in a folder was trained on, and the rows of one of its splits.
+@dataclass(frozen=True)
+class Source:
+    """The task that a model was trained on, and where its rows are.
+
+    file: the config that says so. given: a folder of <task>/<split>.parquet that was named in place of what it says.
+    """
+
+    file: Path
+    task: TaskConfig
+    data: DataConfig
+    given: str | None
+
+    def read(self, split: str, *, labelled: bool = True) -> Rows:
+        """Return the rows of a split of the task, one that its config names or another.
+
+        labelled: whether their labels are read; else they are -1, whatever the data say. Raises UserError where there
+        are no rows.
+        """
+        task, name = self.task, self.data.name
+        made_of_train = name == "synthetic" or (task.dev_share is not None and split in task.dev_splits)
+        of = task if made_of_train else replace(task, train_split=split, dev_splits=[], dev_share=None)
+        try:
+            rows = sources.read(self.data, of, labelled=labelled)
+        except UserError as error:
+            if self.given is not None:
+                raise UserError(f"--data {self.given}: {error}") from None
+            raise UserError(f"{self.file}: {error}; --data FOLDER reads FOLDER/{task.name}/{split}.parquet") from None
+        if split not in rows:
+            raise UserError(f"{self.file}: no split {split}: {name} data have {', '.join(rows)} alone")
+        return rows[split]
+
+
+def of(folder: Path, data: str | None = None) -> Source:
+    """Return where the rows are of the run whose model is in a folder.
 
     data: a folder of <task>/<split>.parquet, in place of what the run's config says. Raises UserError where there is no
-    config, no such split, or no rows.
+    config.
     """
     file = _file(folder)
     task, where = _sections(file)
-    if data is not None:
-        where = dataclasses.replace(where, name="local", dir=data)
-    there = [task.train_split, *task.dev_splits, *task.test_splits]
-    if split not in there:
-        raise UserError(f"--split {split}: {task.name} has {', '.join(there)}{nearest(split, there)}")
-    made_of_train = where.name == "synthetic" or (task.dev_share is not None and split in task.dev_splits)
-    of = task if made_of_train else dataclasses.replace(task, train_split=split, dev_splits=[], dev_share=None)
-    try:
-        rows = sources.read(where, of)
-    except UserError as error:
-        if data is not None:
-            raise UserError(f"--data {data}: {error}") from None
-        raise UserError(f"{file}: {error}; --data FOLDER reads FOLDER/{task.name}/{split}.parquet") from None
-    if split not in rows:
-        raise UserError(f"--split {split}: {where.name} data have {', '.join(rows)} alone")
-    return task, rows[split]
+    return Source(file, task, where if data is None else replace(where, name="local", dir=data), data)
 
 
 def _file(folder: Path) -> Path:
