@@ -53,12 +53,12 @@ clean: ## Remove .venv and the tools' caches (outputs/ stays)
 
 .venv/ready-dev: .venv/ready
 	@echo "Installing the developer tools into .venv"
-	@$(PIP) -c constraints.txt -e '.[offline,dashboard,dev]'
+	@$(PIP) -c constraints.txt -e '.[offline,dashboard,dev,export]'
 	@touch $@
 
 .venv/ready-cluster: .venv/ready-dev
 	@echo "Installing submitit and Ray into .venv"
-	@$(PIP) -c constraints.txt -e '.[offline,dev,slurm,ray]'
+	@$(PIP) -c constraints.txt -e '.[offline,dev,export,slurm,ray]'
 	@touch $@
 
 .venv/ready-bench: .venv/ready
