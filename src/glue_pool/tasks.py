@@ -1,6 +1,7 @@
 """A task: its config keys, and what of them doesn't go together, said in one line before a row is read."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,27 +182,35 @@ def _check_scores(task: TaskConfig) -> None:
 
 
 def _check_metrics(task: TaskConfig) -> None:
-    kind, names = task.problem_type, list(METRICS)
-    fitting = [name for name in names if _fits(METRICS[name], task)]
     if not task.metrics:
-        raise _wrong("metrics", f": is empty; a task with {SAID[kind]} takes {', '.join(fitting)}")
-    for name in task.metrics:
-        if name not in METRICS:
-            raise _wrong("metrics", f": no metric {name}{nearest(name, names)} (there are {', '.join(names)})")
-        if name not in fitting:
-            metric = METRICS[name]
-            if kind in metric.fits:
-                why = f"takes two labels, the task has {len(task.labels)}"
-            elif kind == REGRESSION:
-                why = "takes classes, and without task.labels the task has scores"
-            else:
-                why = f"doesn't fit a task with {SAID[kind]}"
-            raise _wrong("metrics", f": {name} {why}; of use are {', '.join(fitting)}")
+        raise _wrong("metrics", f": is empty; a task with {SAID[task.problem_type]} takes {', '.join(_fitting(task))}")
+    if said := unfit_metric(task.metrics, task):
+        raise _wrong("metrics", f": {said}")
     if task.primary_metric not in task.metrics:
         near = nearest(task.primary_metric, task.metrics)
         raise _wrong(
             "primary_metric", f"={task.primary_metric}: none of task.metrics ({', '.join(task.metrics)}){near}"
         )
+
+
+def unfit_metric(names: Iterable[str], task: TaskConfig) -> str | None:
+    """Say which of some names is that of no metric, or of none for a task of its kind, and why; None where all fit."""
+    for name in names:
+        if name not in METRICS:
+            return f"no metric {name}{nearest(name, list(METRICS))} (there are {', '.join(METRICS)})"
+        if name not in (fitting := _fitting(task)):
+            if task.problem_type in METRICS[name].fits:
+                why = f"takes two labels, the task has {len(task.labels)}"
+            elif task.problem_type == REGRESSION:
+                why = "takes classes, and without task.labels the task has scores"
+            else:
+                why = f"doesn't fit a task with {SAID[task.problem_type]}"
+            return f"{name} {why}; of use are {', '.join(fitting)}"
+    return None
+
+
+def _fitting(task: TaskConfig) -> list[str]:
+    return [name for name, metric in METRICS.items() if _fits(metric, task)]
 
 
 def _fits(metric: Metric, task: TaskConfig) -> bool:

@@ -3,14 +3,15 @@
 import csv
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import matthews_corrcoef
 
 import local_data
 import measure_predict
@@ -44,6 +46,7 @@ TAGS = (
     "task.primary_metric=f1_micro", "task.official_rows={}", "task.separator=|",
 )  # fmt: skip
 ONE, OTHER, PAIRS, SCORES = ("task=sst2",), ("task=sst2", "seed=1"), ("task=rte",), ("task=stsb",)
+THREE = ("task=mnli", "task.dev_splits=[validation_matched]")
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,18 @@ class Trained:
     dev: Path
     result: Result
 
+    def texts(self, row: int) -> list[str]:
+        """The texts of a dev row."""
+        return [pq.read_table(self.dev)[column][row].as_py() for column in self.task.columns]
+
 
 Train = Callable[..., Trained]
 
 
 @pytest.fixture(scope="module")
-def train(composed: Compose, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Train]:
-    """`train("task=rte")` is a run, trained once; saved models know their task, as its run had it."""
-    folder, done, load = tmp_path_factory.mktemp("predict"), {}, saved.load
+def train(composed: Compose, tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """`train("task=rte")` is a run, trained once."""
+    folder, done = tmp_path_factory.mktemp("predict"), {}
 
     def make(*overrides: str) -> Trained:
         if overrides not in done:
@@ -73,17 +80,11 @@ def train(composed: Compose, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 local_data.write(data, cfg.task)
             result = run(cfg)
             kept = run_folder(cfg, result["run_key"]).path / "model"
-            done[overrides] = Trained(cfg.task, kept, data / cfg.task.name / "validation.parquet", result)
+            dev = data / cfg.task.name / f"{cfg.task.dev_splits[0]}.parquet"
+            done[overrides] = Trained(cfg.task, kept, dev, result)
         return done[overrides]
 
-    def load_with_task(model: str | Path, *args: Any, **options: Any) -> SavedModel:
-        loaded = load(model, *args, **options)
-        tasks = {trained.task.name: trained.task for trained in done.values()}
-        return replace(loaded, task=tasks[loaded.task.name])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "load", load_with_task)
-        yield make
+    return make
 
 
 @pytest.fixture
@@ -163,6 +164,57 @@ def test_metrics_by_category_have_their_rows_and_are_the_same_after_a_stop(
     assert again.now == 14
     assert again.scores == whole.scores
     assert output.read_bytes() == bytes_of
+
+
+DIAGNOSTIC = [  # GLUE's diagnostic set: rows with several categories of a kind, or none
+    {"Logic": logic, "Knowledge": knowledge, "label": ["entailment", "neutral", "contradiction"][i % 3]}
+    for i, (logic, knowledge) in enumerate(
+        [("Negation;Double negation", ""), ("Negation", "World knowledge"), ("", ""), (" Disjunction ; Negation ", "")]
+        * 6
+    )
+]
+
+
+def test_two_classes_of_labels_and_several_categories_a_row_as_in_the_diagnostic_set(
+    train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = train(*THREE)
+    rows = [dict(zip(("premise", "hypothesis"), trained.texts(i), strict=True)) | DIAGNOSTIC[i] for i in range(24)]
+    three, two = tmp_path / "three.jsonl", tmp_path / "two.jsonl"
+    three.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    not_entailed = {"neutral": "not_entailment", "contradiction": "non-entailment", "entailment": "entailment"}
+    two.write_text("".join(json.dumps(row | {"label": not_entailed[row["label"]]}) + "\n" for row in rows))
+    output = tmp_path / "out.csv"
+    options: dict[str, Any] = {"labels": "label", "metrics": ["matthews_correlation"], "force": True}
+    of_classes = predict(trained.model, three, output, **options).scores
+    predicted = [row["label"] for row in csv.DictReader(output.open())]
+    gold = [row["label"] for row in rows]
+    assert len(set(predicted)) > 1
+    assert of_classes[0].metrics == pytest.approx({"matthews_correlation": matthews_corrcoef(gold, predicted)})
+    capsys.readouterr()
+    asked: dict[str, Any] = {"positive": "entailment", "by": ["Logic", "Knowledge"], "by_separator": ";"}
+    found = predict(trained.model, two, output, **options, **asked).scores
+    parts = [{part.strip() for part in row["Logic"].split(";")} for row in rows]
+    having: dict[tuple[str, str], list[bool]] = {
+        ("", "all"): [True] * 24,
+        ("Logic", "(any)"): [part != {""} for part in parts],
+        **{("Logic", name): [name in part for part in parts] for name in ("Negation", "Disjunction")},
+        ("Logic", "Double negation"): ["Double negation" in part for part in parts],
+        ("Logic", "(none)"): [part == {""} for part in parts],
+        ("Knowledge", "(any)"): [bool(row["Knowledge"]) for row in rows],
+        ("Knowledge", "(none)"): [not row["Knowledge"] for row in rows],
+        ("Knowledge", "World knowledge"): [bool(row["Knowledge"]) for row in rows],
+    }
+    assert {(one.column, one.category): one.rows for one in found} == {of: sum(there) for of, there in having.items()}
+    for one in found:
+        of = having[one.column, one.category]
+        pair = (
+            [name == "entailment" for name, there in zip(names, of, strict=True) if there]
+            for names in (gold, predicted)
+        )
+        assert one.metrics == pytest.approx({"matthews_correlation": matthews_corrcoef(*pair)})
+    assert re.search(r"^Logic: Double negation +6 ", capsys.readouterr().out, re.MULTILINE)
+    assert predict(trained.model, three, output, **options, **asked).scores == found  # three classes are two as well
 
 
 def stopped_after(patch: pytest.MonkeyPatch, windows: int) -> Any:
@@ -328,7 +380,7 @@ def test_bad_input_is_one_line_before_anything_is_written(
     (tmp_path / "narrow.csv").write_text("label\npositive\n")
     shutil.copy(texts, tmp_path / "in.csv.partial")
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
-    pairs, scores = train(*PAIRS), train(*SCORES)
+    pairs, scores, scored = train(*PAIRS), train(*SCORES), [texts, "-o", free, "--labels", "label"]
     capfd.readouterr()
     for arguments, said in (
         ([hollow, texts, "-o", free], "hollow: not a saved model"),
@@ -339,6 +391,13 @@ def test_bad_input_is_one_line_before_anything_is_written(
         ([pairs.model, texts, "-o", free], "no column sentence"),
         ([model, scores.model, texts, "-o", free], "its labels are none (scores), those of"),
         ([model, texts, "-o", free, "--by", "length"], "--by length: is for metrics; --labels names"),
+        ([model, texts, "-o", free, "--positive", "negative"], "--positive negative: is for metrics; --labels names"),
+        ([model, *scored, "--positive", "negativ"], "none of sst2's labels (negative, positive); did you mean 'negati"),
+        ([model, *scored, "--metrics", "accuracy,f2"], "--metrics: no metric f2"),
+        ([model, *scored, "--metrics", "corr"], "--metrics: corr doesn't fit a task with one label a row"),
+        ([model, *scored, "--by", "length", "--by", "length"], "--by length: stands there twice"),
+        ([model, *scored, "--by-separator", ";"], "--by-separator ';': is what stands between the categories of"),
+        ([scores.model, *scored, "--positive", "3"], "--positive 3: is for a task with one label a row; stsb is none"),
         ([model, texts, "-o", free, "--batch-size", "0"], "--batch-size 0: takes a number from 1"),
         ([model, texts, "-o", tmp_path / "there.csv"], "there.csv: is there already; --force replaces it"),
         ([model, texts, "-o", texts, "--force"], "texts.csv is the input itself"),

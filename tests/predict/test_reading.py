@@ -105,8 +105,8 @@ def test_txt_is_a_text_a_line_blank_ones_among_them(file: Write) -> None:
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())])
 def test_parquet_may_have_any_type_of_text(file: Write, kind: Any) -> None:
     table = pa.table({"text": pa.array(["a", "b"]).cast(kind), "label": pa.array(["bad", "good"]).cast(kind)})
-    rows = list(read(file("rows.parquet", parquet(table)), ONE, labels="label", by="label"))
-    assert [(row.texts, row.label, row.category) for row in rows] == [(("a",), 0, "bad"), (("b",), 1, "good")]
+    rows = list(read(file("rows.parquet", parquet(table)), ONE, labels="label", by=["label"]))
+    assert [(row.texts, row.label, row.categories) for row in rows] == [(("a",), 0, ("bad",)), (("b",), 1, ("good",))]
 
 
 def test_columns_go_by_name_by_position_or_in_a_template(file: Write) -> None:
@@ -194,10 +194,10 @@ def test_rows_are_those_of_the_table(
     names = names[:3]
     for name in names:
         whole = to_rows({"": (files.read_tables([name]), None)}, ONE, {"": "it"})[""]
-        found = list(read(name, ONE, labels="label", by="label"))
+        found = list(read(name, ONE, labels="label", by=["label"]))
         assert [row.texts for row in found] == list(zip(*whole.texts, strict=True))
         assert [row.label for row in found] == whole.labels.tolist()
-        assert [row.category for row in found] == [of[1] for of in rows]
+        assert [row.categories for row in found] == [(of[1],) for of in rows]
 
 
 LABELS: list[tuple[dict[str, Any], list[Any]]] = [
@@ -228,9 +228,9 @@ def test_labels_are_those_of_the_table(tmp_path: Path, keys: dict[str, Any], val
 
 def test_labels_may_be_columns_of_0_and_1(file: Write) -> None:
     of = task(label=None, **SETS)
-    rows = read(file("rows.csv", "text,z,y,x\na,1,0,0\nb,0,2,1\n"), of, labels="x", by="z")
-    assert [(row.label, row.category, row.wrong) for row in rows] == [
-        ([0, 0, 1], "1", None), (None, "0", "column y has '2'; a label's column has 0 or 1"),
+    rows = read(file("rows.csv", "text,z,y,x\na,1,0,0\nb,0,2,1\n"), of, labels="x", by=["z"])
+    assert [(row.label, row.categories, row.wrong) for row in rows] == [
+        ([0, 0, 1], ("1",), None), (None, ("0",), "column y has '2'; a label's column has 0 or 1"),
     ]  # fmt: skip
     bare = file("bare.csv", "a,1,0,0\nb,0,false,1\n")
     assert [row.label for row in read(bare, of, header=False, labels="2")] == [[1, 0, 0], [0, 0, 1]]
@@ -350,7 +350,7 @@ WHOLE: list[tuple[str, str | bytes, dict[str, Any], str]] = [
     ("rows.csv", "texts,label\na,x\n", {}, "no column text; the columns are texts, label; did you mean 'texts'?"),
     ("rows.jsonl", '{"texts": "a"}\n' * 3, {}, "no column text; the columns are texts; did you mean 'texts'?"),
     ("rows.parquet", parquet(as_table()), {"labels": "label"}, "no column label; the columns are text, more"),
-    ("rows.csv", "text\na\n", {"by": "of"}, "no column of; the columns are text"),
+    ("rows.csv", "text\na\n", {"by": ["of"]}, "no column of; the columns are text"),
     ("rows.csv", "text\na\n", {"columns": ["2"]}, "no column 2; the columns are text"),
     ("rows.csv", "text\na\n", {"columns": ["text", "more"]}, "columns: 2 given, task mine takes 1 (text)"),
     ("rows.csv", "a,b\n", {"header": False, "columns": ["text"]}, "no column text; the columns are 1, 2"),

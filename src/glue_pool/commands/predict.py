@@ -11,6 +11,9 @@ examples
       a row for every row: label, and a probability for each label
   glue-pool predict outputs/…/model dev.parquet --output dev.jsonl --labels label --by domain
       with the task's metrics, over all rows and by domain
+  glue-pool predict outputs/mnli/…/model ax.tsv --output ax.csv --labels label \
+      --positive entailment --metrics matthews_correlation --by Logic --by-separator ";"
+      GLUE's diagnostic set: two classes of labels, rows with several categories
   glue-pool predict outputs/…/seed=*/model reviews.csv --output mean.parquet
       the mean of several seeds' probabilities
   zcat huge.jsonl.gz | glue-pool predict outputs/…/model - --format jsonl --output huge.csv
@@ -33,7 +36,12 @@ def main(argv: Sequence[str]) -> None:
         "--columns", action="append", metavar="COLUMN", help="a text, if not the task's own; twice for pairs"
     )
     parser.add_argument("--labels", metavar="COLUMN", help="the gold labels: print the task's metrics")
-    parser.add_argument("--by", metavar="COLUMN", help="print them for each category of a column, too")
+    parser.add_argument("--metrics", type=_names, metavar="NAME,…", help="these, in place of the task's")
+    parser.add_argument("--positive", metavar="LABEL", help="of LABEL against all others; gold labels say LABEL or not")
+    parser.add_argument(
+        "--by", action="append", default=[], metavar="COLUMN", help="for each category of a column, too; repeatable"
+    )
+    parser.add_argument("--by-separator", metavar="TEXT", help="between several categories of a row")
     parser.add_argument("--format", metavar="FORMAT", help="of INPUT, if its name doesn't say so")
     parser.add_argument("--no-header", action="store_true", help="csv, tsv: the first line is a row; columns are 1, 2")
     parser.add_argument("--no-quotes", action="store_true", help="csv, tsv: quotes are part of the texts")
@@ -60,6 +68,9 @@ def main(argv: Sequence[str]) -> None:
         columns=args.columns,
         labels=args.labels,
         by=args.by,
+        by_separator=args.by_separator,
+        metrics=args.metrics,
+        positive=args.positive,
         format=args.format,
         header=not args.no_header,
         quotes=not args.no_quotes,
@@ -69,3 +80,7 @@ def main(argv: Sequence[str]) -> None:
         device=args.device,
         precision=args.precision,
     )
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")

@@ -43,7 +43,10 @@ def predict(
     *,
     columns: Sequence[str] | None = None,
     labels: str | None = None,
-    by: str | None = None,
+    by: str | Sequence[str] = (),
+    by_separator: str | None = None,
+    metrics: Sequence[str] | None = None,
+    positive: str | None = None,
     format: str | None = None,
     header: bool = True,
     quotes: bool = True,
@@ -59,7 +62,9 @@ def predict(
 
     folders: what `save_model=true` left, one or several of one task, whose probabilities (or scores) are averaged.
     source: a csv, tsv, jsonl, parquet or txt file, or "-", standard input; `columns`, `labels`, `by`, `format`,
-    `header` and `quotes` as `reading.read` has them. output: a .csv, .jsonl or .parquet file, a row for every row of
+    `header` and `quotes` as `reading.read` has them. by_separator: what stands between several categories of a row.
+    metrics: names of `glue_pool.metrics` in place of the task's. positive: a label, against all others: the labels may
+    be those of two classes. output: a .csv, .jsonl or .parquet file, a row for every row of
     the input. on_error: whether a row that can't be read ends it, or has no values. force: replaces an output that is
     there, and what is there of another command's. window: rows predicted together, `windows.ROWS` if None.
 
@@ -74,6 +79,7 @@ def predict(
     from glue_pool.predict.reading import read
 
     folders = [folders] if isinstance(folders, str | Path) else list(folders)
+    by = [by] if isinstance(by, str) else list(by)
     source, output = str(source), Path(expanded(str(output)))
     source = source if source == "-" else expanded(source)
     if not folders:
@@ -89,18 +95,19 @@ def predict(
     try:
         with locks.hold(output.with_name(f"{output.name}.lock"), in_own_folder=False) as lease:
             loaded = models.load(folders, classes, device=device, precision=precision)
-            scores.check(loaded, labels, by)
+            asked = scores.question(loaded, labels, by, by_separator, metrics, positive)
             reads: dict[str, Any] = {"columns": None if columns is None else list(columns), "labels": labels, "by": by}
             reads |= {"format": format, "header": header, "quotes": quotes}
-            rows, again = read(source, loaded.task, **reads), identity.is_file(source)
-            options = {**reads, "batch_size": batch_size, "window": window or windows.ROWS}
+            rows = read(source, asked.task if asked else loaded.task, **reads)
+            again = identity.is_file(source)
+            options = {**reads, "positive": positive, "batch_size": batch_size, "window": window or windows.ROWS}
             partial = Partial(output, table.Table.of(loaded.task, output))
             done = partial.begin(identity.identity(loaded, source, options, classes), goes_on=again, force=force)
-            gold = scores.Gold(loaded.task) if labels is not None else None
+            gold = scores.Gold(asked) if asked else None
             job = Job(loaded, partial, gold, source, done, on_error == "skip", batch_size)
             try:
                 job.run(rows, window or windows.ROWS, lease, identity.count(source, format))
-                found = gold.scores(partial.values(), by=by is not None) if gold else []
+                found = gold.scores(partial.values(), loaded.task.outputs) if gold else []
                 lease.check()
                 partial.finish()
             except UserError as error:  # a row, or the rest of the input, can't be read

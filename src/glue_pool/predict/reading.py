@@ -36,14 +36,14 @@ class Row:
 
     line: where it stands, as an editor counts (a parquet file's row number, from 1). texts: one or two, None where the
     row can't be read. label: as `Rows.labels` has it for one row (a class id, a score, or a 0 or 1 for every label of a
-    multi-label task), None where not asked for. category: the `by` column's text, empty where it has no value; None
-    where not asked for. wrong: what is wrong with the row, in a few words, None where nothing is.
+    multi-label task), None where not asked for. categories: the text of each `by` column, empty where it has no value;
+    none where a row is no row. wrong: what is wrong with the row, in a few words, None where nothing is.
     """
 
     line: int
     texts: tuple[str, ...] | None
     label: Label | None
-    category: str | None
+    categories: tuple[str, ...]
     wrong: str | None
 
 
@@ -53,7 +53,7 @@ def read(
     *,
     columns: Sequence[str] | None = None,
     labels: str | None = None,
-    by: str | None = None,
+    by: Sequence[str] = (),
     format: str | None = None,
     header: bool = True,
     quotes: bool = True,
@@ -61,8 +61,8 @@ def read(
     """Return the rows of a file, or of standard input ("-"), as they are read.
 
     columns: what the texts are made of, columns or templates; the task's own by default. labels: the column of gold
-    labels; of a multi-label task with a column for every label, any of these (without a header, the first). by: a
-    column of categories. Columns go by name or, where none has it, by position, from 1. format: csv, tsv, jsonl,
+    labels; of a multi-label task with a column for every label, any of these (without a header, the first). by: columns
+    of categories. Columns go by name or, where none has it, by position, from 1. format: csv, tsv, jsonl,
     parquet or txt (a text a line), where the name's ending doesn't say it; standard input is txt. header: whether the
     first line of csv and tsv has the names. quotes: whether a text in quotes may hold separators and line breaks.
 
@@ -81,7 +81,7 @@ def _rows(
     task: TaskConfig,
     columns: Sequence[str] | None,
     labels: str | None,
-    by: str | None,
+    by: Sequence[str],
     format: str | None,
     header: bool,
     quotes: bool,
@@ -97,7 +97,7 @@ def _rows(
     default = [str(place + 1) for place in range(len(task.columns))] if by_position else task.columns
     texts = [Text(entry) for entry in (default if columns is None else columns)]
     way_out = "; --columns says which ones are the texts" if columns is None else ""
-    named = [name for text in texts for name in text.names] + [name for name in (labels, by) if name is not None]
+    named = [name for text in texts for name in text.names] + [name for name in (labels, *by) if name is not None]
     named += task.labels if task.multi_label and labels in task.labels and labels != task.label else []
     ways = Ways(where, kind, header, quotes, named)
 
@@ -164,7 +164,7 @@ class _Wanted:
         texts: Sequence[Text],
         way_out: str,
         labels: str | None,
-        by: str | None,
+        by: Sequence[str],
         again: Again,
     ) -> None:
         self._where = where
@@ -181,8 +181,7 @@ class _Wanted:
             at = _position(labels, table, where)
             flags = _flags_at(at, task, table, where)
             self._label = self._take(flags or [at]), _label(task, table, where, at, None if flags else again(at))
-        self._by = None if by is None else len(self.positions)
-        self.positions += [] if by is None else [_position(by, table, where)]
+        self._by = self._take([_position(name, table, where) for name in by])
 
     def _take(self, positions: Sequence[int]) -> slice:
         self.positions += positions
@@ -191,19 +190,18 @@ class _Wanted:
     def row(self, line: int, values: Values, *, first: bool) -> Row:
         """Return a row; first: whether it is the input's, so that it stands for all of them."""
         if isinstance(values, str):
-            return Row(line, None, None, None, values)
-        category = None
+            return Row(line, None, None, (), values)
+        categories: tuple[str, ...] = ()
         try:
-            if self._by is not None:
-                value = values[self._by]
-                category = "" if value is None else _sound(values_of.plain(value))
+            of_row = values[self._by]
+            categories = tuple("" if value is None else _sound(values_of.plain(value)) for value in of_row)
             texts = tuple(_sound(text(values[place])) for text, place in self._texts)
             label = None if self._label is None else self._label[1](values[self._label[0]])
         except Unfit as unfit:
             if unfit.of_all and first:
                 raise UserError(f"{self._where}: {unfit}") from None
-            return Row(line, None, None, category, str(unfit))
-        return Row(line, texts, label, category, None)
+            return Row(line, None, None, categories, str(unfit))
+        return Row(line, texts, label, categories, None)
 
 
 def _position(name: str, table: Table, where: str) -> int:

@@ -1,26 +1,47 @@
-"""The task's metrics on predicted rows whose labels are known, over all of them and by category."""
+"""Metrics of predicted rows whose labels are known: over all of them, and by the categories in some columns."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from glue_pool.errors import UserError
-from glue_pool.metrics import METRICS, MULTI, REGRESSION, Metric
+from glue_pool.errors import UserError, nearest
+from glue_pool.metrics import METRICS, MULTI, REGRESSION, SINGLE, Metric
 from glue_pool.predict.models import Models
 from glue_pool.predict.reading import Row
 from glue_pool.predict.table import Values
-from glue_pool.tasks import TaskConfig
+from glue_pool.tasks import TaskConfig, unfit_metric
 
-SHOWN = 50  # categories
-ALL = "all"
+SHOWN = 50  # categories of a column
+ALL, ANY, NONE = "all", "(any)", "(none)"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of rows with labels.
+
+    labels: their column. task: what its values are of, and the metrics. positive: the model's class that is asked for,
+    against all others: the task has these two, not it and it; None where it is the model's own. by: columns of
+    categories; separator: what stands between several of a row, None where each has one.
+    """
+
+    labels: str
+    task: TaskConfig
+    positive: int | None
+    by: Sequence[str]
+    separator: str | None
 
 
 @dataclass(frozen=True)
 class Score:
-    """The metrics of some rows."""
+    """The metrics of some rows.
 
+    column: the one that the category is of, empty where it is all rows. category: `(any)` are a column's rows that have
+    one, `(none)` those that have none.
+    """
+
+    column: str
     category: str
     rows: int
     metrics: Mapping[str, float]
@@ -29,72 +50,137 @@ class Score:
 class Gold:
     """The labels and categories of rows that can be read: a few numbers a row."""
 
-    def __init__(self, task: TaskConfig) -> None:
-        self._task = task
+    def __init__(self, question: Question) -> None:
+        self._question = question
         self._labels: list[np.ndarray] = []
-        self._categories: list[np.ndarray] = []
-        self._codes: dict[str, int] = {}
+        self._cells: list[np.ndarray] = []
+        self._codes: list[dict[str, int]] = [{} for _ in question.by]
 
     def add(self, rows: Iterable[Row]) -> None:
         """Keep what some rows have."""
         there = [row for row in rows if row.texts is not None]
         if there:
-            kind = np.float32 if self._task.problem_type == REGRESSION else np.int32
+            kind = np.float32 if self._question.task.problem_type == REGRESSION else np.int32
             self._labels.append(np.array([row.label for row in there], kind))
-            named = [row.category or "(none)" for row in there]
-            self._categories.append(np.array([self._codes.setdefault(name, len(self._codes)) for name in named]))
+            coded = [[of.setdefault(row.categories[i], len(of)) for row in there] for i, of in enumerate(self._codes)]
+            self._cells.append(np.array(coded, np.int64).reshape(len(coded), len(there)))
 
-    def scores(self, values: Iterable[Values], *, by: bool) -> list[Score]:
-        """Return the metrics of all rows, and then by category, the largest first; values are those of every row."""
+    def scores(self, values: Iterable[Values], outputs: int) -> list[Score]:
+        """Return the metrics of all rows, and then by category, each column's largest first.
+
+        values: those of every row, None or as many as the model's outputs.
+        """
         if not self._labels:
             return []
-        labels, codes = np.concatenate(self._labels), np.concatenate(self._categories)
-        width = len(self._task.labels) or 1
-        numbers = np.fromiter((one for row in values if row is not None for one in row), float, len(labels) * width)
-        predicted = numbers.reshape(len(labels), width)
-        found = [self._score(ALL, labels, predicted)]
-        if by:
-            names = list(self._codes)
-            order = np.argsort(codes, kind="stable")
-            parts = np.split(order, np.cumsum(np.bincount(codes))[:-1])
-            of_categories = sorted(zip(names, parts, strict=True), key=lambda one: (-len(one[1]), one[0]))
-            found += [self._score(name, labels[part], predicted[part]) for name, part in of_categories]
+        labels, cells = np.concatenate(self._labels), np.concatenate(self._cells, axis=1)
+        numbers = np.fromiter((one for row in values if row is not None for one in row), float, len(labels) * outputs)
+        predicted = numbers.reshape(len(labels), outputs)
+        found = [self._score("", ALL, labels, predicted)]
+        for column, codes, of_rows in zip(self._question.by, self._codes, cells, strict=True):
+            groups = self._groups(codes, of_rows)
+            found += [self._score(column, name, labels[rows], predicted[rows]) for name, rows in groups]
         return found
 
-    def _score(self, category: str, labels: np.ndarray, predicted: np.ndarray) -> Score:
-        named = [METRICS[name] for name in self._task.metrics]
-        positive = self._task.positive_id
-        values = {one.name: one.plain(labels, self._taken(one, predicted), positive) for one in named}
-        return Score(category, len(labels), values)
+    def _groups(self, codes: Mapping[str, int], of_rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """Return a column's categories and which rows have each; codes: of its cells, of_rows: `(rows,)`."""
+        having: dict[str, list[int]] = {}
+        for cell, code in codes.items():
+            for name in self._parts(cell):
+                having.setdefault(name, []).append(code)
+        rows = {name: np.flatnonzero(np.isin(of_rows, of)) for name, of in having.items()}
+        groups = sorted(rows.items(), key=lambda one: (one[0] == NONE, -len(one[1]), one[0]))
+        if NONE not in rows or len(groups) == 1:
+            return groups
+        return [(ANY, np.flatnonzero(~np.isin(of_rows, having[NONE]))), *groups]
+
+    def _parts(self, cell: str) -> Sequence[str]:
+        between = self._question.separator
+        found = [cell.strip()] if between is None else [part.strip() for part in cell.split(between)]
+        return list(dict.fromkeys(part for part in found if part)) or [NONE]
+
+    def _score(self, column: str, category: str, labels: np.ndarray, predicted: np.ndarray) -> Score:
+        task = self._question.task
+        named = [METRICS[name] for name in task.metrics]
+        values = {one.name: one.plain(labels, self._taken(one, predicted), task.positive_id) for one in named}
+        return Score(column, category, len(labels), values)
 
     def _taken(self, metric: Metric, predicted: np.ndarray) -> np.ndarray:
-        if self._task.problem_type == REGRESSION:
+        kind, positive = self._question.task.problem_type, self._question.positive
+        if kind == REGRESSION:
             return predicted[:, 0]
         if metric.takes == "probabilities":
-            return predicted
-        is_multi = self._task.problem_type == MULTI
-        return (predicted > 0.5).astype(np.int8) if is_multi else np.asarray(predicted.argmax(axis=1))
+            return predicted if positive is None else np.stack([1 - predicted[:, positive], predicted[:, positive]], 1)
+        if kind == MULTI:
+            return (predicted > 0.5).astype(np.int8)
+        classes = np.asarray(predicted.argmax(axis=1))
+        return classes if positive is None else (classes == positive).astype(np.int32)
 
 
-def check(models: Models, labels: str | None, by: str | None) -> None:
-    """Refuse what can't be scored."""
-    if by is not None and labels is None:
-        raise UserError(f"--by {by}: is for metrics; --labels names the column of labels")
-    if labels is not None and not models.task.metrics:
+def question(
+    models: Models,
+    labels: str | None,
+    by: Sequence[str],
+    separator: str | None,
+    metrics: Sequence[str] | None,
+    positive: str | None,
+) -> Question | None:
+    """Return what is asked, None where no labels are named; raises UserError for what can't be scored.
+
+    metrics: those wanted, the task's own by default. positive: the label that is asked for, against all others.
+    """
+    task, folder = models.task, models.members[0].folder
+    if labels is None:
+        given = {"by": by, "by-separator": separator, "metrics": metrics, "positive": positive}
+        if odd := next((name for name, value in given.items() if value), None):
+            said = given[odd] if isinstance(given[odd], str) else ",".join(given[odd] or ())
+            raise UserError(f"--{odd} {said}: is for metrics; --labels names the column of labels")
+        return None
+    if separator is not None and not (by and separator):
+        raise UserError(f"--by-separator {separator!r}: is what stands between the categories of a --by column")
+    if twice := next((name for name in by if by.count(name) > 1), None):
+        raise UserError(f"--by {twice}: stands there twice")
+    of = task if positive is None else against_rest(task, positive)
+    if metrics is not None:
+        if said := unfit_metric(metrics, of):
+            raise UserError(f"--metrics: {said}")
+        of = replace(of, metrics=list(dict.fromkeys(metrics)))
+    if not of.metrics:
         said = "doesn't say which metrics its task has (an earlier version saved it)"
-        raise UserError(f"{models.members[0].folder}: {said}; leave out --labels")
+        raise UserError(f"{folder}: {said}; --metrics names some, or leave out --labels")
+    return Question(labels, of, None if positive is None else task.labels.index(positive), by, separator)
+
+
+def against_rest(task: TaskConfig, positive: str) -> TaskConfig:
+    """Return a task of two labels, not_X and X, X one of a task's: the others, and what says not X, are not X."""
+    if task.problem_type != SINGLE:
+        raise UserError(f"--positive {positive}: is for a task with one label a row; {task.name} is none")
+    if positive not in task.labels:
+        there = ", ".join(task.labels)
+        raise UserError(
+            f"--positive {positive}: none of {task.name}'s labels ({there}){nearest(positive, task.labels)}"
+        )
+    rest = f"not_{positive}"
+    said = {f"{word}{between}{positive}": rest for word in ("not", "non") for between in "_- "}
+    said |= {name: positive if name == positive else rest for name in task.labels}
+    said |= {value: said[name] for value, name in task.label_map.items()}
+    return replace(task, labels=[rest, positive], label_map=said, positive=None)
 
 
 def lines(scores: list[Score]) -> Iterator[str]:
     """Yield the lines of a table: a category, its rows and its metrics."""
     if not scores:
         return
-    shown = scores[: SHOWN + 1]
+    columns = list(dict.fromkeys(one.column for one in scores))
+    named = len(columns) > 2
     table: list[list[Any]] = [["", "rows", *scores[0].metrics]]
-    table += [[one.category, f"{one.rows:,}", *(f"{value:.4f}" for value in one.metrics.values())] for one in shown]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+    for column in columns:
+        of_column = [one for one in scores if one.column == column]
+        for one in of_column[:SHOWN]:
+            name = f"{column}: {one.category}" if named and column else one.category
+            table.append([name, f"{one.rows:,}", *(f"{value:.4f}" for value in one.metrics.values())])
+        if rest := of_column[SHOWN:]:
+            table.append([f"and {len(rest):,} smaller categories{f' of {column}' if named else ''}"])
+    widths = [max(len(row[i]) for row in table if i < len(row)) for i in range(len(table[0]))]
     for name, *numbers in table:
-        cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:], strict=True)]
-        yield "  ".join([f"{name:{widths[0]}}", *cells])
-    if rest := scores[len(shown) :]:
-        yield f"and {len(rest):,} smaller categories"
+        cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:], strict=False)]
+        yield "  ".join([f"{name:{widths[0]}}", *cells]).rstrip()
