@@ -226,6 +226,12 @@ def test_labels_are_those_of_the_table(tmp_path: Path, keys: dict[str, Any], val
     assert [row.label for row in read(name, of, labels="label")] == whole.labels.tolist()
 
 
+def test_a_category_that_few_objects_have_may_come_late(file: Write) -> None:
+    lines = [json.dumps({"text": "a"} | ({"of": "late"} if i == 1103 else {})) + "\n" for i in range(1104)]
+    rows = list(read(file("rows.jsonl", "".join(lines)), ONE, by=["of"]))
+    assert [row.categories for row in rows] == [("",)] * 1103 + [("late",)]
+
+
 def test_labels_may_be_columns_of_0_and_1(file: Write) -> None:
     of = task(label=None, **SETS)
     rows = read(file("rows.csv", "text,z,y,x\na,1,0,0\nb,0,2,1\n"), of, labels="x", by=["z"])

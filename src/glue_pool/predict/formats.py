@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # pyarrow is imported on use
 
 BATCH = 256  # rows of parquet
 QUOTED = 2**20  # characters of a row with line breaks in quotes; in more, a quote was left open
-FIRST = 100  # objects of jsonl among which a column has to come up
+FIRST = 2048  # objects of jsonl among which a column has to come up: more than GLUE's diagnostic set has
 BREAK = re.compile(r"\r\n|\r|\n")
 NO_UTF8 = "bytes that are no UTF-8"
 
