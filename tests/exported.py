@@ -37,7 +37,7 @@ def kept(cfg: Config, folder: Path, scale: Scale | None = None) -> Path:
     model = factory.build(cfg, blueprint)
     with torch.no_grad():
         for parameter in (*model.pooler.parameters(), *model.output.parameters()):
-            parameter.add_(0.2 * torch.randn_like(parameter))
+            parameter.add_(0.05 * torch.randn_like(parameter))
     model.scale = scale or Scale()
     cls, _, _ = Tokenizer(blueprint.folder).frame("the cat", len(cfg.task.columns))
     save(model, cfg, blueprint, Hardware.choose("cpu", "fp32"), cls, folder)

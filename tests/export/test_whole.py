@@ -69,14 +69,13 @@ def test_scores_are_in_their_unit(make: Make) -> None:
     assert abs(glue_pool.load(folder).logits(*texts_of(2)).mean() - 300) < 200
 
 
-@pytest.mark.parametrize("kind", ["roberta", "modernbert", "albert", "xlnet", "deberta-v2", "mpnet", "distilbert"])
+@pytest.mark.parametrize("kind", ["roberta", "modernbert", "albert", "deberta-v2", "mpnet", "distilbert"])
 def test_families(make: Make, tmp_path: Path, kind: str) -> None:
     special = {
         "modernbert": {"local_attention": 8, "pad_token_id": 0},
-        "xlnet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 24},
         "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24},
     }
-    encoder(tmp_path / kind, XLNET if kind == "xlnet" else BERT, kind, **special.get(kind, {}))
+    encoder(tmp_path / kind, BERT, kind, **special.get(kind, {}))
     agrees(make(*TINY, f"encoder.name={tmp_path}/{kind}", "pooling=maxpool", "pooling.k=2", "pooling.num_heads=2"))
 
 

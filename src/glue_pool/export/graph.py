@@ -19,7 +19,7 @@ from glue_pool.models.classifier import predict
 from glue_pool.saved.folder import SavedModel, size
 
 ONE_FILE = 1_900_000_000  # bytes of weights; a file of protobuf ends at 2 GB
-MOST = 1e-4  # by which a logit may differ from torch's; a score in relation to its deviation
+MOST = 1e-4  # by which a logit may differ from torch's, in relation to the largest if that is above 1
 LENGTHS = (1, 2, 5, 11, 24)  # words of the texts that are compared, beside one that is cut
 
 
@@ -58,19 +58,23 @@ def write(saved: SavedModel, file: Path, opset: int, tokens: Tokens) -> None:
 
 
 def quantise(source: Path, target: Path) -> None:
-    """Write an ONNX file with the weights of its matrix products and tables in int8; activations are at run time."""
+    """Write an ONNX file with the weights of its matrix products and tables in int8.
+
+    A weight's scale is of one output each, an activation's is found as it comes.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     apart = any(file != source and file.name.startswith(source.name) for file in source.parent.iterdir())
     with quiet():
-        quantize_dynamic(source, target, weight_type=QuantType.QInt8, use_external_data_format=apart)
+        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=apart)
 
 
 def compare(saved: SavedModel, file: Path, tokens: Tokens) -> float:
     """Return by how much an ONNX file's logits differ at most from torch's own, in one batch and in several.
 
-    Scores differ in relation to their deviation. Batches are of one row and of several, padded on either side. Raises
-    UserError, which says by how much, where that is more than MOST, and where onnxruntime can't use the file.
+    The unit is the largest logit, or 1 if that is more; scores that were standardised are taken as such. Batches are of
+    one row and of several, padded on either side. Raises UserError, which says by how much, where that is more than
+    MOST, and where onnxruntime can't use the file.
     """
     expected = predict(saved.classifier, tokens, PLAIN, len(tokens))
     rows = np.arange(len(tokens))
@@ -86,8 +90,9 @@ def compare(saved: SavedModel, file: Path, tokens: Tokens) -> float:
         ]
     except Exception as error:  # onnxruntime's own have no common class
         raise UserError(f"{_named(saved)}: onnxruntime can't run what was exported ({_root(error)})") from None
-    by = max(float(np.abs(logits - expected[which]).max()) for which, logits in found)
-    by /= saved.classifier.scale.deviation
+    scale = saved.classifier.scale
+    unit = max(float(np.abs(expected - scale.mean).max()), scale.deviation)
+    by = max(float(np.abs(logits - expected[which]).max()) for which, logits in found) / unit
     if not by <= MOST:  # NaN included
         raise UserError(f"{_named(saved)} differs by {by:.1e} as ONNX, more than {MOST:.0e}; glue-pool predict runs it")
     return by

@@ -72,13 +72,18 @@ class Padded(nn.Module):
 @contextmanager
 def plain_attention(classifier: Classifier) -> Iterator[None]:
     """Let an encoder run on padded batches meanwhile, with transformers' own attention, written out."""
-    backbone = classifier.encoder.backbone
-    before = backbone.config._attn_implementation  # type: ignore[union-attr]
-    backbone.set_attn_implementation("eager")  # type: ignore[operator]
+    from transformers import PreTrainedConfig
+
+    configs = [getattr(module, "config", None) for module in classifier.encoder.backbone.modules()]
+    theirs = {id(config): config for config in configs if isinstance(config, PreTrainedConfig)}  # an edit's copies' own
+    before = {key: config._attn_implementation for key, config in theirs.items()}
     try:
+        for config in theirs.values():
+            config._attn_implementation = "eager"
         yield
     finally:
-        backbone.set_attn_implementation(before)  # type: ignore[operator]
+        for key, config in theirs.items():
+            config._attn_implementation = before[key]
 
 
 def check(saved: SavedModel) -> None:
