@@ -32,7 +32,8 @@ FILES = (FP32, f"{FP32}.data", INT8, f"{INT8}.data")
 class Exported:
     """What was written.
 
-    difference: by how much a logit differs at most from torch's, in relation to the largest if that is above 1. scores: of each model torch's, ONNX's and that in int8; none unless asked for.
+    difference: by how much a logit differs at most from torch's, in relation to the largest if that is above 1.
+    scores: of each model torch's, ONNX's and that in int8; none unless asked for.
     """
 
     files: Sequence[Path]

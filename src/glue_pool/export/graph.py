@@ -36,7 +36,6 @@ def write(saved: SavedModel, file: Path, opset: int, tokens: Tokens) -> None:
     mask = torch.ones_like(ids)
     mask[1, 4:], mask[2, :2] = 0, 0
     examples = (ids, mask, torch.zeros_like(ids))[: len(names)]
-    any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     module = Padded(classifier, saved.model.config.cls_position or 0).eval()
     with quiet(), torch.no_grad(), plain_attention(classifier):
         try:
@@ -47,7 +46,7 @@ def write(saved: SavedModel, file: Path, opset: int, tokens: Tokens) -> None:
                 output_names=["logits"],
                 dynamo=True,
                 opset_version=opset,
-                dynamic_shapes=dict.fromkeys(names, any_size),
+                dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in names},
                 verbose=False,
             )
         except Exception as error:  # an encoder, or a pooler of one's own, may hold anything
