@@ -100,7 +100,7 @@ class Shortens(BetweenLayers):
 class Positional(Mean):
     """Takes an input of its own."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, hidden_states: Sequence[Tensor], attention_mask: Tensor, positions: Tensor | None = None
     ) -> Tensor:
         return super().forward(hidden_states, attention_mask)
