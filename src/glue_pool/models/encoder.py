@@ -59,7 +59,8 @@ class Encoder(nn.Module):
     batching: the batches that run, without padding (see `models.packing`), padded, or of rows of one length at a time.
     edit: is applied to the modules.
     blocks: the layers as they run, the lowest first; one that runs twice stands there twice. vocab_size: how many
-    token ids there are. padding_id: the one that fills padded batches.
+    token ids there are. padding_id: the one that fills padded batches. takes_positions, takes_types: whether the family
+    takes position ids and token types; first_position: a first token's position id.
     """
 
     _layers: nn.ModuleList | None
@@ -79,10 +80,10 @@ class Encoder(nn.Module):
         if batching == "packed":
             self.backbone.set_attn_implementation(PACKED)  # type: ignore[operator]
         accepted = inspect.signature(self.backbone.forward).parameters
-        self._takes_positions = "position_ids" in accepted
+        self.takes_positions = "position_ids" in accepted
         types = 2 if config.model_type in TYPES_WITHOUT_TABLE else getattr(config, "type_vocab_size", None) or 0
-        self._takes_types = "token_type_ids" in accepted and types > 1
-        self._first_position = _first_position(self.backbone)
+        self.takes_types = "token_type_ids" in accepted and types > 1
+        self.first_position = _first_position(self.backbone)
         self.vocab_size = len(self.embeddings.weight)  # type: ignore[arg-type]
         padding = getattr(config, "pad_token_id", None)
         self.padding_id = padding if isinstance(padding, int) and 0 <= padding < self.vocab_size else 0
@@ -150,7 +151,7 @@ class Encoder(nn.Module):
     def max_tokens(self) -> int | None:
         """How many tokens a text may have; None if the encoder sets no limit."""
         positions = getattr(self.config, "max_position_embeddings", None)
-        return positions - self._first_position if positions and positions > 0 else None
+        return positions - self.first_position if positions and positions > 0 else None
 
     @property
     def embeddings(self) -> nn.Module:
@@ -166,9 +167,9 @@ class Encoder(nn.Module):
         input_ids, token_type_ids: `(tokens,)`, laid out as `layout` says.
         """
         inputs = {"input_ids": input_ids}
-        if self._takes_positions:
-            inputs["position_ids"] = layout.positions + self._first_position
-        if self._takes_types and token_type_ids is not None:
+        if self.takes_positions:
+            inputs["position_ids"] = layout.positions + self.first_position
+        if self.takes_types and token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
         last_only = tuple(layers) == (self.num_layers,)
         self._running.start(layout)
@@ -181,14 +182,17 @@ class Encoder(nn.Module):
             inputs = {name: layout.pad(x) for name, x in inputs.items()}
             inputs["input_ids"] = inputs["input_ids"].masked_fill(~layout.mask, self.padding_id)
             inputs["attention_mask"] = layout.mask.long()
-        states = self._states(inputs, layers, last_only)
+        states = self.backbone_states(inputs, layers, last_only)
         if self.batching == "packed":
             states = {layer: self._running.survivors(state[0], layer) for layer, state in states.items()}
         assert self._running.layout is not None
         return Hidden(states, self._running.layout, self.batching == "packed")
 
-    def _states(self, inputs: dict[str, Tensor], layers: Sequence[int], last_only: bool) -> dict[int, Tensor]:
-        """Run the backbone and return the layers' states, `(batch, longest, d)`."""
+    def backbone_states(self, inputs: dict[str, Tensor], layers: Sequence[int], last_only: bool) -> dict[int, Tensor]:
+        """Run the backbone as it is and return the layers' states, `(batch, longest, d)`.
+
+        inputs: by the names that the family takes. last_only: whether the last layer is all that `layers` has.
+        """
         output = self.backbone(**inputs, output_hidden_states=not last_only, return_dict=True)
         states = {} if last_only else {layer: output.hidden_states[layer] for layer in layers}
         if layers[-1] == self.num_layers:
@@ -205,7 +209,7 @@ class Encoder(nn.Module):
             starts = layout.starts[lengths == length]
             groups.append(starts[:, None] + torch.arange(length, device=starts.device))  # `(rows, length)`
         parts = [
-            self._states(
+            self.backbone_states(
                 {name: x[where] for name, x in inputs.items()} | {"attention_mask": torch.ones_like(where)},
                 layers,
                 last_only,
