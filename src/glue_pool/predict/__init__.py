@@ -95,7 +95,8 @@ def predict(
             rows, again = read(source, loaded.task, **reads), identity.is_file(source)
             options = {**reads, "batch_size": batch_size, "window": window or windows.ROWS}
             partial = Partial(output, table.Table.of(loaded.task, output))
-            done = partial.begin(identity.identity(loaded, source, options, classes), goes_on=again, force=force)
+            about = identity.identity(loaded, identity.of_source(source), options, classes)
+            done = partial.begin(about, goes_on=again, force=force)
             gold = scores.Gold(loaded.task) if labels is not None else None
             job = Job(loaded, partial, gold, source, done, on_error == "skip", batch_size)
             try:
@@ -114,7 +115,7 @@ def predict(
                     partial.remove()
     except Held as held:
         raise Held(f"{output}: {held}") from None
-    say(one_line(job.summary()), sys.stdout)
+    say(one_line(f"{output}: {job.summary()}"), sys.stdout)
     for line in scores.lines(found):
         say(one_line(line), sys.stdout)
     return Predicted(output, job.rows, job.skipped, job.now, job.cut, job.seconds, found)
