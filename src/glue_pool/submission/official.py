@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from glue_pool.errors import UserError
@@ -22,12 +23,12 @@ class File:
     labels: tuple[str, ...]
     by_name: bool = False
 
-    @property
+    @cached_property
     def values(self) -> Mapping[str, str]:
         """What is written for each label; empty where scores are."""
         return {name: name if self.by_name else str(i) for i, name in enumerate(self.labels)}
 
-    @property
+    @cached_property
     def filling(self) -> str:
         """What stands in every row of a file that nothing was predicted for."""
         return next(iter(self.values.values()), score(0))
@@ -67,7 +68,7 @@ def check(task: Mapping[str, Any], file: File, where: object) -> None:
     if task.get("multi_label"):
         raise UserError(f"{here}, and gives a row any number of labels; GLUE's have one")
     if set(labels) != set(file.labels):
-        said = f"its labels are {', '.join(labels) or 'none (scores)'}"
+        said = f"its labels are {', '.join(map(str, labels)) or 'none (scores)'}"
         raise UserError(f"{here}, but {said}; GLUE's are {', '.join(file.labels) or 'none (scores)'}, by these names")
     if not labels and given is not None and list(given) != [LOWEST, HIGHEST]:
         raise UserError(f"{here}, but its scores are {given[0]:g} to {given[1]:g}; GLUE's are 0 to 5")

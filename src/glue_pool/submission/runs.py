@@ -15,7 +15,7 @@ from glue_pool.submission.official import FILES, File
 WHERE_TRAINED = {"device", "torch", "transformers"}  # settings in which seeds of one configuration may differ
 SHOWN = 3  # settings, and values of each, that a message names
 NO_RUN, NO_MODEL = "no finished run", "run without a saved model"
-NO_SPLIT, OTHER_SIZE = "no test split at hand", "split of another size than the official one"
+NO_SPLIT, OTHER_SIZE = "no test split at hand", "split of another size than GLUE's"
 
 
 @dataclass(frozen=True)
