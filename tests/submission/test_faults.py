@@ -152,7 +152,7 @@ def test_faults_of_the_zip_are_named_among_those_of_the_files(
 ) -> None:
     wrong = values("RTE.tsv", "1") | {
         "AX.tsv": None, "sub/AX.tsv": good("AX.tsv"), "Cola.tsv": b"", "QQP.tsv": None, "sub/": b"",
-        "SST-2.tsv": b"\0" * (33 << 20),
+        "SST-2.tsv": b"\0" * (17 << 20),
     }  # fmt: skip
     found = packed(tmp_path / "odd.zip", wrong)
     with zipfile.ZipFile(found, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
@@ -162,7 +162,7 @@ def test_faults_of_the_zip_are_named_among_those_of_the_files(
         "sub/AX.tsv: in a folder; the files have to be at the top of the zip",
         "Cola.tsv: none of GLUE's files; did you mean 'CoLA.tsv'?",
         "sub/: a folder; GLUE's files are in none",
-        "SST-2.tsv: more than 32 MB unpacked, so it wasn't looked at",
+        "SST-2.tsv: more than 16 MB unpacked, so it wasn't looked at",
         "QQP.tsv: missing",
         "RTE.tsv, line 2: a number instead of a label's name: entailment or not_entailment ('1')",
     ]

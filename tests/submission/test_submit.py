@@ -266,7 +266,7 @@ def test_the_command_line_writes_and_checks(two: Path, tmp_path: Path, capsys: p
     output = str(tmp_path / "out.zip")
     cli.main(["submit", str(two), "--method", "mean", "--output", output, "--allow-missing", "--seed", "0"])
     said = capsys.readouterr().out
-    assert "QQP.tsv: filled with 0; no finished run" in said
+    assert "MRPC.tsv, QQP.tsv: filled with 0; no finished run of mean --seed 0" in said
     assert f"next: upload {output} at gluebenchmark.com" in said
     cli.main(["submit", "--check", output])
     assert "QQP.tsv      390,965 rows  0 100.0%, 1 0.0%" in capsys.readouterr().out

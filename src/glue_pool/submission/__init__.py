@@ -97,6 +97,7 @@ def submit(
     bound_caches()
     try:
         with locks.hold(output.with_name(f"{output.name}.lock"), in_own_folder=False) as lease:
+            _check_output(output, force=force)  # another may have written it meanwhile
             parts, lacking = runs.choose(scan(roots)[0], wanted)
             parts, hashes, without_rows = _rows(parts, at)
             lacking = sorted([*lacking, *without_rows], key=lambda one: list(official.FILES).index(one.file.name))
@@ -116,8 +117,7 @@ def submit(
                 said = f"interrupted: {work.kept_line()}; the same command goes on from there"
                 raise Interrupted(signal.SIGINT, said) from None
             finally:
-                if not work.kept():
-                    work.remove()
+                work.tidy()
     except Held as held:
         raise Held(f"{output}: {held}") from None
     for line in summary.lines(done):

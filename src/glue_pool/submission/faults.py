@@ -20,8 +20,8 @@ from glue_pool.shell import expanded, one_line
 from glue_pool.submission.lines import Found, look
 from glue_pool.submission.official import FILES
 
-ZIP_BYTES = 64 << 20  # GLUE's sample submission has some 2 MB
-FILE_BYTES = 32 << 20  # of a file, unpacked: QQP's has some 4 MB
+ZIP_BYTES = 16 << 20  # GLUE's sample submission unpacked has 5 MB
+FILE_BYTES = 16 << 20  # of a file, unpacked: QQP's has some 4 MB
 NAMED = 100  # files that are none of GLUE's
 UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 
@@ -60,7 +60,7 @@ def check(zip_file: str | Path) -> Checked:
 
 def _checked(path: Path) -> Checked:
     if path.stat().st_size > ZIP_BYTES:
-        return Checked({}, [f"more than {ZIP_BYTES >> 20} MB; GLUE's sample submission has some 2"])
+        return Checked({}, [f"more than {ZIP_BYTES >> 20} MB; GLUE's files have 5 MB unpacked"])
     try:
         archive = zipfile.ZipFile(path)
     except UNREADABLE as error:

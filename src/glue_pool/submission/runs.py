@@ -1,6 +1,6 @@
 """Which runs a submission is of: those of one method, and of each task one encoder, kind, subset and settings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -82,6 +82,11 @@ class Missing:
     why: str
     detail: str
 
+    @property
+    def said(self) -> str:
+        """All that is known of it."""
+        return f"{self.why}{' ' if self.why == NO_RUN else ': '}{self.detail}"
+
 
 def choose(runs: Sequence[Run], wanted: Wanted) -> tuple[list[Part], list[Missing]]:
     """Return what each of GLUE's files is predicted from, and what is missing.
@@ -110,7 +115,7 @@ def choose(runs: Sequence[Run], wanted: Wanted) -> tuple[list[Part], list[Missin
             continue
         chosen = (saved or configurations or [[]])[0]
         if not chosen:
-            missing.append(Missing(file, NO_RUN, f"no finished run of {wanted.method}{wanted.options} for it"))
+            missing.append(Missing(file, NO_RUN, f"of {wanted.method}{wanted.options}"))
             continue
         there = [run for _, run in chosen if _has_model(run)]
         without = [str(run.folder) for _, run in chosen if not _has_model(run)]
@@ -189,12 +194,12 @@ def _some(values: Sequence[str] | Mapping[str, None]) -> str:
 
 
 def _which(unclear: Mapping[str, str], wanted: Wanted) -> str:
-    return f"which runs of {wanted.method} are meant? {grouped((said, name) for name, said in unclear.items())}"
+    return f"which runs of {wanted.method} are meant? {'; '.join(grouped(unclear.items()))}"
 
 
-def grouped(entries: Iterator[tuple[str, str]] | Sequence[tuple[str, str]]) -> str:
-    """Return what is said of files, each thing once with all of its files."""
+def grouped(entries: Iterable[tuple[str, str]]) -> list[str]:
+    """Return what is said of files, each thing once after the names of all of its files."""
     files: dict[str, list[str]] = {}
-    for said, name in entries:
+    for name, said in entries:
         files.setdefault(said, []).append(name)
-    return "; ".join(f"{', '.join(dict.fromkeys(names))}: {said}" for said, names in files.items())
+    return [f"{', '.join(names)}: {said}" for said, names in files.items()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue_pool.submission.official import FILES
-from glue_pool.submission.runs import Missing, Part
+from glue_pool.submission.runs import Missing, Part, grouped
 
 if TYPE_CHECKING:
     from glue_pool.submission import Submitted
@@ -16,7 +16,7 @@ WAYS_OUT = "mend that, or --allow-missing fills such files with their first labe
 
 def of_missing(lacking: Sequence[Missing]) -> Iterator[str]:
     """Yield a line for each thing that is missing, with what is known of it."""
-    yield from (f"{one.file.name}: {one.why}: {one.detail}" for one in lacking)
+    yield from grouped((one.file.name, one.said) for one in lacking)
 
 
 def refusal(output: Path, lacking: Sequence[Missing], *, nothing: bool) -> str:
@@ -45,11 +45,9 @@ def lines(done: "Submitted") -> Iterator[str]:
         yield "* on another dev split than the official one, by its number of rows: not GLUE's dev score"
     if any(len(part.runs) > 1 for part in done.parts):
         yield "dev scores are means over seeds; predictions are of the seeds' mean, which is an ensemble, not one model"
-    for one in done.missing:
-        if one.file.name in parts:
-            yield f"{one.file.name}: predicted without a {one.why}: {one.detail}"
-        else:
-            yield f"{one.file.name}: filled with {FILES[one.file.name].filling}; {one.why}: {one.detail}"
+    fewer = [(one.file.name, f"predicted without a {one.said}") for one in done.missing if one.file.name in parts]
+    filled = [one for one in done.missing if one.file.name not in parts]
+    yield from grouped(fewer + [(one.file.name, f"filled with {one.file.filling}; {one.said}") for one in filled])
     yield f"next: upload {done.output} at gluebenchmark.com"
 
 

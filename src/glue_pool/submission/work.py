@@ -120,7 +120,7 @@ class Work:
         finally:
             with suppress(OSError):
                 made.unlink(missing_ok=True)
-        self.remove()
+        self._remove()
 
     def _lines(self, file: File) -> Iterator[str]:
         """Yield what is predicted for each row of a file."""
@@ -131,16 +131,20 @@ class Work:
             for first, *_ in begun.table.read(begun.partial.file):
                 yield file.values[first] if file.labels else official.score(first)
 
-    def kept(self) -> int:
-        """Return how many rows are there."""
-        return sum(begun.partial.kept() for begun in self._begun.values())
-
     def kept_line(self) -> str:
         """Say how many rows are kept, and where."""
-        kept = self.kept()
+        kept = sum(begun.partial.kept() for begun in self._begun.values())
         return f"{kept:,} rows are kept in {self.folder}" if kept else "no rows are kept"
 
-    def remove(self) -> None:
+    def tidy(self) -> None:
+        """Remove what there is of files without a row."""
+        for begun in self._begun.values():
+            if not begun.partial.kept():
+                begun.partial.remove()
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def _remove(self) -> None:
         """Remove what was partial of this output, also what an earlier command left of other files."""
         for name in FILES:
             place = table.partial(self.folder / f"{Path(name).stem}.csv")
