@@ -102,7 +102,8 @@ def predict(
             again = identity.is_file(source)
             options = {**reads, "positive": positive, "batch_size": batch_size, "window": window or windows.ROWS}
             partial = Partial(output, table.Table.of(loaded.task, output))
-            done = partial.begin(identity.identity(loaded, source, options, classes), goes_on=again, force=force)
+            about = identity.identity(loaded, identity.of_source(source), options, classes)
+            done = partial.begin(about, goes_on=again, force=force)
             gold = scores.Gold(asked) if asked else None
             job = Job(loaded, partial, gold, source, done, on_error == "skip", batch_size)
             try:
@@ -121,7 +122,7 @@ def predict(
                     partial.remove()
     except Held as held:
         raise Held(f"{output}: {held}") from None
-    say(one_line(job.summary()), sys.stdout)
+    say(one_line(f"{output}: {job.summary()}"), sys.stdout)
     for line in scores.lines(found):
         say(one_line(line), sys.stdout)
     return Predicted(output, job.rows, job.skipped, job.now, job.cut, job.seconds, found)

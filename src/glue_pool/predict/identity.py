@@ -11,22 +11,27 @@ from glue_pool.errors import UserError
 from glue_pool.predict.models import Models
 
 
-def identity(models: Models, source: str, options: dict[str, Any], classes: Sequence[type]) -> dict[str, Any]:
-    """Return what the rows of a command depend on, as plain data; folders and files may be moved.
-
-    The input goes by all of its content: reading it once more is little beside predicting it, and neither a copy nor a
-    change that leaves size and time is mistaken. Standard input and pipes have none.
-    """
+def identity(models: Models, rows: str | None, options: dict[str, Any], classes: Sequence[type]) -> dict[str, Any]:
+    """Return what predictions depend on, as plain data; folders and files may be moved. rows: the input's hash."""
     hardware = models.members[0].hardware
     return {
         "version": metadata.version("glue-pool"),
         "models": [_of_folder(model.folder) for model in models.members],
-        "input": _of_file(Path(source)) if is_file(source) else None,
+        "input": rows,
         **options,
         "device": hardware.device.type,
         "precision": [model.hardware.precision for model in models.members],
         "classes": [f"{cls.__module__}.{cls.__qualname__}" for cls in classes],
     }
+
+
+def of_source(source: str) -> str | None:
+    """Return the hash of an input: of all of its content. Standard input and pipes have none.
+
+    Reading it once more is little beside predicting it, and neither a copy nor a change that leaves size and time is
+    mistaken.
+    """
+    return _of_file(Path(source)) if is_file(source) else None
 
 
 def is_file(source: str) -> bool:

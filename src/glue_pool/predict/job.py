@@ -87,4 +87,4 @@ class Job:
             parts.append(f"{self.cut:,} cut to {lengths} tokens")
         if self.now:
             parts.append(f"{self.now / self.seconds:,.0f} rows/s")
-        return f"{self.partial.output}: {', '.join(parts)}"
+        return ", ".join(parts)

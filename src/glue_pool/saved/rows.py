@@ -6,7 +6,7 @@ Nothing is imported because the config names it.
 import dataclasses
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from omegaconf import OmegaConf
@@ -51,6 +51,15 @@ class Source:
         if split not in rows:
             raise UserError(f"{self.file}: no split {split}: {name} data have {', '.join(rows)} alone")
         return rows[split]
+
+    def beside(self, name: str) -> Self:
+        """Return where the rows of another task are that has the same columns and stands in the same place.
+
+        On the Hub it is the configuration of that name; files that the task lists are its own alone.
+        """
+        config = None if self.task.source.path is None else name
+        source = replace(self.task.source, config=config, files={})
+        return replace(self, task=replace(self.task, name=name, source=source, dev_share=None))
 
 
 def of(folder: Path, data: str | None = None) -> Source:
