@@ -94,6 +94,7 @@ def predict(
     bound_caches()
     try:
         with locks.hold(output.with_name(f"{output.name}.lock"), in_own_folder=False) as lease:
+            table.check_output(output, source, force=force)  # another command may just have written it
             loaded = models.load(folders, classes, device=device, precision=precision)
             asked = scores.question(loaded, labels, by, by_separator, metrics, positive)
             reads: dict[str, Any] = {"columns": None if columns is None else list(columns), "labels": labels, "by": by}
