@@ -52,7 +52,9 @@ def write(saved: SavedModel, file: Path, opset: int, tokens: Tokens) -> None:
         except Exception as error:  # an encoder, or a pooler of one's own, may hold anything
             raise UserError(f"{_named(saved)} can't be translated to ONNX ({_root(error)})") from None
         assert program is not None
-        program.model.metadata_props.update(_about(saved, program.model.opset_imports[""], names))
+        if (made := program.model.opset_imports[""]) != opset:  # the exporter's own conversion failed
+            raise UserError(f"{_named(saved)} can't be had in opset {opset}; --opset {made} can")
+        program.model.metadata_props.update(_about(saved, opset, names))
         program.save(str(file), external_data=size(classifier) > ONE_FILE)
 
 
@@ -123,7 +125,7 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _about(saved: SavedModel, opset: int | None, names: list[str]) -> dict[str, str]:
+def _about(saved: SavedModel, opset: int, names: list[str]) -> dict[str, str]:
     """Return what the file says of itself: texts, lists as JSON."""
     return {
         "glue_pool_version": metadata.version("glue-pool"),
