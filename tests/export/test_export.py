@@ -14,7 +14,7 @@ from torch import Tensor
 import glue_pool
 import local_data
 from conftest import Compose
-from exported import MINILM, TINY, encoder, kept, runs, say, texts_of
+from exported import MINILM, TINY, agrees, encoder, kept, runs, say, texts_of
 from glue_pool.commands import export as command
 from glue_pool.data.layout import Layout
 from glue_pool.errors import UserError
@@ -84,6 +84,12 @@ def test_a_file_its_int8_and_what_became_of_the_score(trained: Path, copied: Pat
     with pytest.raises(UserError, match=r"model\.onnx: is there already; --force replaces it"):
         export(copied)
     assert [(file, file.read_bytes()) for file in sorted(onnx.iterdir())] == before
+
+
+@pytest.mark.parametrize("pooling", ["bert", "gem", "layer_lstm"])  # and maxpool: one of each kind
+def test_one_pooler_of_each_kind(trained: Path, composed: Compose, tmp_path: Path, pooling: str) -> None:
+    cfg = composed(*TINY, f"encoder.name={trained.parents[5]}/encoder", f"pooling={pooling}")
+    agrees(kept(cfg, tmp_path / "model"))
 
 
 class BetweenLayers(Edit):
