@@ -18,6 +18,7 @@ from glue_pool.models.classifier import predict
 from glue_pool.models.inputs import check_ids
 from glue_pool.saved import rows as of_run
 from glue_pool.saved.folder import SavedModel, size
+from glue_pool.shell import aligned
 from glue_pool.tasks import TaskConfig
 
 BATCH = 32
@@ -114,12 +115,7 @@ def lines(scores: Sequence[Score], metric: str, rows: int, threads: int) -> list
         last = of.folder
         value, rate = f"{of.value * scale:.2f}", f"{of.rows_per_second:,.0f}"
         table.append((name, of.form, value, f"{of.size / 1e6:.1f}", f"{of.seconds * 1e3:.1f}", rate))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    said = []
-    for line in table:
-        left = [cell.ljust(width) for cell, width in zip(line[:2], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
-        said.append("  ".join([*left, *right]))
+    said = aligned(table, left=(0, 1))
     said.append(f"{rows:,} dev rows; ms a row: the median of single rows; rows/s: {BATCH} at once; threads: {threads}")
     return said + _apart(scores, scale)
 

@@ -45,7 +45,7 @@ def predict(
     labels: str | None = None,
     by: str | Sequence[str] = (),
     by_separator: str | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     positive: str | None = None,
     format: str | None = None,
     header: bool = True,
