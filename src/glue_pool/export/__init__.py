@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ def export(
     _check_options(paths, output, int8, data, limit, opset)
     places = [folder / "onnx" if output is None else Path(expanded(str(output))) for folder in paths]
     for folder, place in zip(paths, places, strict=True):
-        _check_place(folder, place, named=output is not None, force=force)
+        _check_place(folder, place, named=output is not None, int8=int8, force=force)
 
     from glue_pool.export import padded, scores
     from glue_pool.hardware import THREADS, within_memory
@@ -85,7 +85,9 @@ def export(
     with ExitStack() as stack:
         for folder, place, dev in zip(paths, places, devs, strict=True):
             made.append(stack.enter_context(_beside(place)))
-            _check_place(folder, place, named=output is not None, force=force)  # another may have written it meanwhile
+            _check_place(
+                folder, place, named=output is not None, int8=int8, force=force
+            )  # another may have written it meanwhile
             with within_memory("exporting", "export where there is more of it"):
                 saved = load(folder, classes, device="cpu")
                 done.append(_make(saved, made[-1], dev, opset, int8, THREADS))
@@ -109,8 +111,11 @@ def _check_options(
     opset: int,
 ) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
-        if find_spec(package) is None:
-            raise UserError(f'export: the package {package} is missing; pip install "glue-pool[export]"')
+        try:
+            import_module(package)
+        except ImportError as error:
+            said = f"the package {package} can't be imported ({error})"
+            raise UserError(f'export: {said}; pip install "glue-pool[export]"') from None
     if not folders:
         raise UserError("export: no saved model is named")
     if len({folder.resolve() for folder in folders}) < len(folders):
@@ -125,7 +130,7 @@ def _check_options(
         raise UserError(f"--opset {opset}: takes {OPSETS[0]} to {OPSETS[-1]}")
 
 
-def _check_place(folder: Path, place: Path, *, named: bool, force: bool) -> None:
+def _check_place(folder: Path, place: Path, *, named: bool, int8: bool, force: bool) -> None:
     """Refuse a folder for the files before anything is loaded."""
     way_out = "choose another --output"
     name = f"--output {place}" if named else str(place)
@@ -138,7 +143,8 @@ def _check_place(folder: Path, place: Path, *, named: bool, force: bool) -> None
     if not force and (there := [file for file in FILES if os.path.lexists(place / file)]):
         raise UserError(f"{place / there[0]}: is there already; --force replaces it, or {way_out}")
     weights = folder / "model.safetensors"
-    check_room(place, int(1.5 * weights.stat().st_size) if weights.is_file() else 0, name, way_out)
+    times = 4 if int8 else 1.5  # of the weights: quantising needs copies
+    check_room(place, int(times * weights.stat().st_size) if weights.is_file() else 0, name, way_out)
 
 
 def _check_alike(first: Path, of_first: "Dev | None", folder: Path, dev: "Dev | None") -> None:
