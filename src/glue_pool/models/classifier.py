@@ -13,6 +13,7 @@ from glue_pool.data.tokens import Split
 from glue_pool.hardware import Hardware
 from glue_pool.models.encoder import Encoder, Hidden
 from glue_pool.models.poolers import Pooler
+from glue_pool.models.steady import Steady
 from glue_pool.result import Parameters
 
 
@@ -75,9 +76,11 @@ class Classifier(nn.Module):
         if isinstance(batch, Batch):
             layers = sorted({*self.pooler.layers, *reads})
             hidden = self.encoder(batch.input_ids, batch.token_type_ids, batch.layout, layers)
-            pooled = self._pool_hidden(hidden)
+            with Steady():
+                pooled = self._pool_hidden(hidden)
         else:
-            hidden, pooled = None, self.pool(batch)
+            with Steady():
+                hidden, pooled = None, self.pool(batch)
         if self.tanh is not None:
             pooled = torch.tanh(self.tanh(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # rounded logits would tie in rank metrics

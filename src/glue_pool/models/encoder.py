@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from glue_pool.models import dropout
 from glue_pool.models.edit import Edit
 from glue_pool.models.families import NOT_CUT, TYPES_WITHOUT_TABLE, Batching, per_layer
 from glue_pool.models.packing import PACKED, Running
+from glue_pool.models.steady import Steady
 
 PLAIN = Edit()
 
@@ -193,7 +195,8 @@ class Encoder(nn.Module):
         inputs: by the names that the family takes.
         """
         last_only = tuple(layers) == (self.num_layers,)
-        output = self.backbone(**inputs, output_hidden_states=not last_only, return_dict=True)
+        with nullcontext() if self.batching == "packed" else Steady():  # attention of ours is steady
+            output = self.backbone(**inputs, output_hidden_states=not last_only, return_dict=True)
         states = {} if last_only else {layer: output.hidden_states[layer] for layer in layers}
         if layers[-1] == self.num_layers:
             states[self.num_layers] = output.last_hidden_state

@@ -11,7 +11,7 @@ from torch import nn
 
 from glue_pool import components
 from glue_pool.errors import UserError
-from glue_pool.models import families, identity, pretrained, shape
+from glue_pool.models import families, identity, pretrained, shape, steady
 from glue_pool.models.classifier import Classifier
 from glue_pool.models.edit import Edit
 from glue_pool.models.encoder import Encoder
@@ -97,6 +97,7 @@ def build(cfg: Config, blueprint: Blueprint) -> Classifier:
         model = Classifier(encoder, pooler, tanh, cfg.model.dropout, cfg.task.outputs)
         nn.init.normal_(model.output.weight, std=_initializer_range(encoder))
         nn.init.zeros_(model.output.bias)
+    steady.settle(model)
     if cfg.encoder.freeze:
         encoder.freeze()
     return model

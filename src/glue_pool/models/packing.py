@@ -15,6 +15,7 @@ from transformers import AttentionInterface
 
 from glue_pool.data.layout import Block, Layout, near
 from glue_pool.models.dropout import apply_mask, keep_mask
+from glue_pool.models.steady import softmax_backward
 
 PACKED = "glue_pool_packed"
 
@@ -160,7 +161,7 @@ class _BlockAttention(torch.autograd.Function):
             dropped = weights
             if mask is not None:
                 d_weights, dropped = apply_mask(d_weights, mask), apply_mask(weights, mask)
-            d_scores = torch._softmax_backward_data(d_weights, weights, -1, weights.dtype)
+            d_scores = softmax_backward(d_weights, weights)
             block.unpad(torch.baddbmm(nothing, d_scores, kb, beta=0, alpha=scale), grads[0])
             block.unpad(torch.baddbmm(nothing, d_scores.transpose(1, 2), qb, beta=0, alpha=scale), grads[1])
             block.unpad(torch.baddbmm(nothing, dropped.transpose(1, 2), d_out, beta=0, alpha=factor), grads[2])

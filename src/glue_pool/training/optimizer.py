@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from glue_pool.data.batches import Batch, HiddenBatch
 from glue_pool.hardware import Hardware
 from glue_pool.models.classifier import Classifier
+from glue_pool.models.steady import Steady, alone
 from glue_pool.schema import OptimizerConfig
 from glue_pool.training.recipe import Phase
 
@@ -41,7 +42,8 @@ class Stepper:
         for batch in batches:
             with self.autocast():
                 output = self.model(batch, self.phase.reads)
-            loss = self.phase.loss(output, batch)
+            with Steady(), alone():  # a sum over everything is shared out among threads, too
+                loss = self.phase.loss(output, batch)
             if len(batches) > 1:
                 loss = loss * (len(batch.rows) / rows)
             loss.backward()

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from glue_pool.models.poolers.base import Pooler, last_layers, linear, require
 from glue_pool.models.poolers.masked import first_token, is_first, masked_mean, wide
 from glue_pool.models.poolers.shares import taken
+from glue_pool.models.steady import softmax
 
 
 class ConcatCls(Pooler):
@@ -116,7 +117,7 @@ class LayerAttention(Pooler):
 
     def _weights(self, cls: Tensor) -> Tensor:
         """`(batch, layers, d)` -> `(batch, layers)`."""
-        return F.softmax(cls @ self.query, dim=-1, dtype=wide(cls))
+        return softmax(cls @ self.query, dtype=wide(cls))
 
 
 class ScalarMix(Pooler):

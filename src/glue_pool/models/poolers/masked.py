@@ -4,7 +4,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from glue_pool.models.steady import softmax
 
 
 def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def masked_max(hidden: Tensor, mask: Tensor) -> Tensor:
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over real tokens in fp32 or wider: `(batch, heads, tokens)`, same shape back."""
     scores = scores.masked_fill(~mask.unsqueeze(1), -math.inf)
-    return F.softmax(scores, dim=-1, dtype=wide(scores))
+    return softmax(scores, dtype=wide(scores))
 
 
 def without_padding(hidden: Tensor, mask: Tensor) -> Tensor:
