@@ -1,20 +1,20 @@
-"""What a run computes with: device, precision, threads, memory."""
+"""What a run computes with: device, precision, memory."""
 
 import ctypes
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
 import torch
 
+from glue_pool import threads
 from glue_pool.errors import TrainingFailed, UserError
 from glue_pool.schema import TrainConfig
 
 # how torch says it where its error has no class of its own: on the CPU, in cuBLAS, in CUDA's own calls
 OUT_OF_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-THREADS = torch.get_num_threads()  # torch's own choice, before a run makes another
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,15 @@ class Hardware:
         """Matrix products in bf16 where the precision says so."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
+    def computing(self, kind: str, work: int) -> AbstractContextManager[None]:
+        """Compute a batch inside: on the CPU with as many threads as are fastest now (see `threads`)."""
+        return nullcontext() if self.on_gpu else threads.computing(kind, work)
+
     def peak_memory_bytes(self) -> int:
         """Return the most memory held so far: on the GPU by tensors, on the CPU by the process."""
         if self.on_gpu:
             return int(torch.cuda.max_memory_allocated())
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def use_threads(cfg: TrainConfig) -> None:
-    """Let torch use `train.threads` CPU threads, or as many as it chose itself, whatever the run before used."""
-    torch.set_num_threads(cfg.threads or THREADS)
 
 
 def bound_caches() -> None:

@@ -64,7 +64,8 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
         from glue_pool.data.tokens import Tokens
-        from glue_pool.hardware import Hardware, use_threads
+        from glue_pool import threads
+        from glue_pool.hardware import Hardware
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, families, inputs
         from glue_pool.progress import Progress
@@ -73,9 +74,9 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.training import probe, recipe
         from glue_pool.training.loop import fit, state_bytes
 
-    use_threads(cfg.train)
     hardware = Hardware.of(cfg.train)
     blueprint = factory.plan(cfg)
+    threads.use(cfg.train.threads or min(threads.OWN, threads.unsplit(blueprint.d)))
     chosen = recipe.plan(cfg, recipe.Shape(blueprint.d, blueprint.layers))
     precision = families.precision(blueprint.encoder_config, cfg.train.precision, hardware.precision)
     hardware = replace(hardware, precision=precision)

@@ -159,4 +159,6 @@ def over(
     by_length = np.argsort(split.lengths, kind="stable")
     with torch.no_grad(), hardware.autocast():
         for first in reversed(range(0, len(by_length), batch_size)):
-            each(collate(split, by_length[first : first + batch_size], padding_side).to(hardware.device))
+            batch = collate(split, by_length[first : first + batch_size], padding_side).to(hardware.device)
+            with hardware.computing("pass", batch.tokens):
+                each(batch)

@@ -223,7 +223,8 @@ class _Training:
             way_out = f"train.accumulate={2 * passes} takes a step's {len(rows)} rows in so many passes"
         with within_memory(f"at step {self.step + 1}", way_out):
             batches = [self.phase.collate(part).to(self.hardware.device) for part in parts]
-            loss = self.stepper(batches)
+            with self.hardware.computing("step", sum(batch.tokens for batch in batches)):
+                loss = self.stepper(batches)
         self.step += 1
         self.recipe.after_step(self.model, self.phase, self._of_phase)
         self.losses.add(self.step, len(rows), loss)
