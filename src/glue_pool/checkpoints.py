@@ -150,7 +150,7 @@ class Checkpoint:
 def made_with(run_key: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Return what has to be the same for a run to go on: itself, its rows, and what computes with them.
 
-    The number of threads and the kind of CPU or GPU may differ, and the last bits of its numbers with them.
+    The number of threads may differ, and the kind of CPU or GPU, which the last bits of its numbers come from.
     """
     same = {name: manifest[name] for name in ("versions", "git", "precision", "batching")}
     fingerprints = manifest["data"]["fingerprints"]

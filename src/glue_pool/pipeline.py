@@ -61,10 +61,10 @@ def _train(cfg: Config, folder: RunFolder, about: Result, lease: locks.Lease, st
         from glue_pool.on_wandb.variables import get_ready
 
         get_ready(cfg.tracking)
+        from glue_pool import threads
         from glue_pool.checkpoints import Checkpoint
         from glue_pool.data.load import load
         from glue_pool.data.tokens import Tokens
-        from glue_pool import threads
         from glue_pool.hardware import Hardware
         from glue_pool.manifest import manifest
         from glue_pool.models import factory, families, inputs

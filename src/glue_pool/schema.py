@@ -142,7 +142,7 @@ class TrainConfig:
     device: str = key("auto", choices=["auto", "cpu", "cuda"], in_key=False)
     """auto is cuda where there is one."""
     threads: int | None = key(None, at_least=1, in_key=False)
-    """CPU threads; null leaves it to torch."""
+    """CPU threads, at most; a batch gets as many as are fastest then. null: 4, or 2 and 1 for d below 256 and 128."""
 
     def steps(self, rows: int) -> int:
         """Return the optimizer steps of a training on so many rows."""

@@ -73,7 +73,8 @@ class Crew:
             self._kind, self._trying = kind, None
             self._begin()
             self._batches = -WARM_UP
-        return self._numbers[self._at if self._trying is None else self._trying]
+        number: int = self._numbers[self._at if self._trying is None else self._trying]
+        return number
 
     def learn(self, speed: float, cores: float) -> None:
         """Take in the speed of the batch, in work a second, and how many cores it kept busy on average."""

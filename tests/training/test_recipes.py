@@ -26,7 +26,7 @@ from glue_pool.training.recipe import Phase, Recipe, Shape
 from glue_pool.training.recipes.guided import Guided
 from glue_pool.training.recipes.mixout import Mixout, _Mixed
 from glue_pool.training.state import State
-from training.test_loop import tokens
+from small_training import tokens
 
 SMALL = (
     "encoder=minilm_l6", "encoder.num_hidden_layers=2", "pooling=mean", "train.precision=fp32", "train.batch_size=8",

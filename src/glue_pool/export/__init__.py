@@ -71,8 +71,9 @@ def export(
     for folder, place in zip(paths, places, strict=True):
         _check_place(folder, place, named=output is not None, int8=int8, force=force)
 
+    from glue_pool import threads
     from glue_pool.export import padded, scores
-    from glue_pool.hardware import THREADS, within_memory
+    from glue_pool.hardware import within_memory
     from glue_pool.saved.folder import load
 
     scored = int8 and limit != 0
@@ -89,14 +90,14 @@ def export(
             _check_place(folder, place, named=output is not None, int8=int8, force=force)
             with within_memory("exporting", "export where there is more of it"):
                 saved = load(folder, classes, device="cpu")
-                done.append(_make(saved, made[-1], dev, opset, int8, THREADS))
+                done.append(_make(saved, made[-1], dev, opset, int8, threads.OWN))
         files = [_move(*at) for at in zip(made, places, strict=True)]
     for place, there, (difference, _) in zip(places, files, done, strict=True):
         for line in _lines(place, there, opset, difference):
             say(one_line(line), sys.stdout)
     found = [score for _, of_model in done for score in of_model]
     if found and devs[0] is not None:
-        for line in scores.lines(found, devs[0].task.primary_metric, len(devs[0].rows), THREADS):
+        for line in scores.lines(found, devs[0].task.primary_metric, len(devs[0].rows), threads.OWN):
             say(one_line(line), sys.stdout)
     return Exported([file for there in files for file in there], opset, max(by for by, _ in done), found)
 

@@ -119,9 +119,7 @@ class LayerNorm(nn.LayerNorm):
 
 class _Normed(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: tuple[int, ...], eps: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, shape: tuple[int, ...], eps: float) -> Tensor:
         normed, mean, deviation = torch.native_layer_norm(x, shape, weight, bias, eps)
         ctx.save_for_backward(x, mean, deviation, weight, bias)
         ctx.shape = shape
