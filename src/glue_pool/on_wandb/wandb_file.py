@@ -13,6 +13,8 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made when imported
 
+from glue_pool.on_wandb import writer
+
 FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 BLOCK = 32 * 1024
 HEADER = struct.Struct("<IHB")  # crc32 of type and data, length, type
@@ -50,10 +52,11 @@ def read(path: Path) -> list[Record]:
 
 
 def find(folder: Path, run_key: str, *, finished: bool = True) -> list[Record]:
-    """Return the records of the one W&B run of a run key below `folder`.
+    """Return the records of the one W&B run of a run key below `folder`, once what is pending there is written.
 
     W&B's service may still be writing when a run of this same process ends: a finished run is waited for.
     """
+    writer.write_below(folder)
     (path,) = folder.rglob(f"run-{run_key[:16]}.wandb")
     deadline = time.monotonic() + 10
     while finished and exit_code(read(path)) is None:
