@@ -23,6 +23,7 @@ class Live:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self.file = Path(run.dir).parent / f"run-{run.id}.wandb"  # where it is, of an offline run
 
     def tell(self, what: str, value: Any, at: float | None = None) -> None:
         """Tell W&B one thing, as `journal.What` has it; at: when it was, in seconds since 1970, None for now."""

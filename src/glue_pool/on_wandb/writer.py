@@ -20,6 +20,7 @@ from glue_pool.progress import say
 from glue_pool.schema import TrackingConfig
 
 LOWEST = 19  # os.nice's
+PATIENCE_SECONDS = 60.0  # with W&B's service, which is as low
 ENDS_WITH_JOB = "SLURM_JOB_ID"  # in whose environment a job's end ends every process that it started
 
 _started: list[subprocess.Popen[bytes]] = []  # by this process; each is waited for when it has ended
@@ -75,7 +76,7 @@ def write_below(outputs: Path) -> None:
 
 def _written(folder: Path, told: Told) -> bool:
     """Make W&B's own run of a journal, which goes; return whether that could be done."""
-    from glue_pool.on_wandb import live
+    from glue_pool.on_wandb import live, wandb_file
 
     log = told.file.with_suffix(".log")
     about = dict(told.init)
@@ -87,6 +88,7 @@ def _written(folder: Path, told: Told) -> bool:
             raise RuntimeError("W&B did not start")
         for what, value, at in told.things():
             run.tell(what, value, at)
+        wandb_file.ended(run.file, PATIENCE_SECONDS)
     except Exception:  # whatever W&B's service, or the disk, says
         with suppress(OSError):
             log.write_text(traceback.format_exc(), encoding="utf-8")
