@@ -130,3 +130,16 @@ def test_a_journal_of_another_host_is_left_alone_until_it_has_been_silent_for_a_
     os.utime(file, (0, 0))
     writer.write(tmp_path)
     assert not journals(tmp_path)
+
+
+def test_a_folder_that_nobody_can_write_in_has_no_writer_and_is_read_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tracked(offline(tmp_path)):
+        pass
+    writer.write(tmp_path)
+    lock = journal.pending(tmp_path) / "lock"
+    lock.unlink()
+    lock.symlink_to("/proc/nowhere")
+    cli.main(["sync", str(tmp_path)])
+    assert "1 to upload" in capsys.readouterr().out

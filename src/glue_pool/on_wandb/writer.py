@@ -108,11 +108,12 @@ def _wait_for_another_second(folder: Path, name: str) -> None:
 @contextmanager
 def _alone(folder: Path, *, wait: bool) -> Iterator[bool]:
     """Hold the lock of those who write in a `tracking.dir`; yield False where another has it, and is not waited for."""
-    there = journal.pending(folder)
-    if not there.is_dir():
+    try:
+        lock = (journal.pending(folder) / "lock").open("a", encoding="utf-8")
+    except OSError:  # there is no such folder, or nobody can write in it
         yield True
         return
-    with (there / "lock").open("a", encoding="utf-8") as lock:
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
