@@ -17,6 +17,7 @@ from hypothesis import settings
 from omegaconf import OmegaConf
 
 from glue_pool import schema
+from glue_pool.on_wandb import writer
 from glue_pool.schema import Config
 from glue_pool.stats import resampled
 from glue_pool.tasks import TaskConfig
@@ -92,6 +93,12 @@ def unshare() -> list[str]:
         if subprocess.run([found, flags, "true"], capture_output=True).returncode == 0:
             return [found, flags]
     return []
+
+
+@pytest.fixture(autouse=True)
+def left_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave journals to the test that looks for W&B's files: a writer a run would outlive its test's folder."""
+    monkeypatch.setattr(writer, "start", lambda folder: None)
 
 
 @pytest.fixture

@@ -449,7 +449,7 @@ def test_a_home_is_what_HOME_says_and_an_empty_variable_names_no_folder(job: Job
     assert job(*places).code == 0
     assert job.result()["encoder"] == "encoder"
     assert (job.folder / "home/.cache/glue_pool").is_dir()
-    assert list((job.folder / "home/mine/wandb").glob("offline-run-*"))
+    assert list((job.folder / "home/mine/wandb/pending").glob("*.jsonl"))
     assert sorted(path.name for path in Path().iterdir()) == ["encoder", "home", "outputs", "rows"]
 
 

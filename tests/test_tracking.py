@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from conftest import unshare
 from glue_pool.errors import UserError
-from glue_pool.on_wandb import wandb_file
+from glue_pool.on_wandb import wandb_file, writer
 from glue_pool.on_wandb.variables import get_ready
 from glue_pool.schema import TrackingConfig
 from glue_pool.tracking import Tracker, track
@@ -328,6 +328,7 @@ class Job:
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     home = tmp_path_factory.mktemp("home")
     shell = dict.fromkeys(("WANDB_RUN_GROUP", "WANDB_TAGS", "WANDB_NAME"), "from-the-shell")
+    shell |= {"SLURM_JOB_ID": "1"}  # where W&B's files are waited for
     shell |= {"WANDB_MODE": "disabled", "WANDB_API_KEY": "5ec4e7" * 8 + "\n", "HF_TOKEN": "hf_5ec4e7"}
     shell |= dict.fromkeys(("WANDB_PROJECT", "WANDB_ENTITY", "WANDB_RUN_ID", "WANDB_SERVICE", "WANDB_RESUME"), "a/b")
     shell |= dict.fromkeys(("WANDB_SILENT", "WANDB_BASE_URL", "WANDB_HTTP_TIMEOUT", "WANDB_DISABLED"), "perhaps")
@@ -344,7 +345,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
         settings.mkdir(parents=True)
         (settings / "settings").write_text("[default]\nsilent = perhaps\nproject = a/b\n")
     (home / ".netrc").write_text("no netrc")
-    # after "$@" has ended, wandb's service has too; the one try at the end shows that tries are counted
+    # after "$@" has ended, writer and wandb's service have too; the one try at the end shows that tries are counted
     look = "cat /proc/net/snmp /proc/net/snmp6; echo ---"
     try_one = "import socket; socket.socket(type=socket.SOCK_DGRAM).connect(('192.0.2.1', 53))"
     script = f"""set -e; "$@"; {look}; {sys.executable} -c "{try_one}" 2>/dev/null || {look}"""
@@ -355,7 +356,9 @@ before = dict(os.environ)
 for key in ("0123456789abcdef", "b" * 16):
     with tracked("offline", key) as tracker:
         tracker.step(**row)
+    assert not list((out / "wandb/pending").glob("*.jsonl"))
 assert dict(os.environ) == before
+assert "wandb" not in sys.modules
 """
     command = child(code, home, *namespace, "sh", "-c", script, "sh", **shell)
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
@@ -404,9 +407,11 @@ def test_ones_own_use_of_wandb_goes_by_the_shell(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     with tracked(offline(tmp_path)):
         pass
+    writer.write(tmp_path)
     assert wandb.setup().settings.project == "mine"
     with tracked(offline(tmp_path), "b" * 64):
         pass
+    writer.write(tmp_path)
     assert wandb.setup().settings.project == "mine"
     assert wandb_file.run(wandb_file.find(tmp_path, "b" * 64)).project == "glue_pool"
 
@@ -465,18 +470,20 @@ def test_a_killed_run_keeps_what_it_logged(tmp_path: Path) -> None:
     code = """
 with tracked("offline") as tracker:
     tracker.step(**row)
-    time.sleep(1.2)
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run(child(code, tmp_path), timeout=60).returncode == -signal.SIGKILL
-    assert len(wandb_file.history(wandb_file.find(tmp_path, KEY, finished=False))) == 1
+    records = wandb_file.find(tmp_path, KEY)
+    assert len(wandb_file.history(records)) == 1
+    assert (wandb_file.exit_code(records), wandb_file.preempted(records)) == (1, True)
 
 
 def test_a_dying_service_stops_neither_the_run_nor_the_next_one(tmp_path: Path) -> None:
     code = """
 import glob, logging
 logging.basicConfig(stream=sys.stdout, format="%(name)s %(message)s")
-with tracked("offline", "a" * 16) as tracker:
+os.environ["WANDB_RUN_ID"] = "a" * 16
+with tracked("offline") as tracker:
     for children in glob.glob("/proc/self/task/*/children"):
         for pid in map(int, Path(children).read_text().split()):
             os.kill(pid, signal.SIGKILL)
@@ -485,10 +492,12 @@ with tracked("offline", "a" * 16) as tracker:
         tracker.step(**row)
         time.sleep(0.001)
     tracker.summary(result)
-with tracked("offline", "b" * 16) as tracker:
+os.environ["WANDB_RUN_ID"] = "b" * 16
+with tracked("offline") as tracker:
     tracker.step(**row)
 """
-    done = subprocess.run(child(code, tmp_path), check=True, capture_output=True, text=True, timeout=60)
+    command = child(code, tmp_path, WANDB_SWEEP_ID="sweep")  # there W&B itself is told
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     (warning,) = done.stdout.splitlines()
     assert warning.startswith("glue_pool.tracking W&B stopped listening")
     assert len(wandb_file.history(wandb_file.find(tmp_path, "b" * 16))) == 1
@@ -502,9 +511,16 @@ def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path: Path) -> None:
 
 
 def test_a_project_name_that_wandb_refuses_is_a_user_error(tmp_path: Path) -> None:
-    cfg = offline(tmp_path, project="a/b")
-    with pytest.raises(UserError, match=r"tracking: .*project name"), tracked(cfg):
-        pass
+    import wandb
+
+    for project in (*(f"a{chr(code)}b" for code in range(256)), "ä" * 128, "ä" * 129):
+        try:
+            wandb.Settings(project=project)
+        except wandb.errors.UsageError:
+            with pytest.raises(UserError, match=r"tracking\.project=.*W&B takes at most 128 characters, none of "):
+                get_ready(offline(tmp_path, project=project))
+        else:
+            get_ready(offline(tmp_path, project=project))
 
 
 def test_the_yaml_files_differ_only_in_their_mode() -> None:

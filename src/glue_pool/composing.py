@@ -116,14 +116,20 @@ class _Files(FileConfigSource):
 def is_group(loader: ConfigLoader, override: Override) -> bool:
     """Whether an override with a single value is one of a group's choice, as Hydra has it."""
     value = None if override.is_sweep_override() else override.value()
-    return not isinstance(value, dict) and bool(loader.get_group_options(override.key_or_group, None))
+    return not isinstance(value, dict) and bool(_in_group(loader, override.key_or_group))
 
 
 def options(loader: ConfigLoader, group: str) -> list[str]:
     """Return a group's choices, those in folders below it as `folder/choice`."""
-    below = loader.get_group_options(group, ObjectType.GROUP)
+    below = _in_group(loader, group, ObjectType.GROUP)
     inner = [f"{folder}/{choice}" for folder in below for choice in options(loader, f"{group}/{folder}")]
-    return [*loader.get_group_options(group), *inner]
+    return [*_in_group(loader, group, ObjectType.CONFIG), *inner]
+
+
+def _in_group(loader: ConfigLoader, group: str, kind: ObjectType | None = None) -> list[str]:
+    """Return what is in a group, without the copy of all sources that the loader makes each time it is asked."""
+    assert isinstance(loader, ConfigLoaderImpl)
+    return loader.repository.get_group_options(group, kind)
 
 
 def single(loader: ConfigLoader, override: Override) -> list[str]:

@@ -1,24 +1,27 @@
 """The W&B mirror of a run: one W&B run a seed, offline unless asked. The result on disk is the truth.
 
-wandb costs most of a second to import, so it is imported when a run asks for it and not before.
+Offline, W&B takes no part in the training: what it would be told is written down (`on_wandb.journal`), and becomes
+W&B's own files when the run is over (`on_wandb.writer`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from glue_pool.errors import Interrupted, UserError
-from glue_pool.on_wandb.variables import get_ready, in_sweep, session
+from glue_pool.on_wandb import writer
+from glue_pool.on_wandb.journal import Journal
+from glue_pool.on_wandb.variables import get_ready, in_sweep, is_live
 from glue_pool.result import Result, objective
 from glue_pool.schema import TrackingConfig
 from glue_pool.shell import readable
 
 if TYPE_CHECKING:
-    from wandb import Run
+    from glue_pool.on_wandb.journal import What
 
 log = logging.getLogger(__name__)
 
@@ -35,21 +38,31 @@ SUMMARY = (
 )
 
 
+class Listener(Protocol):
+    """Who hears what W&B is to be told."""
+
+    def tell(self, what: What, value: Any) -> None:
+        """Hear one thing."""
+
+    def give_up(self) -> None:
+        """Hear that no more will come, since something went wrong."""
+
+
 class Tracker:
-    """What a run tells W&B while it trains; without a W&B run it tells nobody.
+    """What a run tells W&B while it trains; without a listener it tells nobody.
 
     No W&B error leaves it: the first one is logged as a warning and ends the telling.
     """
 
-    def __init__(self, run: Run | None = None) -> None:
-        self._run = run
+    def __init__(self, listener: Listener | None = None) -> None:
+        self._listener = listener
         self._broken = False
         self._failed = False
 
     def step(self, *, step: int, epoch: float, phase: str = "train", **values: float) -> None:
         """Log one optimizer step: its loss, learning_rate and examples_per_second, under the phase's name."""
         row = {"step": step, "epoch": epoch, **{f"{phase}/{name}": value for name, value in values.items()}}
-        self._tell(lambda run: run.log(row))
+        self._tell("log", row)
 
     def evaluation(self, record: Mapping[str, object]) -> None:
         """Log one evaluation: `{"step", "epoch", "metrics": {split: {name: value}}, "loss": {split: value}, "score"}`.
@@ -60,7 +73,7 @@ class Tracker:
         losses = dict(_items(record["loss"]))
         row |= _flat({split: {"loss": loss} for split, loss in losses.items()})
         row |= {"dev/loss": next(iter(losses.values())), "dev/score": record["score"]}
-        self._tell(lambda run: run.log(row))
+        self._tell("log", row)
 
     def summary(self, result: Result) -> None:
         """Set the summary to what `result.json` says; a failed result makes a failed W&B run.
@@ -73,7 +86,7 @@ class Tracker:
         sought = objective(result)
         last = {"train_rows": result["train_rows"], "score": result["score"], "objective": sought}
         if None not in last.values():
-            self._tell(lambda run: run.log(last))
+            self._tell("log", last)
         row = _flat({name: value for name, value in result.items() if name in SUMMARY})
         row |= {"objective": sought, "failed": self._failed}
         row |= _flat(result["metrics"])
@@ -82,23 +95,23 @@ class Tracker:
         # W&B makes null of a NaN in a summary, and NaN of this string
         known = {name: "NaN" if value != value else value for name, value in row.items() if value is not None}
         known |= {name: int(value) for name, value in known.items() if isinstance(value, bool)}
-        self._tell(lambda run: run.summary.update(known))
+        self._tell("summary", known)
 
     def finish(self, *, failed: bool = False, preempted: bool = False) -> None:
         """End the W&B run, as failed if the training raised or its result says so, or as one that was preempted."""
         if preempted:
-            self._tell(lambda run: run.mark_preempting())
+            self._tell("preempting", True)
         exit_code = int(failed or preempted or self._failed)
-        self._tell(lambda run: run.finish(exit_code=exit_code), even_if_broken=True)
-        if self._broken:
-            _forget_service()
-        self._run = None
+        self._tell("finish", exit_code, even_if_broken=True)
+        if self._listener and self._broken:
+            self._listener.give_up()
+        self._listener = None
 
-    def _tell(self, say: Callable[[Run], object], *, even_if_broken: bool = False) -> None:
-        if self._run is None or (self._broken and not even_if_broken):
+    def _tell(self, what: What, value: object, *, even_if_broken: bool = False) -> None:
+        if self._listener is None or (self._broken and not even_if_broken):
             return
         try:
-            say(self._run)
+            self._listener.tell(what, value)
         except Exception as error:  # its service may die, its disk may fill: no reason to stop training
             if not self._broken:
                 log.warning("W&B stopped listening (%s); the result on disk is not affected", _line(error))
@@ -120,25 +133,30 @@ def track(
     group is `<task>/<method>`; config is logged as given. In a W&B sweep it is the agent's run, in the sweep's
     project. Raises `UserError` if W&B refuses a name that the user chose, or if it is to be online and can't be.
     """
-    tracker = Tracker()
-    if cfg.mode != "none":
-        about = {
-            "id": None if in_sweep() else run_key[:16],
-            "name": name,
-            "group": group,
-            "tags": [readable(tag)[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *cfg.tags]) if tag],
-            "config": dict(config),
-        }
-        get_ready(cfg)
-        folder = _folder(cfg)
-        with session(cfg):
-            tracker = Tracker(_start(cfg, folder, about))
+    if cfg.mode == "none":
+        yield Tracker()
+        return
+    about = {
+        "id": None if in_sweep() else run_key[:16],
+        "name": name,
+        "group": group,
+        "tags": [readable(tag)[:TAG_LENGTH] for tag in dict.fromkeys([*tags, *cfg.tags]) if tag],
+        "config": dict(config),
+    }
+    get_ready(cfg)
+    folder = _folder(cfg)
+    listener = _listener(cfg, folder, about)
+    tracker = Tracker(listener)
     try:
-        yield tracker
-    except BaseException as error:
-        tracker.finish(failed=True, preempted=isinstance(error, Interrupted))
-        raise
-    tracker.finish()
+        try:
+            yield tracker
+        except BaseException as error:
+            tracker.finish(failed=True, preempted=isinstance(error, Interrupted))
+            raise
+        tracker.finish()
+    finally:
+        if isinstance(listener, Journal):
+            writer.start(folder)
 
 
 def _folder(cfg: TrackingConfig) -> Path:
@@ -153,63 +171,16 @@ def _folder(cfg: TrackingConfig) -> Path:
     return folder
 
 
-def _start(cfg: TrackingConfig, folder: Path, about: Mapping[str, Any]) -> Run | None:
-    """Start a W&B run. about: what `wandb.init` is told of it; None if it can't be, and is not to be online."""
-    import wandb
+def _listener(cfg: TrackingConfig, folder: Path, about: Mapping[str, Any]) -> Listener | None:
+    if is_live(cfg):
+        from glue_pool.on_wandb import live
 
-    online = cfg.mode == "online"
+        return live.start(cfg, folder, about)
     try:
-        if online:
-            # W&B retries 20 times unless told: its service may then outlive the failed login and hold the exit
-            wandb.setup(wandb.Settings(x_graphql_retry_max=1))
-            if not wandb.login(prompt=False, verify=True):
-                raise wandb.Error("no API key, or WANDB_MODE is not online")
-        run = wandb.init(
-            mode="online" if online else "offline",
-            project=None if in_sweep() else cfg.project,  # None leaves it to the agent
-            entity=None if in_sweep() else cfg.entity,
-            dir=folder,
-            job_type="train",
-            **about,
-            settings=wandb.Settings(
-                silent=not online,
-                console="off",
-                reinit="create_new",  # never someone else's open run
-                save_code=False,
-                symlink=False,  # parallel runs would fight over latest-run
-                disable_git=True,
-                sagemaker_disable=not online,
-                label_disable=True,
-                x_graphql_retry_max=20,
-                x_disable_stats=True,
-                x_disable_meta=True,
-                x_disable_machine_info=True,
-                x_save_requirements=False,
-                x_transaction_log_flush_interval=1,  # seconds that a killed run may lose; 15 unless said
-            ),
-        )
-        run.define_metric("step")
-        run.define_metric("*", step_metric="step")
-        return run
-    except Exception as error:
-        if online:
-            raise UserError(
-                f"tracking=wandb_online: W&B can't be used ({_line(error)}); run `wandb login`, or take "
-                "tracking=wandb, which writes files for `wandb sync`"
-            ) from error
-        if isinstance(error, wandb.errors.UsageError):
-            raise UserError(f"tracking: {_line(error)}") from error
-        log.warning("W&B did not start (%s); the result on disk is not affected", _line(error))
-        _forget_service()
+        return Journal(cfg, folder, about)
+    except OSError as error:
+        log.warning("W&B's journal can't be written (%s); the result on disk is not affected", _line(error))
         return None
-
-
-def _forget_service() -> None:
-    """Let the next run of this process start W&B's service anew: a dead one fails every run after it."""
-    import wandb
-
-    with suppress(Exception):
-        wandb.teardown(exit_code=1)
 
 
 def _items(value: object) -> Iterator[tuple[str, object]]:

@@ -1,6 +1,7 @@
 """Uploads offline W&B runs, each of them once.
 
-A run that was killed and started again has one folder an attempt, all with its W&B id. The last attempt holds the
+What offline runs wrote down for W&B becomes W&B's own files first, if it isn't yet (`glue_pool.on_wandb.writer`). A run
+that was killed and started again has one folder an attempt, all with its W&B id. The last attempt holds the
 whole run, so it alone is uploaded, once it is over and if no other was uploaded before. An upload that breaks off
 leaves no mark, and the next one sends that run again, under its id.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 from glue_pool.disk import missing
 from glue_pool.errors import Failed, Held, UserError
-from glue_pool.on_wandb import wandb_file
+from glue_pool.on_wandb import wandb_file, writer
 from glue_pool.progress import say
 
 UPLOAD, BEFORE, NOT_OVER, OLDER = "to upload", "uploaded before", "not over", "older attempt"
@@ -48,6 +49,7 @@ def sync(outputs: Path, *, upload: bool) -> None:
     """
     if not os.path.isdir(outputs):
         raise UserError(f"{outputs}: {missing(outputs)}")
+    writer.write_below(outputs)
     if not upload:
         report(plan(outputs))
         return
@@ -116,7 +118,7 @@ def state(records: Sequence[Any]) -> str:
     if code is None:
         return "running or killed"
     if wandb_file.preempted(records):
-        return "stopped by a signal"
+        return "stopped or killed"
     return "failed" if code else "finished"
 
 

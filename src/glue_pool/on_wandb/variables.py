@@ -12,6 +12,8 @@ from glue_pool.schema import TrackingConfig
 from glue_pool.shell import readable
 
 OF_AN_AGENT = ("SWEEP_ID", "RUN_ID", "PROJECT", "ENTITY", "SWEEP_PARAM_PATH")  # what says which run it has made
+PROJECT_LENGTH = 128  # W&B's own rules for a project's name, which a test compares: they are asked before a run trains
+NOT_IN_PROJECT = frozenset("/\\#?%:")
 
 
 def in_sweep() -> bool:
@@ -19,11 +21,17 @@ def in_sweep() -> bool:
     return bool(os.environ.get("WANDB_SWEEP_ID"))
 
 
-def get_ready(cfg: TrackingConfig) -> None:
-    """Import W&B with all that `wandb.init` needs: 0.4 s before torch, 0.7 s after it.
+def is_live(cfg: TrackingConfig) -> bool:
+    """Whether W&B itself is told while a run trains, and not a journal."""
+    return cfg.mode == "online" or (cfg.mode == "offline" and in_sweep())
 
-    For each of W&B's data classes pydantic searches all modules that are loaded. Raises `UserError` if W&B's folder
-    can't be written, or if the shell has a variable for the run with a value that W&B does not take.
+
+def get_ready(cfg: TrackingConfig) -> None:
+    """Refuse what W&B would; where it is told live, import it with all that `wandb.init` needs.
+
+    That takes 0.4 s before torch and 0.7 s after it: for each of its data classes pydantic searches all modules that
+    are loaded. Raises `UserError` if W&B's folder can't be written, if it does not take the project's name, or if a
+    variable that the run goes by has a value that it does not take.
     """
     if cfg.mode == "none":
         return
@@ -31,6 +39,13 @@ def get_ready(cfg: TrackingConfig) -> None:
     check_room(Path(cfg.dir), 0, f"tracking.dir={cfg.dir}", way_out)
     if readable(folder := str(Path(cfg.dir).absolute())) != folder:
         raise UserError(f"tracking.dir={cfg.dir}: no UTF-8, which W&B needs; LC_ALL=C.UTF-8 may help, or {way_out}")
+    if not in_sweep() and (len(cfg.project) > PROJECT_LENGTH or set(cfg.project) & NOT_IN_PROJECT):
+        refused = " ".join(sorted(NOT_IN_PROJECT))
+        raise UserError(
+            f"tracking.project={cfg.project}: W&B takes at most {PROJECT_LENGTH} characters, none of {refused}"
+        )
+    if not is_live(cfg):
+        return
     with _variables(cfg) as used:
         check_variables(used)
         if cfg.mode == "online":

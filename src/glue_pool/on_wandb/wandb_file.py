@@ -13,6 +13,8 @@ from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made when imported
 
+from glue_pool.on_wandb import writer
+
 FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 BLOCK = 32 * 1024
 HEADER = struct.Struct("<IHB")  # crc32 of type and data, length, type
@@ -49,18 +51,24 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def find(folder: Path, run_key: str, *, finished: bool = True) -> list[Record]:
-    """Return the records of the one W&B run of a run key below `folder`.
-
-    W&B's service may still be writing when a run of this same process ends: a finished run is waited for.
-    """
+def find(folder: Path, run_key: str) -> list[Record]:
+    """Return the records of the one W&B run of a run key below `folder`, once what is pending there is written."""
+    writer.write_below(folder)
     (path,) = folder.rglob(f"run-{run_key[:16]}.wandb")
-    deadline = time.monotonic() + 10
-    while finished and exit_code(read(path)) is None:
+    return ended(path, 10)
+
+
+def ended(path: Path, seconds: float) -> list[Record]:
+    """Return the records of a run that was finished, for whose end W&B's service may still have to be waited.
+
+    Raises TimeoutError if it does not come.
+    """
+    deadline = time.monotonic() + seconds
+    while exit_code(records := read(path)) is None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{path} never ends")
         time.sleep(0.01)
-    return read(path)
+    return records
 
 
 def run(records: Iterable[Record]) -> Any:
