@@ -16,27 +16,30 @@ from glue_pool.report.scan import NO_COMPARISON, Run
 from glue_pool.report.study import Study
 from glue_pool.report.verdicts import Table
 from glue_pool.result import SplitFacts
-from glue_pool.results import write_text
+from glue_pool.results import write_bytes
 from glue_pool.shell import one_line, readable
 
 
-def write(
-    study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str], folder: Path
-) -> list[Path]:
-    """Write the files and return those to open; raises UserError if the folder can't be written."""
-    content = payload(study, tables, baseline, tasks)
+def contents(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str]) -> dict[str, bytes]:
+    """Return what is written, by file."""
     texts = {
-        "scores.csv": scores_csv(study, tasks),
-        "tables.tex": latex.tables_tex(tables, study.notes, baseline, tasks, study.left_out),
+        page.INDEX: page.html(payload(study, tables, baseline, tasks)),
+        "scores.csv": readable(scores_csv(study, tasks)),
+        "tables.tex": readable(latex.tables_tex(tables, study.notes, baseline, tasks, study.left_out)),
     }
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def write(contents: Mapping[str, bytes], folder: Path) -> list[Path]:
+    """Write the files and return those to open; raises UserError if the folder can't be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        index, *_ = page.write(folder, content)
-        for name, text in texts.items():
-            write_text(folder / name, readable(text))
+        page.write_assets(folder)
+        for name, content in contents.items():
+            write_bytes(folder / name, content)
     except OSError as error:
         raise UserError(f"--output {folder}: can't be written ({error.strerror}); choose another folder") from None
-    return [index, *(folder / name for name in texts)]
+    return [folder / name for name in contents]
 
 
 def scores_csv(study: Study, tasks: Collection[str] | None = None) -> str:

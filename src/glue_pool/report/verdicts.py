@@ -11,6 +11,7 @@ import numpy as np
 from glue_pool import stats
 from glue_pool.report.columns import Column
 from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, pair
+from glue_pool.report.kept import Kept, digest
 from glue_pool.report.panels import Panel, Row, Subset, counted, subset_label
 from glue_pool.report.scan import LeftOut, Run
 from glue_pool.report.scored import OfTasks, averages
@@ -69,6 +70,7 @@ class Table:
     uncounted: Mapping[tuple[str, Row], list[LeftOut]]  # by task and row, runs in the mean but in no comparison
     chance: Mapping[str, float]  # by task, the score of a constant prediction, turned as all scores
     margin: float  # points
+    kept: Kept = field(default_factory=Kept, repr=False, compare=False)
     _families: dict[str | None, Family] = field(default_factory=dict, repr=False)
     _verdicts_of: dict[tuple[tuple[Row, Row], ...], dict[tuple[Row, str], Verdict]] = field(
         default_factory=dict, repr=False
@@ -284,13 +286,19 @@ def power(differences: Sequence[Difference], table: Table, column: str) -> list[
         return []
     of_seeds = np.array([of.seed_std or math.nan for of in differences])  # no spread says nothing of new seeds
     of_examples, pairs = (np.array([getattr(of, name) for of in differences]) for name in ("example_std", "pairs"))
-    others = max(0, len(table.rows_of(column)) - 2)
-    detectable = stats.detectable_gain(pairs, of_seeds, of_examples, tests=table.tests, others=others)
-    needed = np.full((3, len(differences)), math.nan)
-    if table.columns[column].in_points:
-        spreads = np.stack([of_seeds, *stats.spread_interval(of_seeds, pairs)])
-        needed = stats.seeds_needed(table.margin, spreads, of_examples, tests=table.tests, others=others)
-    return [Power(*map(float, of)) for of in zip(detectable, *needed, strict=True)]
+    tests, others = table.tests, max(0, len(table.rows_of(column)) - 2)
+    margin = table.margin if table.columns[column].in_points else None
+
+    def found() -> np.ndarray:
+        detectable = stats.detectable_gain(pairs, of_seeds, of_examples, tests=tests, others=others)
+        needed = np.full((3, len(differences)), math.nan)
+        if margin is not None:
+            spreads = np.stack([of_seeds, *stats.spread_interval(of_seeds, pairs)])
+            needed = stats.seeds_needed(margin, spreads, of_examples, tests=tests, others=others)
+        return np.stack([detectable, *needed], axis=1)
+
+    name = digest("power", pairs, of_seeds, of_examples, tests, others, margin)
+    return [Power(*of) for of in table.kept.numbers(name, found).reshape(-1, 4).tolist()]
 
 
 def _pair(scores: Mapping[tuple[str, Row], OfSeeds], column: str, baseline: Row, method: Row) -> Pair | None:

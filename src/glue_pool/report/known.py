@@ -1,0 +1,97 @@
+"""What is known of runs: what their files said, a line each in the report's index, and what was computed of them."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from glue_pool import components
+from glue_pool.report import scan
+from glue_pool.report.folders import Place
+from glue_pool.report.kept import Kept
+from glue_pool.report.predicted import About
+from glue_pool.report.scan import LeftOut, Run
+
+INDEX = "index"
+SHARED = ("environment", "task", "settings")  # what many runs have alike: a line refers to it
+
+
+class Known:
+    """What an earlier report has left in a file, and what this one finds out; without a file only the latter.
+
+    A line of the index counts as long as the stamps of the run's files are the same (`folders.Stamp`).
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.kept = Kept(file)
+        self.abouts: dict[Path, About] = {}  # of predictions, by the run's folder
+        self._read: list[tuple[Place, Run]] = []
+        head, *lines = self.kept.text(INDEX, lambda: "{}").splitlines()
+        self._shared: dict[str, Any] = json.loads(head)
+        there = unchanged(self._shared.pop("classes", {}))
+        self._lines = {name: line for name, _, line in (line.partition("\t") for line in lines)} if there else {}
+
+    def run(self, place: Place) -> Run | LeftOut:
+        """Return the run in a folder, read where nothing is known of it."""
+        line = self._lines.get(_name(place))
+        found = self._of_line(place, line) if line else scan.read(place.path)
+        if isinstance(found, Run):
+            self._read.append((place, found))
+        return found
+
+    def _of_line(self, place: Place, line: str) -> Run:
+        result, planned, findings, about, *at = json.loads(line)
+        environment, task, settings = (self._shared[name][i] for name, i in zip(SHARED, at, strict=True))
+        if about:
+            self.abouts[place.path] = About(*about)
+        return Run(place.path, result, environment, task, settings, planned, tuple(findings))
+
+    def write(self, now: int) -> None:
+        """Leave what is known for another report; now: when this one began to look at the files, in ns."""
+        self.kept.put(INDEX, self._index(now).encode())
+        self.kept.write()
+
+    def _index(self, now: int) -> str:
+        """Return lines of the runs whose files had settled, and are JSON that reads back as it was."""
+        runs = [(place, run) for place, run in self._read if place.settled(now)]
+        shared: dict[str, dict[str, int]] = {name: {} for name in SHARED}
+        lines = []
+        for place, run in runs:
+            texts = [_text(getattr(run, name)) for name in SHARED]
+            if None in texts:
+                continue
+            at = [of.setdefault(text, len(of)) for text, of in zip(texts, shared.values(), strict=True) if text]
+            about = self.abouts.get(run.folder)
+            known = [about.wrong, about.rows, about.logits] if about and about.lasting else None
+            lines.append(f"{_name(place)}\t{json.dumps([run.result, run.planned, run.findings, known, *at])}")
+        head = {name: [json.loads(text) for text in of] for name, of in shared.items()}
+        return "\n".join([json.dumps({**head, "classes": declared(classes(run for _, run in runs))}), *lines])
+
+
+def classes(runs: Iterable[Run]) -> set[str]:
+    """Return the classes of one's own that runs are made of: their settings are completed by what these say."""
+    named = {(key, value) for run in runs for key, value in run.settings.items() if key.endswith("._target_")}
+    return {str(value) for _, value in named if "." in str(value)}
+
+
+def declared(of: Collection[str]) -> dict[str, str]:
+    """Return what classes of one's own say of themselves."""
+    return {name: repr(components.in_source(name)) for name in sorted(of)}
+
+
+def unchanged(said: Mapping[str, str]) -> bool:
+    """Whether classes say of themselves what they did."""
+    return declared(said) == said
+
+
+def _name(place: Place) -> str:
+    return json.dumps([place.real, place.stamps])
+
+
+def _text(content: Mapping[str, Any]) -> str | None:
+    """Return this as JSON; None where that does not give it back, such as a date in YAML."""
+    try:
+        text = json.dumps(content)
+        return text if json.loads(text) == content else None
+    except (TypeError, ValueError):
+        return None
