@@ -1,4 +1,4 @@
-"""From a folder of results to what the numbers support: a table, two files to go on with, and a page with plots.
+"""From a folder of results to what the numbers support: a table, three files to go on with, and a page with plots.
 
 glue-pool report outputs/
 """
@@ -18,6 +18,7 @@ from glue_pool.shell import one_line
 
 if TYPE_CHECKING:
     from glue_pool.report.known import Known
+    from glue_pool.report.scan import Run
     from glue_pool.report.study import Study
 
 SHOWN = "shown"  # on the terminal
@@ -65,7 +66,7 @@ def report(
             failed = f"; {len(runs)} failed" if runs else ""
             raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}")
         found = study(runs, left_out)
-        contents = _contents(found, baseline, chosen, GAIN if margin is None else margin, known)
+        contents = _contents(found, runs, baseline, chosen, GAIN if margin is None else margin, known)
         known.write(now)
         finished.keep(contents, found, now)
     say(contents.pop(SHOWN).decode().removesuffix("\n"), sys.stdout)
@@ -76,7 +77,12 @@ def report(
 
 
 def _contents(
-    found: "Study", baseline: str | None, chosen: Sequence[str] | None, margin: float, known: "Known"
+    found: "Study",
+    runs: Sequence["Run"],
+    baseline: str | None,
+    chosen: Sequence[str] | None,
+    margin: float,
+    known: "Known",
 ) -> dict[str, bytes]:
     """Return what a report shows and writes, by file."""
     from glue_pool.report import files, remarks, terminal
@@ -94,7 +100,7 @@ def _contents(
         found.notes += [*remarks.of_table(table, baseline, tasks), *table.uncompared(baseline)]
     shown = terminal.Recorded(sys.stdout)
     terminal.show(found, compared, baseline, tasks, shown)
-    return {SHOWN: shown.getvalue().encode(), **files.contents(found, compared, baseline, tasks)}
+    return {SHOWN: shown.getvalue().encode(), **files.contents(found, runs, compared, baseline, tasks)}
 
 
 def _check(option: str, name: str, names: Sequence[str]) -> None:
