@@ -1,4 +1,4 @@
-"""What the report leaves in its folder: the page, scores.csv, tables.tex and results.parquet, each whole or not at all."""
+"""What the report leaves in its folder: the page, scores.csv, tables.tex, results.parquet; each whole or not at all."""
 
 import csv
 import io

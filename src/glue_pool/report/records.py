@@ -14,8 +14,9 @@ from glue_pool.result import SplitFacts
 from glue_pool.shell import one_line, readable
 
 TEXT, WHOLE, NUMBER, FLAG = "string", "int64", "double", "bool"
-COLUMNS = {
-    "task": TEXT, "method": TEXT, **dict.fromkeys(PARTS, TEXT), "settings": TEXT, "encoder": TEXT, "kind": TEXT,
+COLUMNS: dict[str, str] = {
+    "task": TEXT, "method": TEXT, "pooling": TEXT, "edit": TEXT, "recipe": TEXT, "settings": TEXT,
+    "encoder": TEXT, "kind": TEXT,
     "subset_size": WHOLE, "subset_seed": WHOLE, "seed": WHOLE, "status": TEXT, "metric": TEXT, "score": NUMBER,
     "best_score": NUMBER, "best_epoch": NUMBER, "compared": FLAG, "not_compared": TEXT, "collapsed": FLAG,
     "deterministic": FLAG, "train_rows": WHOLE, "parameters": WHOLE, "pooling_parameters": WHOLE,
@@ -30,7 +31,7 @@ def of_tables(study: Study, tasks: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield a record of each run of the tables, failed ones too; tasks: those that are compared."""
     left_out = _not_counted(study)
     for panel in study.panels:
-        for (row, subset, task), cell in panel.cells.items():
+        for (row, *_), cell in panel.cells.items():
             for run in [*cell.runs, *cell.failed]:
                 yield _record(run, row.told_by, _why_not(run, tasks, left_out), study)
 
