@@ -160,6 +160,8 @@ def _nobody_reads() -> bool:
 
 def _flush() -> str | None:
     """Write out what was printed, lest the end of the process complains; return why it can't, if that is news."""
+    progress = sys.modules.get("glue_pool.progress")  # of a command that said nothing it need not be read
+    lost: str | None = progress.LOST.pop() if progress and progress.LOST else None
     if sys.stdout is None:  # closed from the start
         return None
     try:
@@ -167,4 +169,4 @@ def _flush() -> str | None:
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left of it
         return None if isinstance(error, BrokenPipeError) else error.strerror
-    return None
+    return lost

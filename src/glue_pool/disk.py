@@ -27,6 +27,18 @@ def check_room(folder: Path, needed_bytes: int, name: str, way_out: str) -> None
         )
 
 
+def check_output(output: Path, *, force: bool) -> None:
+    """Refuse a file that is to be written, before any work: where it lies, and what is there already."""
+    another, folder = "name another --output", output.parent
+    if not folder.is_dir():
+        raise UserError(f"{output}: can't be written: {folder}: {missing(folder)}; make it, or {another}")
+    if output.exists() and not output.is_file():
+        raise UserError(f"{output}: is there, and is no file; {another}")
+    if os.path.lexists(output) and not force:
+        raise UserError(f"{output}: is there already; --force replaces it")
+    check_room(folder, 0, str(output), another)
+
+
 def missing(path: str | Path, what: str = "folder") -> str:
     """Say why there is no folder, or no file, at a path."""
     try:

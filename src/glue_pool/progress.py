@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
 LINES = 10  # plain lines about steps, at most
+LOST: list[str] = []  # why what was printed could not be written
 FIRST_LINE = 10_000  # half the rows at which predictions say for the first time how far they are
 
 
@@ -122,15 +122,23 @@ class RowBar:
 
 
 def say(line: str, file: TextIO | None, bar: Bar | None = None) -> None:
-    """Print a line, above the bar if there is one; where nobody reads or the disk is full, nothing comes of it."""
+    """Print a line, above the bar if there is one.
+
+    Where nobody reads, nothing comes of it; where the disk is full, `LOST` has why: work goes on, and the command ends
+    with it.
+    """
     if file is None:  # closed from the start
         return
     text = printable(line, file)
-    with suppress(OSError):
+    try:
         if bar:
             bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=file, flush=True)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        LOST[:] = [error.strerror or str(error)]
 
 
 def print_table(rows: Mapping[str, object] | Iterable[tuple[str, object]], file: TextIO | None = None) -> None:

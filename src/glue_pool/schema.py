@@ -235,8 +235,13 @@ class Config:
     @property
     def method(self) -> str:
         """What a run is called, in folders, tables and W&B: its pooler, its edit and its recipe, as `mean+mixout`."""
-        others = [of["name"] for of in (self.edit, self.recipe) if of["_target_"] not in (PLAIN, NO_EDIT)]
-        return "+".join(map(str, [self.pooling["name"], *others]))
+        return method(self.pooling, self.edit, self.recipe)
+
+
+def method(pooling: Mapping[str, Any], edit: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """Return what a run of these sections is called."""
+    others = [of["name"] for of in (edit, recipe) if of["_target_"] not in (PLAIN, NO_EDIT)]
+    return "+".join(map(str, [pooling["name"], *others]))
 
 
 def check(composed: DictConfig, *, whole: bool = True) -> Config:

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+from collections.abc import Collection, Sequence
 
 from glue_pool.errors import UserError
 
@@ -55,3 +56,15 @@ def readable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text with escapes for what would break a line or a column: control characters, turns of direction."""
     return BREAKING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """Return rows as the lines of a table; columns are right-aligned but for these. A row may end early."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for place, cell in enumerate(row):
+            widths[place] = max(widths.get(place, 0), len(cell))
+    return [
+        "  ".join(f"{cell:{'<' if i in left else '>'}{widths[i]}}" for i, cell in enumerate(row)).rstrip()
+        for row in rows
+    ]

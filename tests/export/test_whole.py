@@ -174,3 +174,13 @@ def test_another_opset_in_another_folder(make: Make, tmp_path: Path) -> None:
     assert {file.parent for file in done.files} == {tmp_path / "onnx"}
     about = onnxruntime.InferenceSession(done.files[0]).get_modelmeta().custom_metadata_map
     assert about["opset"] == str(OPSETS[-1])
+
+
+def test_files_of_the_export_before_go_and_that_is_said(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make(*MINILM, "task=cola", "pooling=mean")
+    (folder / "onnx").mkdir()
+    for name in ("model.onnx", "model_int8.onnx"):
+        (folder / "onnx" / name).touch()
+    done = export(folder, force=True)
+    assert sorted((folder / "onnx").iterdir()) == list(done.files) == [folder / "onnx" / "model.onnx"]
+    assert "model_int8.onnx: removed, for it was of the export before" in capsys.readouterr().out

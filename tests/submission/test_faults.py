@@ -1,6 +1,5 @@
 """`glue-pool submit --check`: every fault of anybody's zip, with file and line, and nothing of a good one."""
 
-import re
 import subprocess
 import sys
 import zipfile
@@ -36,11 +35,12 @@ def packed(zip_file: Path, files: dict[str, bytes | None], method: int = zipfile
 
 
 def faults(zip_file: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The faults that are printed; their number is in the error."""
+    """The faults that are printed; how many lines that are is in the error."""
     with pytest.raises(UserError, match="not as GLUE's sample submission has it") as refused:
         check(zip_file)
     said = capsys.readouterr().out.splitlines()
-    assert re.search(rf": {len(said)} faults?$", str(refused.value))
+    above = "line above says" if len(said) == 1 else f"{len(said)} lines above say"
+    assert str(refused.value).endswith(f"; the {above} why")
     return said
 
 
@@ -90,7 +90,22 @@ ROWS: dict[str, tuple[dict[str, bytes | None], list[str]]] = {
     "byte order mark": ({"RTE.tsv": b"\xef\xbb\xbf" + good("RTE.tsv")}, ["RTE.tsv, line 1: a byte order mark"]),
     "CRLF": (
         {"WNLI.tsv": good("WNLI.tsv").replace(b"\n", b"\r\n")},
-        ["WNLI.tsv, lines 1 to 147: ends with CR and LF instead of LF"],
+        ["WNLI.tsv, lines 1 to 147: has a carriage return; lines end with a line feed alone"],
+    ),
+    "CR": (
+        {"WNLI.tsv": good("WNLI.tsv").replace(b"\n", b"\r")},
+        [
+            "WNLI.tsv, line 1: has a carriage return", "WNLI.tsv, line 1: the header is not", "WNLI.tsv: 0 rows",
+            "WNLI.tsv: indices 0 to 145",
+        ],
+    ),
+    "UTF-16": (
+        {"WNLI.tsv": good("WNLI.tsv").decode().encode("utf-16")},
+        [
+            "WNLI.tsv, line 1: no UTF-8", "WNLI.tsv, lines 2 to 147: the prediction",
+            "WNLI.tsv, lines 2 to 148: the index", "WNLI.tsv, line 148: 1 column", "WNLI.tsv: 147 rows",
+            "WNLI.tsv: indices 0 to 145",
+        ],
     ),
     "no UTF-8": (
         {"WNLI.tsv": good("WNLI.tsv").replace(b"\n7\t", b"\n7\xff\t")},

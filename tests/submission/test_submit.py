@@ -1,6 +1,7 @@
 """`glue-pool submit`: the zip holds what the models say, in GLUE's order; what is missing is said before any work."""
 
 import io
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from glue_pool.results import run_folder
 from glue_pool.saved import folder as saved
 from glue_pool.schema import EncoderConfig
 from glue_pool.submission import Submitted, check, submit
-from glue_pool.submission.official import FILES
+from glue_pool.submission.official import FILES, score
 from glue_pool.tasks import TaskConfig
 
 KEYS = (
@@ -106,6 +107,12 @@ def said_by_models(models: Sequence[Path], data: Path, columns: Sequence[str]) -
     return np.asarray(values.mean(0)[np.argsort(table["idx"].to_numpy())])
 
 
+def test_scores_are_clipped_and_have_three_decimals() -> None:
+    assert [score(value) for value in (7.2, 5, 4.99951, 1 / 3, -1e-9, -1)] == [
+        "5.000", "5.000", "5.000", "0.333", "0.000", "0.000",
+    ]  # fmt: skip
+
+
 def test_the_files_are_those_that_the_tasks_name(load_task: Callable[[str], TaskConfig]) -> None:
     tasks = [load_task(name) for name in NAMES]
     named = {file: (task, task.official_rows[split]) for task in tasks for split, file in task.submission.items()}
@@ -147,15 +154,49 @@ def test_all_that_is_missing_is_one_error_and_nothing_is_written(
     for model in outputs.glob("stsb/**/seed=*/model"):
         shutil.rmtree(model)
     write_test_split(tmp_path / "data" / "wnli", composed("task=wnli").task, "test", 145)
-    for data, why in ((tmp_path, "no test split at hand"), (tmp_path / "data", "split of another size than GLUE's")):
+    twice = pq.read_table(home / "data" / "wnli" / "test.parquet")
+    idx = pa.array([0, *twice["idx"].to_pylist()[1:]])
+    (tmp_path / "twice" / "wnli").mkdir(parents=True)
+    pq.write_table(twice.set_column(3, "idx", idx), tmp_path / "twice" / "wnli" / "test.parquet")
+    damaged = outputs.glob("wnli/**/seed=1-*/model/model.safetensors")
+    next(damaged).write_bytes(b"0" * 100)
+    for data, why in (
+        (tmp_path, "no test split that can be read"),
+        (tmp_path / "twice", "no test split that can be read"),
+        (tmp_path / "data", "split of another size than GLUE's"),
+    ):
         with pytest.raises(UserError) as refused:
             submit(outputs, "mean", tmp_path / "out.zip", data=data)
         message, lines = str(refused.value), capsys.readouterr().err
         assert "11 of 11 files lack something: no finished run: CoLA.tsv, SST-2.tsv, MRPC.tsv, MNLI-m.tsv" in message
-        assert f"run without a saved model: STS-B.tsv; {why}: WNLI.tsv" in message
-        assert "save_model=true keeps the model" in lines
-        assert ("no folder wnli in it" if data == tmp_path else "test has 145 rows, GLUE's 146") in lines
-    assert {file.name for file in tmp_path.iterdir()} == {"outputs", "data"}
+        assert f"no saved model that can be used: STS-B.tsv, WNLI.tsv; {why}: WNLI.tsv" in message
+        assert "save_model=true keeps it" in lines
+        assert "seed=1-" in lines
+        assert "/model: not a saved model" in lines
+        odd = {tmp_path: "no folder wnli in it", tmp_path / "twice": "test has idx 0 twice, so that it gives no order"}
+        assert odd.get(data, "test has 145 rows, GLUE's 146") in lines
+    assert {file.name for file in tmp_path.iterdir()} == {"outputs", "data", "twice"}
+
+
+def test_a_seed_counts_once_and_one_that_cannot_be_used_is_said(
+    train: Train, two: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = shutil.copytree(two / "wnli", tmp_path / "outputs" / "wnli")
+    auto = train("task=wnli", "train.batching=packed", outputs="again")
+    shutil.copytree(auto, outputs / "mean" / "encoder" / "full" / auto.name)
+    (broken,) = outputs.glob("**/seed=1-*/result.json")
+    broken.write_text("{")
+    roots = [tmp_path / "outputs", two / "stsb"]
+    with pytest.raises(UserError, match=r"10 of 11 files lack something.*no saved model that can be used: WNLI.tsv"):
+        submit(roots, "mean", tmp_path / "out.zip")
+    assert f"{broken.parent}" in capsys.readouterr().err
+    done = submit(roots, "mean", tmp_path / "out.zip", allow_missing=True)
+    said = capsys.readouterr().out
+    assert [run.result["seed"] for part in done.parts for run in part.runs] == [0, 0]
+    assert f"WNLI.tsv: predicted by the other seeds; no saved model that can be used: {broken}: damaged" in said
+    for part in done.parts:
+        assert re.search(rf"^{part.file.name} +[0-9,]+  0 +{part.runs[0].shown:.2f} ", said, re.MULTILINE)
+    assert re.search(r"seed=0-\w+: the same seed and settings as .*seed=0-\w+; it is not counted again", said)
 
 
 CHOICES = {
@@ -185,7 +226,9 @@ def test_runs_of_several_configurations_are_one_error_until_options_choose(
     roots, output = [two, two.parent / "subsets"], tmp_path / "out.zip"
     with pytest.raises(UserError, match=r"WNLI.tsv: --subset full or n32-seed0"):
         submit(roots, "mean", output, allow_missing=True)
-    with pytest.raises(UserError, match=r"WNLI.tsv: optimizer.lr 0.01 or 0.001: name a deeper folder as OUTPUTS"):
+    with pytest.raises(
+        UserError, match=r"WNLI.tsv: optimizer.lr 0.01 or 0.001, as in .* or .*/rates/.*/seed=0-\w+: name"
+    ):
         submit([two, two.parent / "rates"], "mean", output, allow_missing=True)
     done = submit(roots, "mean", output, subset="full", seed=1, allow_missing=True)
     assert [(part.file.name, len(part.runs), part.runs[0].result["seed"]) for part in done.parts] == [
@@ -242,20 +285,29 @@ def test_a_stopped_command_goes_on_to_the_same_bytes(
     calls = iter(range(10))
 
     def interrupt() -> None:
-        if next(calls) == 2:  # in STS-B's third window
+        if next(calls) == 1:  # in STS-B's second window of three
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "give_back_memory", interrupt)
         with pytest.raises(
-            Interrupted, match=r"1,379 rows are kept in .*stopped.zip.partial; the same command goes on"
+            Interrupted, match=r"1,000 rows are kept in .*stopped.zip.partial; the same command goes on"
         ):
             submit(two, "mean", stopped, **OPTIONS)
     with pytest.raises(UserError, match=r"another window \(500 there, 400 now\); --force starts over"):
         submit(two, "mean", stopped, allow_missing=True, window=400)
+    with pytest.raises(UserError, match=r"rows of STS-B.tsv are kept, which is not predicted this time; --force drops"):
+        submit(two / "wnli", "mean", stopped, **OPTIONS)
+    (kept,) = (tmp_path / "stopped.zip.partial").glob("STS-B*.partial")
+    shutil.copytree(kept.parent, tmp_path / "garbled.zip.partial")
+    with (tmp_path / "garbled.zip.partial" / kept.name).open("a") as lines:
+        lines.write("garbage,,\n" * 379)
+    with pytest.raises(UserError, match=r"garbled.*holds what no prediction wrote .*; --force starts over"):
+        submit(two, "mean", tmp_path / "garbled.zip", **OPTIONS)
+    shutil.rmtree(tmp_path / "garbled.zip.partial")
     capsys.readouterr()
     submit(two, "mean", stopped, **OPTIONS)
-    assert "STS-B.tsv: 1,379 rows were there already" in capsys.readouterr().out
+    assert "STS-B.tsv: 1,379 rows, 1,000 were there already, " in capsys.readouterr().out
     assert stopped.read_bytes() == whole.output.read_bytes()
     assert {file.name for file in tmp_path.iterdir()} == {"stopped.zip"}
     with pytest.raises(UserError, match="is there already; --force replaces it"):
@@ -270,7 +322,12 @@ def test_the_command_line_writes_and_checks(two: Path, tmp_path: Path, capsys: p
     assert f"next: upload {output} at gluebenchmark.com" in said
     cli.main(["submit", "--check", output])
     assert "QQP.tsv      390,965 rows  0 100.0%, 1 0.0%" in capsys.readouterr().out
-    for wrong in (["--check", output, "--method", "mean"], ["--method", "mean"], ["--check", str(tmp_path)]):
+    for wrong in (
+        ["--check", output, "--method", "mean"],
+        ["--check", output, "--force"],
+        ["--method", "mean"],
+        ["--check", str(tmp_path)],
+    ):
         with pytest.raises(SystemExit) as ended:
             cli.main(["submit", *wrong])
         assert ended.value.code == 2

@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> None:
     from glue_pool.submission import check, submit
 
     if args.check is not None:
-        if args.folders or args.method is not None or args.output is not None:
-            raise UserError("--check ZIP: looks at a zip alone; leave out OUTPUTS, --method and --output")
+        if any(value not in (parser.get_default(name), []) for name, value in vars(args).items() if name != "check"):
+            raise UserError("--check ZIP: looks at a zip alone; leave out all else")
         check(args.check)
         return
     if lost := next((name for name in ("method", "output") if getattr(args, name) is None), None):

@@ -231,10 +231,11 @@ class Labels:
 
     def _unknown(self, value: Any) -> Unfit:
         task = self._task
-        known = " ".join(", ".join(f"{i} {name}" for i, name in enumerate(task.labels)).split())
-        if task.label_map:
-            known += "; label_map has " + ", ".join(task.label_map)
-        way_out = "" if task.label_map else nearest(str(value), task.labels)
+        if task.label_map:  # ids are not read
+            known = ", ".join(dict.fromkeys([*task.labels, *task.label_map]))
+        else:
+            known = ", ".join(f"{i} {name}" for i, name in enumerate(task.labels))
+        known, way_out = " ".join(known.split()), nearest(str(value), [*task.labels, *task.label_map])
         if str(value) == "-1":
             way_out = ": this split's labels are hidden"
         elif isinstance(value, bool):

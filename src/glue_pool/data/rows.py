@@ -32,6 +32,12 @@ class Rows:
         groups = None if self.groups is None else self.groups[rows]
         return type(self)(texts, self.labels[rows], self.idx[rows], groups)
 
+    def some(self, limit: int | None) -> Self:
+        """Return so many rows drawn at random, the same ones every time, in their order; all for None or too many."""
+        if limit is None or limit >= len(self):
+            return self
+        return self.select(np.sort(np.random.default_rng(0).choice(len(self), limit, replace=False)))
+
     def fingerprint(self) -> str:
         """Return the SHA-256 of the texts, labels and idx, the same on every machine."""
         digest = hashlib.sha256()

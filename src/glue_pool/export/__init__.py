@@ -4,22 +4,23 @@ padded.py is the form that is exported, graph.py writes and compares it, session
 """
 
 import os
+import shutil
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glue_pool import locks
 from glue_pool.disk import check_room, missing
-from glue_pool.errors import NotWritten, UserError
+from glue_pool.errors import Held, NotWritten, UserError
 from glue_pool.progress import say
 from glue_pool.shell import expanded, one_line
 
 if TYPE_CHECKING:
-    from glue_pool.data.rows import Rows
-    from glue_pool.export.scores import Score
+    from glue_pool.export.scores import Dev, Score
     from glue_pool.saved.folder import SavedModel
 
 OPSETS = range(18, 24)  # which both torch's exporter and onnxruntime know
@@ -61,42 +62,44 @@ def export(
     scores. force: replace files that are there. classes: those of a pooler and an edit of one's own.
 
     Raises UserError for what can't be used or exported, or comes out as another model; NotWritten where the disk is
-    full. A model's files are there once all is known of it.
+    full, Held where another process exports to the same place. The files are there once all is known of all models.
     """
     given = [folders] if isinstance(folders, str | Path) else list(folders)
     paths = [Path(expanded(str(folder))) for folder in given]
     _check_options(paths, output, int8, data, limit, opset)
     places = [folder / "onnx" if output is None else Path(expanded(str(output))) for folder in paths]
     for folder, place in zip(paths, places, strict=True):
-        _check_place(folder, place, named=output is not None, force=force)
+        _check_place(folder, place, named=output is not None, int8=int8, force=force)
 
     from glue_pool.export import padded, scores
     from glue_pool.hardware import THREADS, within_memory
     from glue_pool.saved.folder import load
 
-    rows: list[Rows | None] = []
-    task = None
+    scored = int8 and limit != 0
+    devs: list[Dev | None] = []
     for folder in paths:
-        saved = load(folder, classes, device="cpu")
-        padded.check(saved)
-        task = task or saved.task
-        if int8 and limit != 0:
-            if (saved.task.name, saved.task.primary_metric) != (task.name, task.primary_metric):
-                raise UserError(
-                    f"{folder}: a model of {saved.task.name}, that in {paths[0]} of {task.name}; name them apart"
-                )
-            rows.append(scores.dev_rows(saved, None if data is None else expanded(str(data)), limit))
-        else:
-            rows.append(None)
-    done = []
-    for folder, place, its_rows in zip(paths, places, rows, strict=True):
-        with within_memory("exporting", "export where there is more of it"):
-            done.append(_export(load(folder, classes, device="cpu"), place, its_rows, opset, int8, THREADS))
-    found = [score for one in done for score in one.scores]
-    if found and task is not None:
-        for line in scores.lines(found, task.primary_metric, len(rows[0] or []), THREADS):
+        padded.check(load(folder, classes, device="cpu"))
+        devs.append(scores.dev(folder, None if data is None else expanded(str(data)), limit) if scored else None)
+        _check_alike(paths[0], devs[0], folder, devs[-1])
+    made, done = [], []
+    with ExitStack() as stack:
+        for folder, place, dev in zip(paths, places, devs, strict=True):
+            made.append(stack.enter_context(_beside(place)))
+            _check_place(
+                folder, place, named=output is not None, int8=int8, force=force
+            )  # another may have written it meanwhile
+            with within_memory("exporting", "export where there is more of it"):
+                saved = load(folder, classes, device="cpu")
+                done.append(_make(saved, made[-1], dev, opset, int8, THREADS))
+        files = [_move(*at) for at in zip(made, places, strict=True)]
+    for place, there, (difference, _) in zip(places, files, done, strict=True):
+        for line in _lines(place, there, opset, difference):
             say(one_line(line), sys.stdout)
-    return Exported([file for one in done for file in one.files], opset, max(of.difference for of in done), found)
+    found = [score for _, of_model in done for score in of_model]
+    if found and devs[0] is not None:
+        for line in scores.lines(found, devs[0].task.primary_metric, len(devs[0].rows), THREADS):
+            say(one_line(line), sys.stdout)
+    return Exported([file for there in files for file in there], opset, max(by for by, _ in done), found)
 
 
 def _check_options(
@@ -108,11 +111,14 @@ def _check_options(
     opset: int,
 ) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
-        if find_spec(package) is None:
-            raise UserError(f'export: the package {package} is missing; pip install "glue-pool[export]"')
+        try:
+            import_module(package)
+        except ImportError as error:
+            said = f"the package {package} can't be imported ({error})"
+            raise UserError(f'export: {said}; pip install "glue-pool[export]"') from None
     if not folders:
         raise UserError("export: no saved model is named")
-    if len({folder.absolute() for folder in folders}) < len(folders):
+    if len({folder.resolve() for folder in folders}) < len(folders):
         raise UserError("export: a folder is named twice")
     if output is not None and len(folders) > 1:
         raise UserError(f"--output {output}: is for the files of one model, and {len(folders)} are named; leave it out")
@@ -124,7 +130,7 @@ def _check_options(
         raise UserError(f"--opset {opset}: takes {OPSETS[0]} to {OPSETS[-1]}")
 
 
-def _check_place(folder: Path, place: Path, *, named: bool, force: bool) -> None:
+def _check_place(folder: Path, place: Path, *, named: bool, int8: bool, force: bool) -> None:
     """Refuse a folder for the files before anything is loaded."""
     way_out = "choose another --output"
     name = f"--output {place}" if named else str(place)
@@ -137,40 +143,84 @@ def _check_place(folder: Path, place: Path, *, named: bool, force: bool) -> None
     if not force and (there := [file for file in FILES if os.path.lexists(place / file)]):
         raise UserError(f"{place / there[0]}: is there already; --force replaces it, or {way_out}")
     weights = folder / "model.safetensors"
-    check_room(place, int(1.5 * weights.stat().st_size) if weights.is_file() else 0, name, way_out)
+    times = 4 if int8 else 1.5  # of the weights: quantising needs copies
+    check_room(place, int(times * weights.stat().st_size) if weights.is_file() else 0, name, way_out)
 
 
-def _export(saved: "SavedModel", place: Path, rows: "Rows | None", opset: int, int8: bool, threads: int) -> Exported:
-    """Write the files of one model in a folder beside, check them there, and move them to their place."""
-    from glue_pool.export import graph, scores
+def _check_alike(first: Path, of_first: "Dev | None", folder: Path, dev: "Dev | None") -> None:
+    """Refuse models that are not scored on the same rows by the same metric: a table compares them."""
+    if of_first is None or dev is None:
+        return
+    for what, here, there in (
+        ("task", of_first.task.name, dev.task.name),
+        ("metric", of_first.task.primary_metric, dev.task.primary_metric),
+        ("dev rows", of_first.rows.fingerprint(), dev.rows.fingerprint()),
+    ):
+        if here != there:
+            said = f"another {what}" if what != "dev rows" else "other dev rows"
+            raise UserError(
+                f"{folder}: is of {said} than {first}; one table is of the same rows (--limit 0: no scores)"
+            )
 
+
+@contextmanager
+def _beside(place: Path) -> Iterator[Path]:
+    """Hold the folder for the files while the `with` lasts, and make one in it for what is not whole yet."""
+    folder = place / ".unfinished"
     try:
-        with tempfile.TemporaryDirectory(prefix=".onnx-", dir=place.absolute().parent) as folder:
-            files = [Path(folder, FP32)]
-            texts = graph.samples(saved)
-            graph.write(saved, files[0], opset, texts)
-            difference = graph.compare(saved, files[0], texts)
-            if int8:
-                files.append(Path(folder, INT8))
-                graph.quantise(*files)
-            found = [] if rows is None else scores.measure(saved, rows, files, threads)
-            place.mkdir(exist_ok=True)
-            written = [name for name in FILES if Path(folder, name).exists()]
-            for name in FILES:
-                if name in written:
-                    os.replace(Path(folder, name), place / name)
-                else:
-                    (place / name).unlink(missing_ok=True)  # of another model
+        with locks.hold(place / ".export.lock"):
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed
+            try:
+                with _writing(place):
+                    folder.mkdir()
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    except Held as held:
+        raise Held(f"{place}: {held}") from None
+
+
+@contextmanager
+def _writing(place: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise NotWritten(f"{place}: can't be written ({error.strerror or error}); choose another --output") from None
-    for name in written:
-        beside = ", whose weights are beside it in .data" if f"{name}.data" in written else ""
-        about = f"opset {opset}, at most {difference:.1e} from torch" if name == FP32 else "weights in int8"
-        if not name.endswith(".data"):
-            say(one_line(f"{place / name}: {_megabytes(place, name)} MB, {about}{beside}"), sys.stdout)
-    return Exported([place / name for name in written], opset, difference, found)
 
 
-def _megabytes(place: Path, name: str) -> str:
-    parts = (place / part for part in (name, f"{name}.data"))
-    return f"{sum(part.stat().st_size for part in parts if part.exists()) / 1e6:.1f}"
+def _make(
+    saved: "SavedModel", folder: Path, dev: "Dev | None", opset: int, int8: bool, threads: int
+) -> "tuple[float, Sequence[Score]]":
+    """Write the files of a model and check them; return how far they are from torch, and their scores."""
+    from glue_pool.export import graph, scores
+
+    files, texts = [folder / FP32], graph.samples(saved)
+    with _writing(folder.parent):
+        graph.write(saved, files[0], opset, texts)
+        difference = graph.compare(saved, files[0], texts)
+        if int8:
+            files.append(folder / INT8)
+            graph.quantise(*files)
+        return difference, scores.measure(saved, dev, files, threads) if dev is not None else []
+
+
+def _move(made: Path, place: Path) -> list[Path]:
+    """Give the files of a model their place; those of another export, which they don't replace, go."""
+    written = [place / name for name in FILES if (made / name).exists()]
+    with _writing(place):
+        for name in FILES:
+            if place / name in written:
+                os.replace(made / name, place / name)
+            elif (place / name).exists():
+                (place / name).unlink()
+                say(one_line(f"{place / name}: removed, for it was of the export before"), sys.stdout)
+    return written
+
+
+def _lines(place: Path, written: Sequence[Path], opset: int, difference: float) -> Iterator[str]:
+    for name, about in ((FP32, f"opset {opset}, at most {difference:.1e} from torch"), (INT8, "weights in int8")):
+        parts = [part for part in written if part.name in (name, f"{name}.data")]
+        beside = f", whose weights are beside it in {name}.data" if len(parts) > 1 else ""
+        if parts:
+            megabytes = sum(part.stat().st_size for part in parts) / 1e6
+            yield f"{place / name}: {megabytes:.1f} MB, {about}{beside}"

@@ -61,13 +61,19 @@ def write(saved: SavedModel, file: Path, opset: int, tokens: Tokens) -> None:
 def quantise(source: Path, target: Path) -> None:
     """Write an ONNX file with the weights of its matrix products and tables in int8.
 
-    A weight's scale is of one output each, an activation's is found as it comes.
+    A weight's scale is of one output each, an activation's is found as it comes. Raises UserError where that fails.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     apart = any(file != source and file.name.startswith(source.name) for file in source.parent.iterdir())
+    options = {"per_channel": True, "weight_type": QuantType.QInt8, "use_external_data_format": apart}
     with quiet():
-        quantize_dynamic(source, target, per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=apart)
+        try:
+            quantize_dynamic(source, target, **options)
+        except OSError:
+            raise
+        except Exception as error:  # on a full disk it reads what it could not write
+            raise UserError(f"{target.name}: onnxruntime can't make it ({_root(error)}); is the disk full?") from None
 
 
 def compare(saved: SavedModel, file: Path, tokens: Tokens) -> float:

@@ -18,6 +18,8 @@ from glue_pool.models.classifier import predict
 from glue_pool.models.inputs import check_ids
 from glue_pool.saved import rows as of_run
 from glue_pool.saved.folder import SavedModel, size
+from glue_pool.shell import aligned
+from glue_pool.tasks import TaskConfig
 
 BATCH = 32
 ONE_BY_ONE = 100  # rows of which a single one's time is the median
@@ -42,47 +44,51 @@ class Score:
     rows_per_second: float
 
 
-def dev_rows(saved: SavedModel, data: str | None, limit: int | None) -> Rows:
-    """Return the rows of a saved model's first dev split, or so many drawn of them; UserError where there are none."""
+@dataclass(frozen=True)
+class Dev:
+    """What a saved model is scored on: rows of its task's first dev split; method: what its run is called."""
+
+    task: TaskConfig
+    method: str
+    rows: Rows
+
+
+def dev(folder: Path, data: str | None, limit: int | None) -> Dev:
+    """Return what a saved model is scored on, all rows or so many drawn of them; UserError where there are none."""
     try:
-        source = of_run.of(saved.folder, data)
-        rows = source.read(source.task.dev_splits[0])
+        source = of_run.of(folder, data)
+        return Dev(source.task, source.method, source.read(source.task.dev_splits[0]).some(limit))
     except UserError as error:
         raise UserError(f"{error} (--limit 0 asks for no score)") from None
-    if limit is None or limit >= len(rows):
-        return rows
-    return rows.select(np.sort(np.random.default_rng(0).permutation(len(rows))[:limit]))
 
 
-def measure(saved: SavedModel, rows: Rows, files: Sequence[Path], threads: int) -> list[Score]:
+def measure(saved: SavedModel, dev: Dev, files: Sequence[Path], threads: int) -> list[Score]:
     """Score a saved model as torch, as ONNX and in int8 on the same rows and the same number of threads.
 
     files: the ONNX file, and the one in int8.
     """
-    tokens = encode(rows, saved.tokenizer, saved.max_length)
-    classifier = saved.classifier
+    tokens = encode(dev.rows, saved.tokenizer, saved.max_length)
+    classifier, hardware = saved.classifier, saved.hardware
     check_ids(tokens, classifier.encoder.config, saved.tokenizer, "the dev split")
+
+    def of_torch(rows: Tokens, batch_size: int) -> np.ndarray:
+        return predict(classifier, rows, hardware, batch_size)
+
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        of_torch = _score(
-            saved,
-            f"torch {saved.hardware.precision}",
-            size(classifier),
-            tokens,
-            lambda rows, batch_size: predict(classifier, rows, saved.hardware, batch_size),
-        )
+        found = [_score(saved.folder, dev, f"torch {hardware.precision}", size(classifier), tokens, of_torch)]
     finally:
         torch.set_num_threads(before)
-    found = [of_torch]
     for form, file in zip(("ONNX fp32", "ONNX int8"), files, strict=True):
         session = Session(file, classifier.encoder.padding_id, threads)
         parts = [part for part in file.parent.iterdir() if part.name in (file.name, f"{file.name}.data")]
-        found.append(_score(saved, form, sum(part.stat().st_size for part in parts), tokens, session.logits))
+        stored = sum(part.stat().st_size for part in parts)
+        found.append(_score(saved.folder, dev, form, stored, tokens, session.logits))
     return found
 
 
-def _score(saved: SavedModel, form: str, size: int, tokens: Tokens, logits: Logits) -> Score:
+def _score(folder: Path, dev: Dev, form: str, size: int, tokens: Tokens, logits: Logits) -> Score:
     singles = []
     for row in np.arange(min(len(tokens), ONE_BY_ONE + WARM)):
         one = tokens.select(np.array([row]))
@@ -92,17 +98,10 @@ def _score(saved: SavedModel, form: str, size: int, tokens: Tokens, logits: Logi
     began = time.perf_counter()
     found = logits(tokens, BATCH)
     seconds = time.perf_counter() - began
-    task = saved.task
-    value = metrics.compute([task.primary_metric], tokens.labels, found, positive=task.positive_id)[task.primary_metric]
+    name = dev.task.primary_metric
+    value = metrics.compute([name], tokens.labels, found, positive=dev.task.positive_id)[name]
     median = float(np.median(singles[WARM:] or singles))
-    return Score(saved.folder, method(saved), form, value, size, median, len(tokens) / seconds)
-
-
-def method(saved: SavedModel) -> str:
-    """Return what tables call a saved model's method, without the recipe: pooler and edit."""
-    edit = saved.model.config.edit
-    plain = str(edit.get("_target_", "")).endswith(".Edit")
-    return saved.pooling if plain else f"{saved.pooling}+{edit['name']}"
+    return Score(folder, dev.method, form, value, size, median, len(tokens) / seconds)
 
 
 def lines(scores: Sequence[Score], metric: str, rows: int, threads: int) -> list[str]:
@@ -116,12 +115,7 @@ def lines(scores: Sequence[Score], metric: str, rows: int, threads: int) -> list
         last = of.folder
         value, rate = f"{of.value * scale:.2f}", f"{of.rows_per_second:,.0f}"
         table.append((name, of.form, value, f"{of.size / 1e6:.1f}", f"{of.seconds * 1e3:.1f}", rate))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    said = []
-    for line in table:
-        left = [cell.ljust(width) for cell, width in zip(line[:2], widths, strict=False)]
-        right = [cell.rjust(width) for cell, width in zip(line[2:], widths[2:], strict=True)]
-        said.append("  ".join([*left, *right]))
+    said = aligned(table, left=(0, 1))
     said.append(f"{rows:,} dev rows; ms a row: the median of single rows; rows/s: {BATCH} at once; threads: {threads}")
     return said + _apart(scores, scale)
 

@@ -95,7 +95,7 @@ def over_split(
     rows = source.read(split)
     if (task.columns, task.labels) != (model.columns, model.labels):
         raise UserError(f"{folder}: its config has another task than the model ({task.name}, {model.task.name})")
-    chosen = rows if limit is None or limit >= len(rows) else rows.select(_draw(len(rows), limit))
+    chosen = rows.some(limit)
     tokens = model.tokens(*chosen.texts)
     groups, tally = _Groups(model, tokens), _Tally()
 
@@ -121,10 +121,6 @@ def over_split(
 
 
 OUTCOMES = {"all": ("correct", "wrong", "unknown"), "correct": ("correct",), "wrong": ("wrong",)}
-
-
-def _draw(rows: int, limit: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(0).choice(rows, limit, replace=False))
 
 
 def _outcome(model: SavedModel, kind: str, traced: Traced, rows: Rows) -> str:

@@ -45,7 +45,7 @@ def predict(
     labels: str | None = None,
     by: str | Sequence[str] = (),
     by_separator: str | None = None,
-    metrics: Sequence[str] | None = None,
+    metrics: str | Sequence[str] | None = None,
     positive: str | None = None,
     format: str | None = None,
     header: bool = True,
@@ -103,7 +103,8 @@ def predict(
             again = identity.is_file(source)
             options = {**reads, "positive": positive, "batch_size": batch_size, "window": window or windows.ROWS}
             partial = Partial(output, table.Table.of(loaded.task, output))
-            about = identity.identity(loaded, identity.of_source(source), options, classes)
+            of_models = [(member.folder, member.hardware) for member in loaded.members]
+            about = identity.identity(of_models, identity.of_source(source), options, classes)
             done = partial.begin(about, goes_on=again, force=force)
             gold = scores.Gold(asked) if asked else None
             job = Job(loaded, partial, gold, source, done, on_error == "skip", batch_size)

@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from glue_pool.errors import UserError
-from glue_pool.predict.models import Models
+from glue_pool.hardware import Hardware
 
 
-def identity(models: Models, rows: str | None, options: dict[str, Any], classes: Sequence[type]) -> dict[str, Any]:
-    """Return what predictions depend on, as plain data; folders and files may be moved. rows: the input's hash."""
-    hardware = models.members[0].hardware
+def identity(
+    models: Sequence[tuple[Path, Hardware]], rows: str | None, options: dict[str, Any], classes: Sequence[type]
+) -> dict[str, Any]:
+    """Return what predictions depend on, as plain data; folders and files may be moved.
+
+    models: the folder of each, and what it computes on. rows: the input's hash.
+    """
     return {
         "version": metadata.version("glue-pool"),
-        "models": [_of_folder(model.folder) for model in models.members],
+        "models": [_of_folder(folder) for folder, _ in models],
         "input": rows,
         **options,
-        "device": hardware.device.type,
-        "precision": [model.hardware.precision for model in models.members],
+        "device": models[0][1].device.type,
+        "precision": [hardware.precision for _, hardware in models],
         "classes": [f"{cls.__module__}.{cls.__qualname__}" for cls in classes],
     }
 

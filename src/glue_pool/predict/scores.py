@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from glue_pool.metrics import METRICS, MULTI, REGRESSION, SINGLE, Metric
 from glue_pool.predict.models import Models
 from glue_pool.predict.reading import Row
 from glue_pool.predict.table import Values
+from glue_pool.shell import aligned
 from glue_pool.tasks import TaskConfig, unfit_metric
 
 SHOWN = 50  # categories of a column
@@ -83,15 +83,16 @@ class Gold:
 
     def _groups(self, codes: Mapping[str, int], of_rows: np.ndarray) -> list[tuple[str, np.ndarray]]:
         """Return a column's categories and which rows have each; codes: of its cells, of_rows: `(rows,)`."""
-        having: dict[str, list[int]] = {}
+        of_codes = np.split(np.argsort(of_rows, kind="stable"), np.cumsum(np.bincount(of_rows))[:-1])
+        having: dict[str, list[np.ndarray]] = {}
         for cell, code in codes.items():
             for name in self._parts(cell):
-                having.setdefault(name, []).append(code)
-        rows = {name: np.flatnonzero(np.isin(of_rows, of)) for name, of in having.items()}
+                having.setdefault(name, []).append(of_codes[code])
+        rows = {name: np.sort(np.concatenate(of)) for name, of in having.items()}
         groups = sorted(rows.items(), key=lambda one: (one[0] == NONE, -len(one[1]), one[0]))
         if NONE not in rows or len(groups) == 1:
             return groups
-        return [(ANY, np.flatnonzero(~np.isin(of_rows, having[NONE]))), *groups]
+        return [(ANY, np.setdiff1d(np.arange(len(of_rows)), rows[NONE])), *groups]
 
     def _parts(self, cell: str) -> Sequence[str]:
         between = self._question.separator
@@ -121,7 +122,7 @@ def question(
     labels: str | None,
     by: Sequence[str],
     separator: str | None,
-    metrics: Sequence[str] | None,
+    metrics: str | Sequence[str] | None,
     positive: str | None,
 ) -> Question | None:
     """Return what is asked, None where no labels are named; raises UserError for what can't be scored.
@@ -132,7 +133,7 @@ def question(
     if labels is None:
         given = {"by": by, "by-separator": separator, "metrics": metrics, "positive": positive}
         if odd := next((name for name, value in given.items() if value), None):
-            said = given[odd] if isinstance(given[odd], str) else ",".join(given[odd] or ())
+            said = given[odd] if isinstance(given[odd], str) else ",".join(map(str, given[odd] or ()))
             raise UserError(f"--{odd} {said}: is for metrics; --labels names the column of labels")
         return None
     if separator is not None and not (by and separator):
@@ -141,6 +142,9 @@ def question(
         raise UserError(f"--by {twice}: stands there twice")
     of = task if positive is None else against_rest(task, positive)
     if metrics is not None:
+        metrics = [name.strip() for name in ([metrics] if isinstance(metrics, str) else metrics)]
+        if not all(metrics) or not metrics:
+            raise UserError("--metrics: has an empty name; it takes names with commas between them")
         if said := unfit_metric(metrics, of):
             raise UserError(f"--metrics: {said}")
         of = replace(of, metrics=list(dict.fromkeys(metrics)))
@@ -172,15 +176,15 @@ def lines(scores: list[Score]) -> Iterator[str]:
         return
     columns = list(dict.fromkeys(one.column for one in scores))
     named = len(columns) > 2
-    table: list[list[Any]] = [["", "rows", *scores[0].metrics]]
+    table: list[list[str]] = [["", "rows", *scores[0].metrics]]
     for column in columns:
         of_column = [one for one in scores if one.column == column]
-        for one in of_column[:SHOWN]:
-            name = f"{column}: {one.category}" if named and column else one.category
-            table.append([name, f"{one.rows:,}", *(f"{value:.4f}" for value in one.metrics.values())])
-        if rest := of_column[SHOWN:]:
-            table.append([f"and {len(rest):,} smaller categories{f' of {column}' if named else ''}"])
-    widths = [max(len(row[i]) for row in table if i < len(row)) for i in range(len(table[0]))]
-    for name, *numbers in table:
-        cells = [f"{cell:>{width}}" for cell, width in zip(numbers, widths[1:], strict=False)]
-        yield "  ".join([f"{name:{widths[0]}}", *cells]).rstrip()
+        categories = [one for one in of_column if one.category not in (ANY, NONE)]
+        left_out = {id(one) for one in categories[SHOWN:]}
+        for one in of_column:
+            if id(one) not in left_out:
+                name = f"{column}: {one.category}" if named and column else one.category
+                table.append([name, f"{one.rows:,}", *(f"{value:.4f}" for value in one.metrics.values())])
+        if left_out:
+            table.append([f"and {len(left_out):,} smaller categories{f' of {column}' if named else ''}"])
+    yield from aligned(table)

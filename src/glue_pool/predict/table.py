@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from glue_pool import disk
 from glue_pool.data.files import PACKED
-from glue_pool.disk import check_room, missing
 from glue_pool.errors import UserError
 from glue_pool.metrics import REGRESSION
 from glue_pool.tasks import TaskConfig
@@ -70,7 +70,16 @@ class Table:
         return "".join(lines).encode()
 
     def read(self, file: Path) -> Iterator[list[Any]]:
-        """Yield the rows of whole lines."""
+        """Yield the rows of whole lines; raises UserError where a line is none that `encode` writes."""
+        try:
+            for row in self._rows(file):
+                if len(row) != len(self.columns):
+                    raise ValueError(f"{len(row)} values instead of {len(self.columns)}")
+                yield row
+        except (ValueError, AttributeError, StopIteration, csv.Error) as error:
+            raise UserError(f"{file}: holds what no prediction wrote ({error}); --force starts over") from None
+
+    def _rows(self, file: Path) -> Iterator[list[Any]]:
         with file.open(encoding="utf-8", newline="") as text:
             if self.lines == ".csv":
                 rows = csv.reader(text)
@@ -148,17 +157,10 @@ def check_output(output: Path, source: str, *, force: bool) -> None:
         )
     if ending not in FORMATS:
         raise UserError(f"{output}: its name ends in none of {', '.join(FORMATS)}, so it says no format")
-    folder = output.parent
-    if not folder.is_dir():
-        raise UserError(f"{output}: can't be written: {folder}: {missing(folder)}; make it, or name another --output")
     for file in (output, partial(output)):
         if os.path.exists(source) and os.path.exists(file) and os.path.samefile(file, source):
             raise UserError(f"{output}: {file.name} is the input itself; name another --output")
-    if output.exists() and not output.is_file():
-        raise UserError(f"{output}: is there, and is no file; name another --output")
-    if os.path.lexists(output) and not force:
-        raise UserError(f"{output}: is there already; --force replaces it")
-    check_room(folder, 0, str(output), "name another --output")
+    disk.check_output(output, force=force)
 
 
 def partial(output: Path) -> Path:

@@ -12,7 +12,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from glue_pool import tasks
+from glue_pool import schema, tasks
 from glue_pool.data import sources
 from glue_pool.data.rows import Rows
 from glue_pool.errors import UserError, reason
@@ -20,16 +20,19 @@ from glue_pool.fields import literals
 from glue_pool.schema import DataConfig
 from glue_pool.tasks import TaskConfig
 
+NONE = {"_target_": schema.NO_EDIT}  # an earlier version had neither edits nor recipes
+
 
 @dataclass(frozen=True)
 class Source:
-    """The task that a model was trained on, and where its rows are.
+    """The task and the method that a model was trained on and by, and where the task's rows are.
 
     file: the config that says so. given: a folder of <task>/<split>.parquet that was named in place of what it says.
     """
 
     file: Path
     task: TaskConfig
+    method: str
     data: DataConfig
     given: str | None
 
@@ -69,8 +72,8 @@ def of(folder: Path, data: str | None = None) -> Source:
     config.
     """
     file = _file(folder)
-    task, where = _sections(file)
-    return Source(file, task, where if data is None else replace(where, name="local", dir=data), data)
+    task, method, where = _sections(file)
+    return Source(file, task, method, where if data is None else replace(where, name="local", dir=data), data)
 
 
 def _file(folder: Path) -> Path:
@@ -81,7 +84,7 @@ def _file(folder: Path) -> Path:
     raise UserError(f"{folder}: neither run_config.yaml in it nor config.yaml above it, which say where the rows are")
 
 
-def _sections(file: Path) -> tuple[TaskConfig, DataConfig]:
+def _sections(file: Path) -> tuple[TaskConfig, str, DataConfig]:
     try:
         content: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         task, data = (
@@ -90,7 +93,8 @@ def _sections(file: Path) -> tuple[TaskConfig, DataConfig]:
         )
         tasks.settle(task)
         tasks.check(task)
-        return task, data
+        method = schema.method(content["pooling"], content.get("edit", NONE), content.get("recipe", NONE))
+        return task, method, data
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError, yaml.YAMLError, OmegaConfBaseException) as error:

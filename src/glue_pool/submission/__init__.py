@@ -8,11 +8,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glue_pool import locks
+from glue_pool import disk, locks
 from glue_pool.disk import check_room, missing
 from glue_pool.errors import Held, Interrupted, UserError
 from glue_pool.progress import say
@@ -21,10 +21,12 @@ from glue_pool.submission.faults import check
 
 if TYPE_CHECKING:
     from glue_pool.submission.runs import Missing, Part
+    from glue_pool.submission.work import LookedAt, Settings
 
 __all__ = ["Submitted", "check", "submit"]
 
 ROW_BYTES = 32  # of a label's name and its probability, in the partial file
+ZIP_BYTES = 5_000_000  # at most
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,13 @@ class Submitted:
     """What was written.
 
     parts: what files were predicted from. missing: what was not there, of files that were filled and of those predicted
-    by fewer seeds.
+    by fewer seeds. remarks: what else a reader has to know.
     """
 
     output: Path
     parts: "Sequence[Part]"
     missing: "Sequence[Missing]"
+    remarks: Sequence[str]
 
     @property
     def filled(self) -> list[str]:
@@ -81,7 +84,8 @@ def submit(
             raise UserError(f"{name} {number}: takes a number from 1")
     if lost := next((root for root in roots if not root.is_dir()), None):
         raise UserError(f"{lost}: {missing(lost)}; name the folders where runs are")
-    if data is not None and not os.path.isdir(data):
+    data = None if data is None else Path(expanded(str(data)))
+    if data is not None and not data.is_dir():
         raise UserError(f"--data {data}: {missing(data)}")
     _check_output(output, force=force)
 
@@ -98,18 +102,20 @@ def submit(
     try:
         with locks.hold(output.with_name(f"{output.name}.lock"), in_own_folder=False) as lease:
             _check_output(output, force=force)  # another may have written it meanwhile
-            parts, lacking = runs.choose(scan(roots)[0], wanted)
+            parts, lacking, remarks = runs.choose(*scan(roots), wanted)
+            parts, looked_at, without_models = _models(parts, settings)
             parts, hashes, without_rows = _rows(parts, at)
-            lacking = sorted([*lacking, *without_rows], key=lambda one: list(official.FILES).index(one.file.name))
-            done = Submitted(output, parts, lacking)
+            order = list(official.FILES)
+            lacking = sorted([*lacking, *without_models, *without_rows], key=lambda one: order.index(one.file.name))
+            done = Submitted(output, parts, lacking, remarks)
+            lines = list(summary.lines(done))
             if lacking and (not allow_missing or not parts):
                 for line in summary.of_missing(lacking):
                     say(one_line(line), sys.stderr)
                 raise UserError(summary.refusal(output, lacking, nothing=not parts))
-            needed = sum(ROW_BYTES * part.file.rows * (1 + len(part.file.labels)) for part in parts)
+            needed = ZIP_BYTES + sum(ROW_BYTES * part.file.rows * (1 + len(part.file.labels)) for part in parts)
             check_room(output.parent, needed, str(output), "name another --output")
-            work = Work(output, hashes, parts, settings)
-            work.check()
+            work = Work(output, parts, looked_at, hashes, settings)
             try:
                 work.run(lease, force=force)
                 work.finish(lease)
@@ -120,7 +126,7 @@ def submit(
                 work.tidy()
     except Held as held:
         raise Held(f"{output}: {held}") from None
-    for line in summary.lines(done):
+    for line in lines:
         say(one_line(line), sys.stdout)
     return done
 
@@ -129,32 +135,51 @@ def _check_output(output: Path, *, force: bool) -> None:
     """Refuse an output by its name, its folder and what is there."""
     if output.suffix.lower() != ".zip":
         raise UserError(f"{output}: a submission is a zip; name it so, as {output.name or 'glue'}.zip")
-    if not output.parent.is_dir():
-        said = f"{output.parent}: {missing(output.parent)}"
-        raise UserError(f"{output}: can't be written: {said}; make it, or name another --output")
-    if output.exists() and not output.is_file():
-        raise UserError(f"{output}: is there, and is no file; name another --output")
-    if os.path.lexists(output) and not force:
-        raise UserError(f"{output}: is there already; --force replaces it")
     folder = output.with_name(f"{output.name}.partial")
     if os.path.lexists(folder) and not folder.is_dir():
         raise UserError(f"{folder}: is there, and is no folder; remove it, or name another --output")
-    check_room(output.parent, 0, str(output), "name another --output")
+    disk.check_output(output, force=force)
+
+
+def _models(parts: "Sequence[Part]", settings: "Settings") -> "tuple[list[Part], dict[Path, LookedAt], list[Missing]]":
+    """Return the files with the runs whose models can be used, what these are, and what the others lack.
+
+    Models are loaded one at a time.
+    """
+    from glue_pool.saved.folder import load
+    from glue_pool.submission.runs import NO_MODEL, Missing
+    from glue_pool.submission.work import LookedAt
+
+    looked_at: dict[Path, LookedAt] = {}
+    wrong: dict[Path, str] = {}
+    for run in {run.folder: run for part in parts for run in part.runs}.values():
+        model = run.folder / "model"
+        try:
+            saved = load(model, settings.classes, device=settings.device, precision=settings.precision)
+            looked_at[model] = LookedAt(saved.task, saved.hardware)
+            if saved.labels != list(run.task["labels"]):
+                said = f"its labels ({', '.join(saved.labels)}) are not those of its run's config"
+                wrong[run.folder] = f"{model}: {said}"
+        except UserError as error:
+            wrong[run.folder] = str(error)
+    there, lacking = [], []
+    for part in parts:
+        usable = [run for run in part.runs if run.folder not in wrong]
+        lacking += [Missing(part.file, NO_MODEL, wrong[run.folder]) for run in part.runs if run.folder in wrong]
+        there += [replace(part, runs=usable)] if usable else []
+    return there, looked_at, lacking
 
 
 def _rows(parts: "Sequence[Part]", data: str | None) -> "tuple[list[Part], dict[str, str], list[Missing]]":
     """Return which files have their rows at hand, the rows' hashes by file, and what others lack."""
     from glue_pool.submission import splits
+    from glue_pool.submission.runs import Missing
 
     there, hashes, lacking = [], {}, []
     for part in parts:
-        try:
-            found = splits.read(part, data)
-        except UserError as error:
-            lacking.append(splits.not_at_hand(part, error))
-            continue
-        if said := splits.other_size(part, found):
-            lacking.append(said)
+        found = splits.read(part, data)
+        if isinstance(found, Missing):
+            lacking.append(found)
         else:
             there.append(part)
             hashes[part.file.name] = found.fingerprint()

@@ -5,6 +5,7 @@ of its sizes.
 """
 
 import lzma
+import re
 import sys
 import zipfile
 import zlib
@@ -35,7 +36,7 @@ class Checked:
 
 
 def check(zip_file: str | Path) -> Checked:
-    """Print what is wrong with a submission, or what it holds; raises UserError, with their number, where faults are.
+    """Print what is wrong with a submission, or what it holds; raises UserError where faults are.
 
     It need not be written by this package, or be a zip at all.
     """
@@ -50,9 +51,8 @@ def check(zip_file: str | Path) -> Checked:
         say(one_line(fault), sys.stdout)
     if checked.faults:
         number = len(checked.faults)
-        raise UserError(
-            f"{path}: not as GLUE's sample submission has it: {number} {'fault' if number == 1 else 'faults'}"
-        )
+        above = "the line above says why" if number == 1 else f"the {number:,} lines above say why"
+        raise UserError(f"{path}: not as GLUE's sample submission has it; {above}")
     for line in _lines(path, checked):
         say(one_line(line), sys.stdout)
     return checked
@@ -63,7 +63,7 @@ def _checked(path: Path) -> Checked:
         return Checked({}, [f"more than {ZIP_BYTES >> 20} MB; GLUE's files have 5 MB unpacked"])
     try:
         archive = zipfile.ZipFile(path)
-    except UNREADABLE as error:
+    except tuple(kind for kind in UNREADABLE if kind is not OSError) as error:
         return Checked({}, [f"no zip that can be read ({error})"])
     with archive:
         members, faults = _members(archive)
@@ -90,15 +90,23 @@ def _members(archive: zipfile.ZipFile) -> tuple[dict[str, zipfile.ZipInfo], list
         if times > 1:
             faults.append(f"{name}: {times} files have this name")
         if base not in FILES:
-            what = "a folder; GLUE's files are in none" if name.endswith("/") else "none of GLUE's files"
-            others.append(f"{name}: {what}{'' if name.endswith('/') else nearest(base, list(FILES))}")
+            others.append(name)
             continue
         if base != name:
             faults.append(f"{name}: in a folder; the files have to be at the top of the zip")
         if base not in members or base == name:
             members[base] = archive.getinfo(name)
+    faults += [f"{name}: {_foreign(name)}" for name in others[:NAMED]]
     more = [f"{len(others) - NAMED:,} files more that are none of GLUE's"] if len(others) > NAMED else []
-    return members, [*faults, *others[:NAMED], *more]
+    return members, [*faults, *more]
+
+
+def _foreign(name: str) -> str:
+    if name.endswith("/"):
+        return "a folder; GLUE's files are in none"
+    by_case = {file.lower(): file for file in FILES}
+    near = nearest(name.rpartition("/")[2].lower(), list(by_case))
+    return "none of GLUE's files" + re.sub(r"'(.*)'", lambda found: repr(by_case[found[1]]), near)
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | str:

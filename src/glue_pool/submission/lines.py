@@ -18,7 +18,7 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass
 class Found:
-    """What a file holds: how often each value is there, or lowest and highest score, and its faults.
+    """What a file holds: how often each value is there (of scores, how many), their range, and its faults.
 
     faults: each begins with its place, `, line 7: …`, or with `: ` where it is of the whole file.
     """
@@ -105,10 +105,10 @@ def look(content: bytes, file: File) -> Found:
         content = content[len(BOM) :]
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     texts = _texts(lines, faults)
-    header = next(texts, (1, ""))
-    if header[1] != HEADER:
-        faults.add(1, "the header is not index and prediction with a tab between them", str(header[1]))
-        if header[1] and INDEX.fullmatch(header[1].partition("\t")[0]):  # no header: the first row
+    header: tuple[int, str | None] = next(texts, (1, ""))
+    if header[1] is not None and header[1] != HEADER:
+        faults.add(1, "the header is not index and prediction with a tab between them", header[1])
+        if INDEX.fullmatch(header[1].partition("\t")[0]):  # no header: the first row
             texts = itertools.chain([header], texts)
     for number, text in texts:
         if text is None:
@@ -143,9 +143,9 @@ def _texts(lines: list[bytes], faults: _Faults) -> Iterator[tuple[int, str | Non
     """Yield each line's number and text, None for one that is no text."""
     for number, raw in enumerate(lines, 1):
         line = raw
-        if line.endswith(b"\r"):
-            faults.add(number, "ends with CR and LF instead of LF")
-            line = line[:-1]
+        if b"\r" in line:
+            faults.add(number, "has a carriage return; lines end with a line feed alone")
+            line = line.removesuffix(b"\r")
         try:
             yield number, line.decode("utf-8")
         except UnicodeDecodeError:

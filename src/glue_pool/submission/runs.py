@@ -2,20 +2,21 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from glue_pool.errors import UserError, nearest
 from glue_pool.metrics import METRICS
-from glue_pool.report.scan import Run
+from glue_pool.report.scan import LeftOut, Run
 from glue_pool.submission import official
 from glue_pool.submission.official import FILES, File
 
 WHERE_TRAINED = {"device", "torch", "transformers"}  # settings in which seeds of one configuration may differ
 SHOWN = 3  # settings, and values of each, that a message names
-NO_RUN, NO_MODEL = "no finished run", "run without a saved model"
-NO_SPLIT, OTHER_SIZE = "no test split at hand", "split of another size than GLUE's"
+NO_RUN, NO_MODEL = "no finished run", "no saved model that can be used"
+NO_SPLIT, OTHER_SIZE = "no test split that can be read", "split of another size than GLUE's"
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Part:
         if self.is_ax:
             return None
         task = self.runs[0].task
-        names, of_dev = list(task["submission"]), task["dev_splits"]
-        split = of_dev[names.index(self.split)] if len(names) == len(of_dev) else of_dev[0]
+        of_dev = [name for name in task["dev_splits"] if name.partition("_")[2] == self.split.partition("_")[2]]
+        split = [*of_dev, *task["dev_splits"]][0]  # validation_matched is like test_matched
         metric = METRICS[task["primary_metric"]]
         scores = [run.result["metrics"][split][metric.name] for run in self.runs]
         mean = fmean(float("nan") if one is None else one for one in scores)
@@ -76,7 +77,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Missing:
-    """Why a file, or all that it is to be of, can't be predicted: in a few words, and for whoever wants to mend it."""
+    """Why a file can't be predicted, or not by all that it is to be of: in a few words, and for whoever mends it."""
 
     file: File
     why: str
@@ -88,11 +89,14 @@ class Missing:
         return f"{self.why}{' ' if self.why == NO_RUN else ': '}{self.detail}"
 
 
-def choose(runs: Sequence[Run], wanted: Wanted) -> tuple[list[Part], list[Missing]]:
-    """Return what each of GLUE's files is predicted from, and what is missing.
+def choose(
+    runs: Sequence[Run], left_out: Sequence[LeftOut], wanted: Wanted
+) -> tuple[list[Part], list[Missing], list[str]]:
+    """Return what each of GLUE's files is predicted from, what is missing, and what else a reader has to know.
 
-    A file may be in both: some of its runs have no saved model. Raises UserError where there is no run at all, where
-    runs of several configurations could be meant, and for a task that is none of GLUE's.
+    left_out: what else lies in the folders; what lies beside a file's runs is a seed that can't be used. A file may be
+    predicted, and lack something: some of its runs have no saved model. Raises UserError where there is no run at all,
+    where runs of several configurations could be meant, and for a task that is none of GLUE's.
     """
     found = _of_method(runs, wanted)
     candidates: dict[str, list[tuple[str, Run]]] = {name: [] for name in FILES}
@@ -105,7 +109,7 @@ def choose(runs: Sequence[Run], wanted: Wanted) -> tuple[list[Part], list[Missin
     of_its_own = bool(candidates[official.AX])
     if not of_its_own:
         candidates[official.AX] = [(official.AX_SPLIT, run) for _, run in candidates[official.OF_AX]]
-    parts, missing, unclear = [], [], {}
+    parts, missing, unclear, remarks = [], [], {}, []
     for name, of_file in candidates.items():
         file = FILES[name]
         configurations = _configurations(of_file)
@@ -117,18 +121,38 @@ def choose(runs: Sequence[Run], wanted: Wanted) -> tuple[list[Part], list[Missin
         if not chosen:
             missing.append(Missing(file, NO_RUN, f"of {wanted.method}{wanted.options}"))
             continue
-        there = [run for _, run in chosen if _has_model(run)]
-        without = [str(run.folder) for _, run in chosen if not _has_model(run)]
-        if without:
-            said = f"{', '.join(without)}: save_model=true keeps the model"
-            missing.append(Missing(file, NO_MODEL, said))
+        there = sorted((run for _, run in chosen if _has_model(run)), key=lambda run: run.result["seed"])
+        if without := [str(run.folder) for _, run in chosen if not _has_model(run)]:
+            missing.append(Missing(file, NO_MODEL, f"{', '.join(without)}: save_model=true keeps it"))
+        missing += [Missing(file, NO_MODEL, f"{of}: {why}") for of, why in _unusable(chosen, runs, left_out, wanted)]
+        for run, again in [(run, again) for run, again in pairwise(there) if _seed(run) == _seed(again)]:
+            remarks.append(f"{again.folder}: the same seed and settings as {run.folder}; it is not counted again")
+            there.remove(again)
         if there:
             official.check(there[0].task, file, there[0].folder)
-            there.sort(key=lambda run: run.result["seed"])
             parts.append(Part(file, chosen[0][0], there, name == official.AX and not of_its_own))
     if unclear:
         raise UserError(_which(unclear, wanted))
-    return parts, missing
+    if len({tuple(map(_seed, part.runs)) for part in parts}) > 1:
+        remarks.append("the files are not all of the same seeds")
+    return parts, missing, list(dict.fromkeys(remarks))
+
+
+def _seed(run: Run) -> int:
+    return run.result["seed"]
+
+
+def _unusable(
+    chosen: Sequence[tuple[str, Run]], runs: Sequence[Run], left_out: Sequence[LeftOut], wanted: Wanted
+) -> list[tuple[Path, str]]:
+    """Return what lies beside some runs and is a seed of theirs: damaged, not over, or failed."""
+    places = {run.folder.parent for _, run in chosen}
+    found = [(of.path, of.reason) for of in left_out if {of.path.parent, of.path.parent.parent} & places]
+    failed = [run for run in runs if not run.completed and run.folder.parent in places and wanted.takes(run)]
+    found += [(run.folder, f"the run failed ({run.result['error']})") for run in failed]
+    if wanted.seed is not None:
+        found = [(path, why) for path, why in found if f"/seed={wanted.seed}-" in f"{path}/"]
+    return [(path, why) for path, why in found if not why.startswith("the same run as")]
 
 
 def _of_method(runs: Sequence[Run], wanted: Wanted) -> list[Run]:
@@ -185,7 +209,8 @@ def _differing(configurations: Sequence[Sequence[tuple[str, Run]]]) -> str:
     others |= {name: [str(_settings(run).get(name, "none")) for run in runs] for name in names}
     differing = [f"{name} {_some(dict.fromkeys(of))}" for name, of in others.items() if len(set(of)) > 1]
     more = f" and {len(differing) - SHOWN} settings more" if len(differing) > SHOWN else ""
-    return f"{', '.join(differing[:SHOWN])}{more}: name a deeper folder as OUTPUTS"
+    folders = _some(dict.fromkeys(str(run.folder) for run in runs))
+    return f"{', '.join(differing[:SHOWN])}{more}, as in {folders}: name the folders of the runs as OUTPUTS"
 
 
 def _some(values: Sequence[str] | Mapping[str, None]) -> str:

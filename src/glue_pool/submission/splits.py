@@ -9,27 +9,20 @@ from glue_pool.submission.official import AX_TASK
 from glue_pool.submission.runs import NO_SPLIT, OTHER_SIZE, Missing, Part
 
 
-def read(part: Part, data: str | None) -> Rows:
-    """Return the rows that a file is to be of, from where the first run's rows came from or from a folder.
+def read(part: Part, data: str | None) -> Rows | Missing:
+    """Return the rows that a file is to be of, in the order of their idx, or why they are not at hand.
 
-    Where their idx counts them from 0, they are in its order, else in the split's. Raises UserError where there are
-    none.
+    They are from where the first run's rows came from, or from a folder of <task>/<split>.parquet.
     """
-    source = rows.of(part.models[0], data)
-    if part.is_ax:
-        source = source.beside(AX_TASK)
-    found = source.read(part.split, labelled=False)
+    try:
+        source = rows.of(part.models[0], data)
+        found = (source.beside(AX_TASK) if part.is_ax else source).read(part.split, labelled=False)
+    except UserError as error:
+        return Missing(part.file, NO_SPLIT, str(error))
+    if len(found) != part.file.rows:
+        return Missing(part.file, OTHER_SIZE, f"{part.split} has {len(found):,} rows, GLUE's {part.file.rows:,}")
     order = np.argsort(found.idx, kind="stable")
-    return found.select(order) if np.array_equal(found.idx[order], np.arange(len(found))) else found
-
-
-def not_at_hand(part: Part, error: UserError) -> Missing:
-    """Return that a file's rows couldn't be read."""
-    return Missing(part.file, NO_SPLIT, str(error))
-
-
-def other_size(part: Part, found: Rows) -> Missing | None:
-    """Say that rows are not as many as GLUE's; None where they are."""
-    if len(found) == part.file.rows:
-        return None
-    return Missing(part.file, OTHER_SIZE, f"{part.split} has {len(found):,} rows, GLUE's {part.file.rows:,}")
+    idx = found.idx[order]
+    if (again := np.flatnonzero(idx[1:] == idx[:-1])).size:
+        return Missing(part.file, NO_SPLIT, f"{part.split} has idx {idx[again[0]]} twice, so that it gives no order")
+    return found.select(order)

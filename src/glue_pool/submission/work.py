@@ -10,6 +10,7 @@ from typing import Any
 
 from glue_pool.data.rows import Rows
 from glue_pool.errors import NotWritten, UserError
+from glue_pool.hardware import Hardware
 from glue_pool.locks import Lease
 from glue_pool.predict import identity, models, table
 from glue_pool.predict.job import Job
@@ -20,7 +21,8 @@ from glue_pool.predict.table import Table
 from glue_pool.progress import say
 from glue_pool.submission import archive, official, splits
 from glue_pool.submission.official import FILES, File
-from glue_pool.submission.runs import Part
+from glue_pool.submission.runs import Missing, Part
+from glue_pool.tasks import TaskConfig
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,14 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class LookedAt:
+    """A saved model that was loaded to see whether it can be used: its task, and what it computes on."""
+
+    task: TaskConfig
+    hardware: Hardware
+
+
+@dataclass(frozen=True)
 class Begun:
     """A file's rows so far; about: what they depend on."""
 
@@ -48,7 +58,14 @@ class Begun:
 class Work:
     """The files of a submission that are predicted, those of one task's models one after another."""
 
-    def __init__(self, output: Path, hashes: Mapping[str, str], parts: Sequence[Part], settings: Settings) -> None:
+    def __init__(
+        self,
+        output: Path,
+        parts: Sequence[Part],
+        looked_at: Mapping[Path, LookedAt],
+        hashes: Mapping[str, str],
+        settings: Settings,
+    ) -> None:
         self._output = output
         self._hashes = hashes  # of the rows, by file
         self._settings = settings
@@ -56,22 +73,18 @@ class Work:
         self._groups: dict[tuple[Path, ...], list[Part]] = {}
         for part in parts:
             self._groups.setdefault(tuple(part.models), []).append(part)
+        options = {"batch_size": settings.batch_size, "window": settings.window}
         self._begun: dict[str, Begun] = {}
-
-    def check(self) -> None:
-        """Load each task's models, one task's at a time, and refuse those that are none, or none of their run."""
-        for folders, parts in self._groups.items():
-            loaded = self._load(folders)
-            for part in parts:
-                said = list(part.runs[0].task["labels"])
-                if loaded.task.labels != said:
-                    raise UserError(f"{folders[0]}: its labels aren't those of its run's config ({', '.join(said)})")
-                options = {"batch_size": self._settings.batch_size, "window": self._settings.window}
-                about = identity.identity(loaded, self._hashes[part.file.name], options, self._settings.classes)
-                place = self.folder / f"{Path(part.file.name).stem}.csv"
-                of_file = Table.of(loaded.task, place)
-                self._begun[part.file.name] = Begun(part, Partial(place, of_file), of_file, about)
-            del loaded  # before the next are there, too
+        for part in parts:
+            about = identity.identity(
+                [(model, looked_at[model].hardware) for model in part.models],
+                hashes[part.file.name],
+                options,
+                settings.classes,
+            )
+            place = self.folder / f"{Path(part.file.name).stem}.csv"
+            of_file = Table.of(looked_at[part.models[0]].task, place)
+            self._begun[part.file.name] = Begun(part, Partial(place, of_file), of_file, about)
 
     def run(self, lease: Lease, *, force: bool) -> None:
         """Predict what is not there yet."""
@@ -79,9 +92,13 @@ class Work:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.folder}: can't be made ({error.strerror}); name another --output") from None
+        self._check_kept(force=force)
         done = {
             name: begun.partial.begin(begun.about, goes_on=True, force=force) for name, begun in self._begun.items()
         }
+        for name, begun in self._begun.items():
+            if done[name] > begun.part.file.rows:
+                raise UserError(f"{begun.partial.file}: has more rows than {name} has; --force starts over")
         for folders, parts in self._groups.items():
             left = [part for part in parts if done[part.file.name] < part.file.rows]
             for part in parts:
@@ -94,6 +111,24 @@ class Work:
                 self._predict(loaded, part, done[part.file.name], lease)
             del loaded
 
+    def _check_kept(self, *, force: bool) -> None:
+        """Refuse to go on where rows are kept of files that are not to be predicted: they would be lost."""
+        for name in FILES:
+            place = self._place(name)
+            if name not in self._begun and place.exists():
+                if not force:
+                    said = f"rows of {name} are kept, which is not predicted this time"
+                    raise UserError(f"{self.folder}: {said}; --force drops them, or name another --output")
+                self._drop(place)
+
+    def _place(self, name: str) -> Path:
+        return table.partial(self.folder / f"{Path(name).stem}.csv")
+
+    def _drop(self, place: Path) -> None:
+        for file in (place, place.with_name(f"{place.name}.json")):
+            with suppress(OSError):
+                file.unlink()
+
     def _load(self, folders: Sequence[Path]) -> Models:
         return models.load(
             folders, self._settings.classes, device=self._settings.device, precision=self._settings.precision
@@ -101,7 +136,7 @@ class Work:
 
     def _predict(self, loaded: Models, part: Part, done: int, lease: Lease) -> None:
         name, found = part.file.name, splits.read(part, self._settings.data)
-        if found.fingerprint() != self._hashes[name]:
+        if isinstance(found, Missing) or found.fingerprint() != self._hashes[name]:
             raise UserError(f"{name}: its test split was changed since this command began; run it again")
         job = Job(loaded, self._begun[name].partial, None, name, done, False, self._settings.batch_size)
         job.run(_rows(found), self._settings.window, lease, len(found))
@@ -129,6 +164,8 @@ class Work:
             yield from (file.filling for _ in range(file.rows))
         else:
             for first, *_ in begun.table.read(begun.partial.file):
+                if file.labels and first not in file.values:
+                    raise UserError(f"{begun.partial.file}: {first!r} is no label of {file.name}; --force starts over")
                 yield file.values[first] if file.labels else official.score(first)
 
     def kept_line(self) -> str:
@@ -145,12 +182,9 @@ class Work:
             self.folder.rmdir()
 
     def _remove(self) -> None:
-        """Remove what was partial of this output, also what an earlier command left of other files."""
-        for name in FILES:
-            place = table.partial(self.folder / f"{Path(name).stem}.csv")
-            for file in (place, place.with_name(f"{place.name}.json")):
-                with suppress(OSError):
-                    file.unlink()
+        """Remove what was partial of this output."""
+        for name in self._begun:
+            self._drop(self._place(name))
         with suppress(OSError):
             self.folder.rmdir()
 
