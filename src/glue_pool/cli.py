@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from importlib.abc import InspectLoader
 from typing import Protocol
 
-from glue_pool import shell
+from glue_pool import progress, shell
 from glue_pool.errors import Failed, Held, Interrupted, TrainingFailed, UserError, nearest
 
 EXIT_CODES: dict[type[Exception], int] = {
@@ -160,8 +160,7 @@ def _nobody_reads() -> bool:
 
 def _flush() -> str | None:
     """Write out what was printed, lest the end of the process complains; return why it can't, if that is news."""
-    progress = sys.modules.get("glue_pool.progress")  # of a command that said nothing it need not be read
-    lost: str | None = progress.LOST.pop() if progress and progress.LOST else None
+    lost = progress.LOST.pop() if progress.LOST else None
     if sys.stdout is None:  # closed from the start
         return None
     try:

@@ -20,6 +20,16 @@ class Parser(argparse.ArgumentParser):
         """Refuse the arguments."""
         raise UserError(f"{message}; {self.prog} --help tells more")
 
+    def add_computing(self) -> None:
+        """Add what the commands that predict compute with."""
+        self.add_argument(
+            "--batch-size", type=int, default=64, metavar="ROWS", help="rows that are computed at once (64)"
+        )
+        self.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+        self.add_argument(
+            "--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto is that of the run"
+        )
+
 
 def path(text: str) -> Path:
     """Return the path that an argument gives, `~` in it replaced; to be an argument's `type`."""

@@ -52,11 +52,7 @@ def main(argv: Sequence[str]) -> None:
         help="at a row that can't be read: stop, or leave its values empty (stop)",
     )
     parser.add_argument("--force", action="store_true", help="replace FILE, and what is there of another command's")
-    parser.add_argument(
-        "--batch-size", type=int, default=64, metavar="ROWS", help="rows that are computed at once (64)"
-    )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto is that of the run")
+    parser.add_computing()
     args = parser.parse_intermixed_args(argv)
 
     from glue_pool.predict import predict

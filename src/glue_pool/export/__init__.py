@@ -85,9 +85,8 @@ def export(
     with ExitStack() as stack:
         for folder, place, dev in zip(paths, places, devs, strict=True):
             made.append(stack.enter_context(_beside(place)))
-            _check_place(
-                folder, place, named=output is not None, int8=int8, force=force
-            )  # another may have written it meanwhile
+            # again: another may have written it meanwhile
+            _check_place(folder, place, named=output is not None, int8=int8, force=force)
             with within_memory("exporting", "export where there is more of it"):
                 saved = load(folder, classes, device="cpu")
                 done.append(_make(saved, made[-1], dev, opset, int8, THREADS))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glue_pool.errors import UserError
-from glue_pool.models.classifier import Classifier, Scale
+from glue_pool.models.classifier import Classifier
 from glue_pool.models.edit import Edit
 from glue_pool.models.poolers import first_token
 from glue_pool.saved.folder import SavedModel
@@ -41,7 +41,7 @@ class Padded(nn.Module):
             inputs["position_ids"] = position + encoder.first_position
         if token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        found = encoder.backbone_states(inputs, pooler.layers, pooler.layers == (encoder.num_layers,))
+        found = encoder.backbone_states(inputs, pooler.layers)
         states = [found[layer] for layer in pooler.layers]
         if pooler.reads == "cls":  # sequences of one token
             vectors = [first_token(state, mask & (position == self._place(mask)))[:, None] for state in states]
@@ -50,9 +50,7 @@ class Padded(nn.Module):
             pooled = pooler([self._lead(state, mask, position) for state in pooler.fold(states)], mask)
         if self.classifier.tanh is not None:
             pooled = torch.tanh(self.classifier.tanh(pooled))
-        logits: Tensor = self.classifier.output(pooled)
-        scale = self.classifier.scale
-        return logits if scale == Scale() else (logits.double() * scale.deviation + scale.mean).float()
+        return self.classifier.scale.restored_logits(self.classifier.output(pooled))
 
     def _place(self, mask: Tensor) -> Tensor | int:
         """Where [CLS] is among a row's own tokens: `(batch, 1)`, or the same for all."""

@@ -49,6 +49,10 @@ class Scale:
             return outputs
         return (outputs.astype(float) * self.deviation + self.mean).astype(np.float32)
 
+    def restored_logits(self, logits: Tensor) -> Tensor:
+        """Return the same of a tensor."""
+        return logits if self == Scale() else (logits.double() * self.deviation + self.mean).float()
+
 
 class Classifier(nn.Module):
     """An encoder whose pooled hidden states go through dropout and a linear layer.

@@ -171,10 +171,9 @@ class Encoder(nn.Module):
             inputs["position_ids"] = layout.positions + self.first_position
         if self.takes_types and token_type_ids is not None:
             inputs["token_type_ids"] = token_type_ids
-        last_only = tuple(layers) == (self.num_layers,)
         self._running.start(layout)
         if self.batching == "equal":
-            states = self._by_length(inputs, layout, layers, last_only)
+            states = self._by_length(inputs, layout, layers)
             return Hidden(states, layout, packed=True)
         if self.batching == "packed":
             inputs = {name: x[None] for name, x in inputs.items()}
@@ -182,26 +181,25 @@ class Encoder(nn.Module):
             inputs = {name: layout.pad(x) for name, x in inputs.items()}
             inputs["input_ids"] = inputs["input_ids"].masked_fill(~layout.mask, self.padding_id)
             inputs["attention_mask"] = layout.mask.long()
-        states = self.backbone_states(inputs, layers, last_only)
+        states = self.backbone_states(inputs, layers)
         if self.batching == "packed":
             states = {layer: self._running.survivors(state[0], layer) for layer, state in states.items()}
         assert self._running.layout is not None
         return Hidden(states, self._running.layout, self.batching == "packed")
 
-    def backbone_states(self, inputs: dict[str, Tensor], layers: Sequence[int], last_only: bool) -> dict[int, Tensor]:
+    def backbone_states(self, inputs: dict[str, Tensor], layers: Sequence[int]) -> dict[int, Tensor]:
         """Run the backbone as it is and return the layers' states, `(batch, longest, d)`.
 
-        inputs: by the names that the family takes. last_only: whether the last layer is all that `layers` has.
+        inputs: by the names that the family takes.
         """
+        last_only = tuple(layers) == (self.num_layers,)
         output = self.backbone(**inputs, output_hidden_states=not last_only, return_dict=True)
         states = {} if last_only else {layer: output.hidden_states[layer] for layer in layers}
         if layers[-1] == self.num_layers:
             states[self.num_layers] = output.last_hidden_state
         return states
 
-    def _by_length(
-        self, inputs: dict[str, Tensor], layout: Layout, layers: Sequence[int], last_only: bool
-    ) -> dict[int, Tensor]:
+    def _by_length(self, inputs: dict[str, Tensor], layout: Layout, layers: Sequence[int]) -> dict[int, Tensor]:
         """Run the backbone on the rows of each length, and return the layers' states, `(tokens, d)`."""
         lengths = layout.mask.sum(1)
         groups = []
@@ -212,7 +210,6 @@ class Encoder(nn.Module):
             self.backbone_states(
                 {name: x[where] for name, x in inputs.items()} | {"attention_mask": torch.ones_like(where)},
                 layers,
-                last_only,
             )
             for where in groups
         ]

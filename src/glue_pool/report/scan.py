@@ -31,6 +31,7 @@ MESSAGE = 200  # characters of one that are shown
 FP32 = float(np.finfo(np.float32).max)
 LARGEST_SCORE = (2 * FP32) ** 2  # the squared difference of any two scores
 UNREADABLE = "can't be read ("  # what another look may read begins with
+SAME_RUN = "the same run as"  # is why a copy is left out
 NO_COMPARISON = "scores, but no comparison"  # what is left out is counted in
 SEED = re.compile(r"^seed: .*$", re.MULTILINE)
 
@@ -150,10 +151,10 @@ def read_all(there: Sequence[Place], read_one: Callable[[Place], Run | LeftOut])
         if isinstance(item, LeftOut):
             left_out.append(item)
         elif (same := runs.get(item.result["run_key"])) and same.completed >= item.completed:
-            left_out.append(LeftOut(item.folder, f"the same run as {same.folder}"))
+            left_out.append(LeftOut(item.folder, f"{SAME_RUN} {same.folder}"))
         else:
             if same:
-                left_out.append(LeftOut(same.folder, f"the same run as {item.folder}, which is completed"))
+                left_out.append(LeftOut(same.folder, f"{SAME_RUN} {item.folder}, which is completed"))
             runs[item.result["run_key"]] = item
     return list(runs.values()), left_out
 

@@ -97,9 +97,7 @@ class GluePoolForSequenceClassification(PreTrainedModel):
         batch = Batch(input_ids[order][mask], types, where, sizes, order.cpu().numpy())
         logits = self.model(batch).logits[order.argsort()]
         loss = None if labels is None else self._loss(logits, labels)
-        scale = self.model.scale
-        if scale != Scale():
-            logits = (logits.double() * scale.deviation + scale.mean).float()
+        logits = self.model.scale.restored_logits(logits)
         if return_dict is False or (return_dict is None and not self.config.return_dict):
             return (logits,) if loss is None else (loss, logits)
         return SequenceClassifierOutput(loss=loss, logits=logits)

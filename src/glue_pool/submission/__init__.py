@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glue_pool import disk, locks
-from glue_pool.disk import check_room, missing
 from glue_pool.errors import Held, Interrupted, UserError
 from glue_pool.progress import say
 from glue_pool.shell import expanded, one_line
@@ -83,10 +82,10 @@ def submit(
         if number < 1:
             raise UserError(f"{name} {number}: takes a number from 1")
     if lost := next((root for root in roots if not root.is_dir()), None):
-        raise UserError(f"{lost}: {missing(lost)}; name the folders where runs are")
-    data = None if data is None else Path(expanded(str(data)))
-    if data is not None and not data.is_dir():
-        raise UserError(f"--data {data}: {missing(data)}")
+        raise UserError(f"{lost}: {disk.missing(lost)}; name the folders where runs are")
+    data = None if data is None else expanded(str(data))
+    if data is not None and not os.path.isdir(data):
+        raise UserError(f"--data {data}: {disk.missing(data)}")
     _check_output(output, force=force)
 
     from glue_pool.hardware import bound_caches
@@ -96,15 +95,14 @@ def submit(
     from glue_pool.submission.work import Settings, Work
 
     wanted = runs.Wanted(method, encoder, kind, subset, seed)
-    at = None if data is None else str(data)
-    settings = Settings(at, batch_size, window or windows.ROWS, device, precision, classes)
+    settings = Settings(data, batch_size, window or windows.ROWS, device, precision, classes)
     bound_caches()
     try:
         with locks.hold(output.with_name(f"{output.name}.lock"), in_own_folder=False) as lease:
             _check_output(output, force=force)  # another may have written it meanwhile
             parts, lacking, remarks = runs.choose(*scan(roots), wanted)
             parts, looked_at, without_models = _models(parts, settings)
-            parts, hashes, without_rows = _rows(parts, at)
+            parts, hashes, without_rows = _rows(parts, data)
             order = list(official.FILES)
             lacking = sorted([*lacking, *without_models, *without_rows], key=lambda one: order.index(one.file.name))
             done = Submitted(output, parts, lacking, remarks)
@@ -114,7 +112,7 @@ def submit(
                     say(one_line(line), sys.stderr)
                 raise UserError(summary.refusal(output, lacking, nothing=not parts))
             needed = ZIP_BYTES + sum(ROW_BYTES * part.file.rows * (1 + len(part.file.labels)) for part in parts)
-            check_room(output.parent, needed, str(output), "name another --output")
+            disk.check_room(output.parent, needed, str(output), "name another --output")
             work = Work(output, parts, looked_at, hashes, settings)
             try:
                 work.run(lease, force=force)

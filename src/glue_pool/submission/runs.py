@@ -9,7 +9,7 @@ from typing import Any
 
 from glue_pool.errors import UserError, nearest
 from glue_pool.metrics import METRICS
-from glue_pool.report.scan import LeftOut, Run
+from glue_pool.report.scan import SAME_RUN, LeftOut, Run
 from glue_pool.submission import official
 from glue_pool.submission.official import FILES, File
 
@@ -152,7 +152,7 @@ def _unusable(
     found += [(run.folder, f"the run failed ({run.result['error']})") for run in failed]
     if wanted.seed is not None:
         found = [(path, why) for path, why in found if f"/seed={wanted.seed}-" in f"{path}/"]
-    return [(path, why) for path, why in found if not why.startswith("the same run as")]
+    return [(path, why) for path, why in found if not why.startswith(SAME_RUN)]
 
 
 def _of_method(runs: Sequence[Run], wanted: Wanted) -> list[Run]:

@@ -82,7 +82,7 @@ class Work:
                 options,
                 settings.classes,
             )
-            place = self.folder / f"{Path(part.file.name).stem}.csv"
+            place = self._place(part.file.name)
             of_file = Table.of(looked_at[part.models[0]].task, place)
             self._begun[part.file.name] = Begun(part, Partial(place, of_file), of_file, about)
 
@@ -114,20 +114,16 @@ class Work:
     def _check_kept(self, *, force: bool) -> None:
         """Refuse to go on where rows are kept of files that are not to be predicted: they would be lost."""
         for name in FILES:
-            place = self._place(name)
+            place = table.partial(self._place(name))
             if name not in self._begun and place.exists():
                 if not force:
                     said = f"rows of {name} are kept, which is not predicted this time"
                     raise UserError(f"{self.folder}: {said}; --force drops them, or name another --output")
-                self._drop(place)
+                for file in self.folder.glob(f"{place.name}*"):
+                    file.unlink()
 
     def _place(self, name: str) -> Path:
-        return table.partial(self.folder / f"{Path(name).stem}.csv")
-
-    def _drop(self, place: Path) -> None:
-        for file in (place, place.with_name(f"{place.name}.json")):
-            with suppress(OSError):
-                file.unlink()
+        return self.folder / f"{Path(name).stem}.csv"
 
     def _load(self, folders: Sequence[Path]) -> Models:
         return models.load(
@@ -155,7 +151,8 @@ class Work:
         finally:
             with suppress(OSError):
                 made.unlink(missing_ok=True)
-        self._remove()
+        for begun in self._begun.values():
+            begun.partial.remove()
 
     def _lines(self, file: File) -> Iterator[str]:
         """Yield what is predicted for each row of a file."""
@@ -174,17 +171,10 @@ class Work:
         return f"{kept:,} rows are kept in {self.folder}" if kept else "no rows are kept"
 
     def tidy(self) -> None:
-        """Remove what there is of files without a row."""
+        """Remove what there is of files without a row, and the folder where it is empty."""
         for begun in self._begun.values():
             if not begun.partial.kept():
                 begun.partial.remove()
-        with suppress(OSError):
-            self.folder.rmdir()
-
-    def _remove(self) -> None:
-        """Remove what was partial of this output."""
-        for name in self._begun:
-            self._drop(self._place(name))
         with suppress(OSError):
             self.folder.rmdir()
 
