@@ -109,6 +109,7 @@ class Drawn:
             "epoch": np.repeat("last", examples * every),
             "split": np.repeat(np.array(task.dev_splits), examples),
             "idx": np.tile(np.arange(examples), every),
+            **({"group": np.tile(np.arange(examples), every)} if task.group else {}),  # each row is one by itself
             "label": np.concatenate([labels] * every),
             "logits": np.tile(logits, (every, 1)),
         }
