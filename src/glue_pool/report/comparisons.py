@@ -100,7 +100,10 @@ def all_pairs(
         name = digest("pair", names[baseline], names[method])
         if numbers := kept.numbers(name, partial(compared, baseline, method)).tolist():
             found.append((baseline, method, *_of_numbers(numbers), *order[:, m, n].tolist()))
-    corrected = stats.family([difference for _, _, difference, *_ in found], [0] * len(found))
+    differences = [difference for _, _, difference, *_ in found]
+    corrected = kept.numbers(
+        digest("corrected", list(names.values())), lambda: stats.family(differences, [0] * len(differences))
+    )
     return [
         Comparison(baseline, method, difference, p, *others)
         for (baseline, method, difference, *others), p in zip(found, corrected.tolist(), strict=True)

@@ -18,7 +18,7 @@ class Finished:
 
     def __init__(self, cache: Path | None, there: Sequence[Place], asked: object) -> None:
         self._there = there
-        self._state = digest([(str(of.path), of.real, of.stamps, str(of.error or "")) for of in there]).encode()
+        self._state = digest(repr([(str(of.path), of.real, of.stamps, str(of.error or "")) for of in there])).encode()
         self._kept = Kept(cache and place(cache, "finished", asked))
 
     def contents(self) -> dict[str, bytes] | None:

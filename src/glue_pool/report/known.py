@@ -55,9 +55,14 @@ class Known:
         """Return lines of the runs whose files had settled, and are JSON that reads back as it was."""
         runs = [(place, run) for place, run in self._read if place.settled(now)]
         shared: dict[str, dict[str, int]] = {name: {} for name in SHARED}
+        texts_of: dict[int, str | None] = {}  # by id: most runs have one and the same
         lines = []
         for place, run in runs:
-            texts = [_text(getattr(run, name)) for name in SHARED]
+            parts = [getattr(run, name) for name in SHARED]
+            for part in parts:
+                if id(part) not in texts_of:
+                    texts_of[id(part)] = _text(part)
+            texts = [texts_of[id(part)] for part in parts]
             if None in texts:
                 continue
             at = [of.setdefault(text, len(of)) for text, of in zip(texts, shared.values(), strict=True) if text]
@@ -70,8 +75,9 @@ class Known:
 
 def classes(runs: Iterable[Run]) -> set[str]:
     """Return the classes of one's own that runs are made of: their settings are completed by what these say."""
-    named = {(key, value) for run in runs for key, value in run.settings.items() if key.endswith("._target_")}
-    return {str(value) for _, value in named if "." in str(value)}
+    distinct = {id(run.settings): run.settings for run in runs}.values()
+    named = {str(value) for of in distinct for key, value in of.items() if key.endswith("._target_")}
+    return {name for name in named if "." in name}
 
 
 def declared(of: Collection[str]) -> dict[str, str]:
