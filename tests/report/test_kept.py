@@ -85,6 +85,7 @@ def longer(root: Path) -> None:
     same_time(file, json.dumps(json.loads(file.read_text()) | {"train_rows": 12345}).encode())
 
 
+QUICK = ("a run more", "other logits", "longer at the same time")
 CHANGES: dict[str, Callable[[Path], object]] = {
     "a run more": lambda root: drawn(root, 3),
     "a method more": lambda root: [drawn(root, seed, "maxpool") for seed in (1, 2)],
@@ -102,7 +103,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in CHANGES]
+)
 def test_a_report_after_a_change_is_a_first_one(root: Path, tmp_path: Path, name: str) -> None:
     cache = tmp_path / "cache"
     before = files(root, cache)
@@ -167,7 +170,7 @@ def test_what_did_not_change_is_neither_read_nor_scored_nor_compared_again(
     assert done == [new, "1 scored", "1 compared", "1 compared"]  # with bert and mean, on the seed that it has
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
+@pytest.mark.parametrize("damage", [None, *(pytest.param(of, marks=pytest.mark.long) for of in (b"", b"PK\x03\x04"))])
 def test_a_damaged_cache_is_none(root: Path, tmp_path: Path, damage: bytes | None) -> None:
     first = files(root, tmp_path / "cache")
     for file in (tmp_path / "cache" / "report").iterdir():
@@ -177,11 +180,15 @@ def test_a_damaged_cache_is_none(root: Path, tmp_path: Path, damage: bytes | Non
     assert files(root, tmp_path / "cache") == first
 
 
-def test_a_cache_that_cannot_be_written_is_none(root: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_said_and_none(root: Path, tmp_path: Path, capsys: Printed) -> None:
     (tmp_path / "cache").write_text("a file")
-    assert files(root, tmp_path / "cache") == files(root, None)
+    without, _ = files(root, None), capsys.readouterr()
+    assert files(root, tmp_path / "cache") == without
+    said = f"--cache {tmp_path / 'cache'}: can't be written (Not a directory), so the next report makes everything anew"
+    assert capsys.readouterr().err.splitlines() == [said]
 
 
+@pytest.mark.long
 def test_what_was_not_used_for_longest_goes(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept, "MOST", 3)
     for margin in (1.0, 2.0, 3.0, 4.0):
@@ -189,6 +196,7 @@ def test_what_was_not_used_for_longest_goes(root: Path, tmp_path: Path, monkeypa
     assert len(list((tmp_path / "cache" / "report").iterdir())) == 3
 
 
+@pytest.mark.long
 def test_the_command_keeps_where_train_does_unless_told_otherwise(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

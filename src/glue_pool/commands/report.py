@@ -1,4 +1,4 @@
-"""Show what runs found: tables, a page with plots, scores.csv."""
+"""Show what runs found: tables, a page with plots, scores.csv, results.parquet."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,8 @@ def main(argv: Sequence[str]) -> None:
     """Report on the runs in some folders."""
     parser = Parser(
         prog="glue-pool report",
-        description="What the runs in a folder show: a table here, a page with plots, tables.tex and scores.csv.",
+        description="What the runs in a folder show: a table here, a page with plots, tables.tex, scores.csv and "
+        "results.parquet. What it read and computed is kept for the next report, unless --no-cache says otherwise.",
     )
     parser.add_argument(
         "folders",

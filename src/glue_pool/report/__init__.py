@@ -41,10 +41,9 @@ def report(
     on, or the folder can't be written.
     """
     from glue_pool.report import files, terminal
-    from glue_pool.report.finished import Finished
     from glue_pool.report.folders import places
     from glue_pool.report.kept import place
-    from glue_pool.report.known import Known
+    from glue_pool.report.known import Finished, Known
     from glue_pool.report.scan import read_all
     from glue_pool.report.study import study
     from glue_pool.report.verdicts import GAIN
@@ -67,8 +66,12 @@ def report(
             raise UserError(f"{', '.join(map(str, folders))}: no completed run to report on{failed}")
         found = study(runs, left_out)
         contents = _contents(found, runs, baseline, chosen, GAIN if margin is None else margin, known)
-        known.write(now)
-        finished.keep(contents, found, now)
+        try:
+            known.write(now)
+            finished.keep(contents, found, now)
+        except OSError as error:
+            what = f"--cache {cache}: can't be written ({error.strerror}), so the next report makes everything anew"
+            say(one_line(what), sys.stderr)
     say(contents.pop(SHOWN).decode().removesuffix("\n"), sys.stdout)
     written = files.write(contents, output or folders[0] / "report")
     say("", sys.stdout)

@@ -1,7 +1,7 @@
 """What a report keeps for the next one: blocks of bytes under names that say all that they were made from.
 
-So what is found is right, whatever else has changed. A file that is missing, damaged or can't be written is no error:
-everything is made anew.
+So what is found is right, whatever else has changed. A file that is missing or damaged is no error: everything is made
+anew.
 """
 
 import hashlib
@@ -88,19 +88,22 @@ class Kept:
         return str(found, "utf-8", "surrogatepass")
 
     def write(self) -> None:
-        """Bring to disk what was used, if that is something else than before, and drop what was not used for long."""
+        """Bring to disk what was used, if that is something else than before, and drop what was not used for long.
+
+        Raises OSError.
+        """
         if self.file is None:
             return
-        with suppress(OSError):
-            if not self._new and self.used.keys() == self.before.keys():
+        if not self._new and self.used.keys() == self.before.keys():
+            with suppress(OSError):  # another's
                 os.utime(self.file)
-                return
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            names, blocks = np.array(list(self.used), dtype="S32"), list(self.used.values())
-            ends = np.cumsum([len(block) for block in blocks], dtype=np.int64)
-            content = np.frombuffer(b"".join(blocks), dtype=np.uint8)
-            write_atomically(self.file, lambda file: np.savez(file, names=names, ends=ends, content=content))
-            _drop(self.file.parent)
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        names, blocks = np.array(list(self.used), dtype="S32"), list(self.used.values())
+        ends = np.cumsum([len(block) for block in blocks], dtype=np.int64)
+        content = np.frombuffer(b"".join(blocks), dtype=np.uint8)
+        write_atomically(self.file, lambda file: np.savez(file, names=names, ends=ends, content=content))
+        _drop(self.file.parent)
 
 
 def _read(file: Path) -> Mapping[str, Any]:
@@ -122,7 +125,8 @@ def _drop(folder: Path) -> None:
         with suppress(OSError):  # another report has dropped it
             used[file] = file.stat().st_mtime
     for file in sorted(used, key=lambda file: used[file], reverse=True)[MOST:]:
-        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink()
 
 
 def place(cache: Path, *of: object) -> Path:

@@ -1,18 +1,20 @@
-"""What is known of runs: what their files said, a line each in the report's index, and what was computed of them."""
+"""What an earlier report has left: runs as their files said, in an index; what it computed of them; its own files."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from glue_pool import components
-from glue_pool.report import scan
+from glue_pool.report import kept, scan
 from glue_pool.report.folders import Place
-from glue_pool.report.kept import Kept
+from glue_pool.report.kept import Kept, digest
 from glue_pool.report.predicted import About
-from glue_pool.report.scan import LeftOut, Run
+from glue_pool.report.scan import UNREADABLE, LeftOut, Run
+from glue_pool.report.study import Study
 
 INDEX = "index"
+STATE, CLASSES = "state", "classes"
 SHARED = ("environment", "task", "settings")  # what many runs have alike: a line refers to it
 
 
@@ -47,7 +49,10 @@ class Known:
         return Run(place.path, result, environment, task, settings, planned, tuple(findings))
 
     def write(self, now: int) -> None:
-        """Leave what is known for another report; now: when this one began to look at the files, in ns."""
+        """Leave what is known for another report; now: when this one began to look at the files, in ns.
+
+        Raises OSError.
+        """
         self.kept.put(INDEX, self._index(now).encode())
         self.kept.write()
 
@@ -71,6 +76,38 @@ class Known:
             lines.append(f"{_name(place)}\t{json.dumps([run.result, run.planned, run.findings, known, *at])}")
         head = {name: [json.loads(text) for text in of] for name, of in shared.items()}
         return "\n".join([json.dumps({**head, "classes": declared(classes(run for _, run in runs))}), *lines])
+
+
+class Finished:
+    """A report as it was shown and written, for the next one on files that are the same.
+
+    cache: None keeps nothing. asked: all that it depends on beside the files.
+    """
+
+    def __init__(self, cache: Path | None, there: Sequence[Place], asked: object) -> None:
+        self._there = there
+        self._state = digest(repr([(str(of.path), of.real, of.stamps, str(of.error or "")) for of in there])).encode()
+        self._kept = Kept(cache and kept.place(cache, "finished", asked))
+
+    def contents(self) -> dict[str, bytes] | None:
+        """Return what was shown and written, by file; None where there is nothing, or something has changed since."""
+        if self._kept.get(STATE) != self._state or not unchanged(json.loads(bytes(self._kept.get(CLASSES)))):
+            return None
+        found = {name: bytes(self._kept.get(name)) for name in self._kept.before}
+        self._kept.write()
+        return {name: content for name, content in found.items() if name not in (STATE, CLASSES)}
+
+    def keep(self, contents: Mapping[str, bytes], study: Study, now: int) -> None:
+        """Keep a report, if another look at the same files would find the same; now: when it began to look, in ns.
+
+        Raises OSError.
+        """
+        passing = any(item.reason.startswith(UNREADABLE) for item in study.left_out)
+        if not passing and all(of.settled(now) for of in self._there):
+            said = json.dumps(declared(classes(study.runs))).encode()
+            for name, content in {STATE: self._state, CLASSES: said, **contents}.items():
+                self._kept.put(name, content)
+            self._kept.write()
 
 
 def classes(runs: Iterable[Run]) -> set[str]:
