@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from glue_pool import keys, metrics, results, schema
+from glue_pool import choices, keys, metrics, results, schema
 from glue_pool.result import Result
 from glue_pool.results import RunFolder
 from glue_pool.schema import Config
@@ -109,6 +109,7 @@ class Drawn:
             "epoch": np.repeat("last", examples * every),
             "split": np.repeat(np.array(task.dev_splits), examples),
             "idx": np.tile(np.arange(examples), every),
+            **({"group": np.tile(np.arange(examples), every)} if task.group else {}),  # each row is one by itself
             "label": np.concatenate([labels] * every),
             "logits": np.tile(logits, (every, 1)),
         }
@@ -215,7 +216,8 @@ def example() -> Iterator[Drawn]:
 
 def many(runs: int) -> list[Drawn]:
     """Return so many runs, 10,098 at most, of all tasks: up to 1,000 of one subset and 5 seeds, else of 5 and 10."""
-    poolings = sorted(file.stem for file in (CONF / "pooling").glob("*.yaml"))
+    files = sorted((CONF / "pooling").glob("*.yaml"))
+    poolings = [file.stem for file in files if not choices.read(file, file.stem).other_name_of]
     methods = ("bert", *(name for name in poolings if name != "bert"))
     if runs <= 1000:
         return list(grid(tuple(DEV_ROWS), methods[: -(-runs // 45)], 5, ("n500",)))[:runs]

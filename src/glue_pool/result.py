@@ -153,13 +153,12 @@ def wrong(content: Mapping[str, Any]) -> str | None:
 
 def _wrong(value: Any, kind: Any, where: str) -> str | None:
     """Say which part of a value is not of its type."""
-    of = get_args(kind)
+    of, plain = _taken_apart(kind)
     if NoneType in of:
         return None if value is None else _wrong(value, of[0], where)
-    if get_origin(kind) is Literal:
+    if plain is Literal:
         fits = value in of
     else:
-        plain = dict if is_typeddict(kind) or get_origin(kind) is Mapping else get_origin(kind) or kind
         fits = isinstance(value, int | float if plain is float else plain) and isinstance(value, bool) == (kind is bool)
     if not fits or (isinstance(value, int) and not -EXACT < value < EXACT):
         return f"{where} is {value!r}"
@@ -175,6 +174,13 @@ def _wrong(value: Any, kind: Any, where: str) -> str | None:
         parts = ((str(place), item, of[0]) for place, item in enumerate(value))
     said = (_wrong(item, inner, f"{where}/{name}".removeprefix("/")) for name, item, inner in parts)
     return next((each for each in said if each), None)
+
+
+@cache
+def _taken_apart(kind: Any) -> tuple[tuple[Any, ...], Any]:
+    """Return a type's arguments, and the class that its values are of; Literal of one of certain values."""
+    plain = dict if is_typeddict(kind) or get_origin(kind) is Mapping else get_origin(kind) or kind
+    return get_args(kind), plain
 
 
 @cache

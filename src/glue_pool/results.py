@@ -241,7 +241,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_atomically(path: Path, write: Callable[[Any], object]) -> None:

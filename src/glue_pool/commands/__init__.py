@@ -41,3 +41,8 @@ def path(text: str) -> Path:
 def outputs() -> Path:
     """Return where results are unless a command is told otherwise: where `train` puts them unless it is."""
     return path(os.environ.get("GLUE_POOL_OUTPUTS") or "outputs")
+
+
+def cache() -> Path:
+    """Return where `train` keeps what need not be made twice unless it is told otherwise."""
+    return path(os.environ.get("GLUE_POOL_CACHE") or "~/.cache/glue_pool")

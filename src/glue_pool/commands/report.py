@@ -1,15 +1,16 @@
-"""Show what runs found: tables, a page with plots, scores.csv."""
+"""Show what runs found: tables, a page with plots, scores.csv, results.parquet."""
 
 from collections.abc import Sequence
 
-from glue_pool.commands import Parser, outputs, path
+from glue_pool.commands import Parser, cache, outputs, path
 
 
 def main(argv: Sequence[str]) -> None:
     """Report on the runs in some folders."""
     parser = Parser(
         prog="glue-pool report",
-        description="What the runs in a folder show: a table here, a page with plots, tables.tex and scores.csv.",
+        description="What the runs in a folder show: a table here, a page with plots, tables.tex, scores.csv and "
+        "results.parquet. What it read and computed is kept for the next report, unless --no-cache says otherwise.",
     )
     parser.add_argument(
         "folders",
@@ -24,8 +25,21 @@ def main(argv: Sequence[str]) -> None:
         "--margin", type=float, help="points that matter: equivalent within, and seeds are reckoned for (1.25)"
     )
     parser.add_argument("--output", type=path, help="the folder to write (report, in the first folder)")
+    parser.add_argument(
+        "--cache",
+        type=path,
+        default=cache(),
+        help="where what the next report needs is kept (GLUE_POOL_CACHE, or ~/.cache/glue_pool)",
+    )
+    parser.add_argument(
+        "--no-cache",
+        dest="cache",
+        action="store_const",
+        const=None,
+        help="read and compute everything, and keep nothing",
+    )
     args = parser.parse_args(argv)
 
     from glue_pool.report import report
 
-    report(args.folders, args.output, args.baseline, args.tasks, args.margin)
+    report(args.folders, args.output, args.baseline, args.tasks, args.margin, args.cache)

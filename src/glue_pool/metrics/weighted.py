@@ -1,6 +1,7 @@
 """The metrics on weighted examples, for all runs and resamples at once.
 
-Arguments and results are `Metric.weighted`'s: labels, all runs' predictions, weights and the positive class.
+Arguments and results are `Metric.weighted`'s: labels, all runs' predictions, weights and the positive class. A run's
+values are the same to the last bit whatever runs are beside it.
 """
 
 import math
@@ -113,10 +114,13 @@ def mean_squared_error(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray
 def pearson(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
     """Pearson's correlation; NaN with a constant."""
     shares = weights / weights.sum(axis=1, keepdims=True, dtype=float)
-    y, x = _standardised(labels[None]), _standardised(runs)
-    mean_y, mean_x = _sums(shares, y), _sums(shares, x)
-    var_y, var_x = _sums(shares, y**2) - mean_y**2, _sums(shares, x**2) - mean_x**2
-    return _correlation(_sums(shares, x * y) - mean_x * mean_y, var_x, var_y)
+    y = _standardised(labels[None])
+    mean_y, square_y = (shares @ np.concatenate([y, y**2]).T).T[:, :, None]
+    moments = np.empty((3, len(weights), len(runs)))
+    for run, x in enumerate(_standardised(runs)[:, None]):  # one at a time: see above
+        moments[..., run] = (shares @ np.concatenate([x, x**2, x * y]).T).T
+    mean_x, square_x, xy = moments
+    return _correlation(xy - mean_x * mean_y, square_x - mean_x**2, square_y - mean_y**2)
 
 
 def spearmanr(labels: np.ndarray, runs: np.ndarray, weights: np.ndarray, positive: int = 1) -> np.ndarray:
@@ -163,8 +167,11 @@ def _sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the weighted means of values that are no counts, in 64 bits."""
-    return np.asarray(weights.astype(float) @ values.T / weights.sum(axis=1, keepdims=True, dtype=float))
+    """Return the weighted means of values that are no counts, in 64 bits, one run at a time: see above."""
+    weights, sums = weights.astype(float), np.empty((len(weights), len(values)))
+    for run, of_run in enumerate(values):
+        sums[:, run] = weights @ of_run
+    return np.asarray(sums / weights.sum(axis=1, keepdims=True))
 
 
 def _hits(true: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

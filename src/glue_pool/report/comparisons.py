@@ -1,15 +1,18 @@
 """Every pair of rows on one task: the difference, and the other ways to look at it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 
 from glue_pool import stats
+from glue_pool.report.kept import Kept, digest
 from glue_pool.report.panels import Row
 from glue_pool.stats import Difference, Scores
 
+PARTS, COUNTS = ([field.name for field in fields(of)] for of in (Difference, stats.WinsTiesLosses))
 # seeds, rising, and their scores as in a Pair; None for seeds: one run, which is the same whatever the seed
 OfSeeds = tuple[list[int] | None, Scores]
 
@@ -74,36 +77,71 @@ def of_seeds(row: OfSeeds, wanted: Sequence[int] | None) -> Scores:
 
 
 def all_pairs(
-    of_rows: Mapping[Row, OfSeeds], paired: Callable[[Row, Row], Pair | None] | None = None
+    of_rows: Mapping[Row, OfSeeds],
+    kept: Kept,
+    paired: Callable[[Row, Row], Pair | None] | None = None,
+    names: Mapping[Row, str] | None = None,
 ) -> list[Comparison]:
-    """Compare every two rows of a column; paired: what pairs two of them, if not the seeds that both have."""
-    order = stats.almost_stochastic_order([scores.actual for _, scores in of_rows.values()])
-    found = [
-        (m, n, baseline, method, both, both.difference())
-        for (m, baseline), (n, method) in combinations(enumerate(of_rows), 2)
-        if (both := paired(baseline, method) if paired else pair(of_rows[baseline], of_rows[method]))
-    ]
-    corrected = stats.family([difference for *_, difference in found], [0] * len(found))
-    return [
-        Comparison(
-            baseline,
-            method,
-            difference,
-            float(p),
-            *_otherwise(both),
-            float(order.violation[m, n]),
-            float(order.std[m, n]),
-        )
-        for (m, n, baseline, method, both, difference), p in zip(found, corrected, strict=True)
-    ]
+    """Compare every two rows of a column; paired: what pairs two of them, if not the seeds that both have.
 
+    names: of what each row's part in its pairs is made, if not of its seeds and scores.
+    """
+    actual = [scores.actual for _, scores in of_rows.values()]
+    order = kept.numbers(digest("order", actual), lambda: _order(actual)).reshape(2, len(actual), len(actual))
+    if names is None:
+        names = {row: digest(seeds, of.actual, of.resampled, of.examples) for row, (seeds, of) in of_rows.items()}
 
-def _otherwise(pair: Pair) -> tuple[Difference, Difference, float, stats.WinsTiesLosses, float]:
-    baseline, method = pair.baseline.actual, pair.method.actual
-    return (
-        stats.difference_over_seeds(baseline, method),
-        stats.multi_bootstrap(pair.baseline, pair.method),
-        stats.permutation_p(baseline, method),
-        stats.wins_ties_losses(baseline, method),
-        float((1 + np.sign(method[:, None] - baseline[None]).mean()) / 2),
+    def compared(baseline: Row, method: Row) -> np.ndarray:
+        both = paired(baseline, method) if paired else pair(of_rows[baseline], of_rows[method])
+        return np.array(_numbers(both) if both else [])
+
+    found = []
+    for (m, baseline), (n, method) in combinations(enumerate(of_rows), 2):
+        name = digest("pair", names[baseline], names[method])
+        if numbers := kept.numbers(name, partial(compared, baseline, method)).tolist():
+            found.append((baseline, method, *_of_numbers(numbers), *order[:, m, n].tolist()))
+    differences = [difference for _, _, difference, *_ in found]
+    corrected = kept.numbers(
+        digest("corrected", list(names.values())), lambda: stats.family(differences, [0] * len(differences))
     )
+    return [
+        Comparison(baseline, method, difference, p, *others)
+        for (baseline, method, difference, *others), p in zip(found, corrected.tolist(), strict=True)
+    ]
+
+
+def _order(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Return violation and deviation of Almost Stochastic Order, `(2 * rows * rows,)`."""
+    order = stats.almost_stochastic_order(scores)
+    return np.concatenate([order.violation.ravel(), order.std.ravel()])
+
+
+def _numbers(both: Pair) -> list[float]:
+    """Return what two rows come to in a row of numbers, as `_of_numbers` takes them apart."""
+    baseline, method = both.baseline.actual, both.method.actual
+    differences = (
+        both.difference(),
+        stats.difference_over_seeds(baseline, method),
+        stats.multi_bootstrap(both.baseline, both.method),
+    )
+    counts = stats.wins_ties_losses(baseline, method)
+    return [
+        *(getattr(difference, name) for difference in differences for name in PARTS),
+        stats.permutation_p(baseline, method),
+        *(getattr(counts, name) for name in COUNTS),
+        float((1 + np.sign(method[:, None] - baseline[None]).mean()) / 2),
+    ]
+
+
+def _of_numbers(
+    numbers: Sequence[float],
+) -> tuple[Difference, Difference, Difference, float, stats.WinsTiesLosses, float]:
+    n = len(PARTS)
+    difference, by_seeds, bootstrap = (_difference(numbers[at : at + n]) for at in range(0, 3 * n, n))
+    permutation_p, *counts, improvement = numbers[3 * n :]
+    return difference, by_seeds, bootstrap, permutation_p, stats.WinsTiesLosses(*map(int, counts)), improvement
+
+
+def _difference(numbers: Sequence[float]) -> Difference:
+    estimate, low, high, p, pairs, missing, *others = numbers
+    return Difference(estimate, low, high, p, int(pairs), int(missing), *others)

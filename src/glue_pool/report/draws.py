@@ -10,6 +10,7 @@ import numpy as np
 from glue_pool import stats
 from glue_pool.report.columns import Column
 from glue_pool.report.comparisons import Pair, all_pairs, pair
+from glue_pool.report.kept import digest
 from glue_pool.report.panels import Draws, Panel, Row, Subset
 from glue_pool.report.scan import LeftOut, no_comparison
 from glue_pool.report.scored import OfTasks, averages
@@ -85,13 +86,16 @@ def _pooled(study: Study, panel: Panel, subset: Subset, draws: Sequence[Table]) 
         {
             column: all_pairs(
                 {row: scores[column, row] for row in panel.rows if (column, row) in scores},
+                draws[0].kept,
                 partial(_pair, of_draws, column),
+                {row: _made_of(of_draws, column, row) for row in panel.rows},
             )
             for column in [*tasks, AVERAGE]
         },
         {at: items for at, items in uncounted.items() if items},
         {},
         draws[0].margin,
+        draws[0].kept,
         draws=draws,
         of_draws=of_draws,
     )
@@ -128,6 +132,12 @@ def _pair(of_draws: OfDraws, column: str, baseline: Row, method: Row) -> Pair | 
         return None
     baselines, methods = (stats.pooled(of) for of in zip(*((p.baseline, p.method) for p in found), strict=True))
     return Pair(baselines, methods, either - len(found))
+
+
+def _made_of(of_draws: OfDraws, column: str, row: Row) -> str:
+    """Return what all of a row's pairs are made of, in a hash: its seeds and scores on each draw."""
+    found = [of_draw.get((column, row)) for of_draw in of_draws.values()]
+    return digest([of and (of[0], of[1].actual, of[1].resampled, of[1].examples) for of in found])
 
 
 def _same(one: Pair, other: Pair) -> bool:

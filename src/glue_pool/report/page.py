@@ -6,19 +6,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from glue_pool.results import write_atomically, write_text
+from glue_pool.results import write_bytes, write_text
 
+INDEX = "index.html"
 ASSETS = files("glue_pool.report").joinpath("assets")
 
 
-def write(folder: Path, payload: Mapping[str, Any]) -> list[Path]:
-    """Write index.html, which refers to the others, and return it and them; raises OSError."""
-    parts = ["report.css", "plots.js", "report.js"]
-    for name in parts:
-        write_text(folder / name, ASSETS.joinpath(name).read_text("utf-8"))
-    write_atomically(folder / "plotly.min.js", lambda file: file.write(_plotly().read_bytes()))
-    write_text(folder / "index.html", html(payload))
-    return [folder / name for name in ["index.html", *parts, "plotly.min.js"]]
+def write(folder: Path, payload: Mapping[str, Any]) -> None:
+    """Write index.html and what it refers to; raises OSError."""
+    write_assets(folder)
+    write_text(folder / INDEX, html(payload))
+
+
+def write_assets(folder: Path) -> None:
+    """Write what index.html refers to; raises OSError."""
+    for name in ("report.css", "plots.js", "report.js"):
+        write_bytes(folder / name, ASSETS.joinpath(name).read_bytes())
+    write_bytes(folder / "plotly.min.js", _plotly().read_bytes())
 
 
 def html(payload: Mapping[str, Any]) -> str:
@@ -27,7 +31,7 @@ def html(payload: Mapping[str, Any]) -> str:
 
     env = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     env.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}  # in the payload's own order
-    return env.from_string(ASSETS.joinpath("index.html").read_text("utf-8")).render(payload=payload) + "\n"
+    return env.from_string(ASSETS.joinpath(INDEX).read_text("utf-8")).render(payload=payload) + "\n"
 
 
 def _plotly() -> Path:

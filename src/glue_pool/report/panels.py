@@ -173,6 +173,11 @@ class Panel:
         return found
 
     @cached_property
+    def mishaps(self) -> set[Row]:
+        """Rows of which a run collapsed, or has no score, on any task and subset."""
+        return {row for (row, _, _), cell in self.cells.items() if cell.summary.collapsed or cell.without_score}
+
+    @cached_property
     def _rows_of(self) -> dict[str, list[Row]]:
         """Rows by method, and each by its label: one that is called as its method stands for it."""
         found: dict[str, list[Row]] = defaultdict(list)

@@ -37,7 +37,7 @@ def cautions(table: Table, baseline: str | None) -> dict[tuple[Row, str], list[s
         return found
     for (row, column), verdict in table.family(baseline).verdicts.items():
         other = table.baseline_of(row, baseline)
-        if other is None:
+        if other is None or table.panel.mishaps.isdisjoint((row, other)):
             continue
         tasks = table.average_tasks if column == AVERAGE else [column]
         names = {1: row.label, -1: other.label}

@@ -1,11 +1,9 @@
 """Read a folder of runs: those that are over, and everything that is left out, with its reason."""
 
-import hashlib
 import json
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +15,8 @@ import yaml
 from glue_pool.keys import SCHEMA, unkeyed
 from glue_pool.metrics import METRICS, REGRESSION, SINGLE, Metric, kind_of
 from glue_pool.report import earlier
+from glue_pool.report.folders import Place, places
+from glue_pool.report.kept import digest
 from glue_pool.result import Result, wrong
 from glue_pool.shell import one_line
 
@@ -25,12 +25,12 @@ SAID_ELSEWHERE = re.compile(
     r"(subset|data)\.|(pooling|recipe|edit)\.name$|seed$|train\.(precision|batching)$|"
     + "|".join(rf"{re.escape(name)}(\.|$)" for name in unkeyed() if name != "optimizer.name")
 )
-BESIDE_RESULT = {"config.yaml", "manifest.json", "history.jsonl", "predictions.parquet"}
 BY_ROW = ("idx", "group")  # columns of predictions with a number a row
 BY_WORD = ("epoch", "split")
 MESSAGE = 200  # characters of one that are shown
 FP32 = float(np.finfo(np.float32).max)
 LARGEST_SCORE = (2 * FP32) ** 2  # the squared difference of any two scores
+UNREADABLE = "can't be read ("  # what another look may read begins with
 SAME_RUN = "the same run as"  # is why a copy is left out
 NO_COMPARISON = "scores, but no comparison"  # what is left out is counted in
 SEED = re.compile(r"^seed: .*$", re.MULTILINE)
@@ -111,7 +111,7 @@ class Predictions:
     idx: np.ndarray  # (examples,), rising
     labels: np.ndarray  # (examples,), or (examples, labels) of a multi-label task
     outputs: np.ndarray  # (examples,): classes, or scores; else (examples, labels): logits, if the metric takes more
-    digest: bytes  # of the logits as they stand in the file
+    digest: str  # of the logits as they stand in the file
 
     def differs(self, other: "Predictions") -> str | None:
         """Say how the dev rows or the labels differ from those of another, that of most runs; None where they don't."""
@@ -132,10 +132,20 @@ class Predictions:
 
 def scan(roots: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
     """Read every run under some folders, in the order of their names."""
+    return read_all(places(roots), lambda place: read(place.path))
+
+
+def read_all(there: Sequence[Place], read_one: Callable[[Place], Run | LeftOut]) -> tuple[list[Run], list[LeftOut]]:
+    """Return the runs at some places, each once, and what is left out; read_one: what reads a folder with a result."""
     left_out: list[LeftOut] = []
-    seen: set[Path] = set()
-    folders = [folder for root in roots for folder in _run_folders(root, seen, left_out)]
-    found = [read(folder) for folder in folders]
+    found: list[Run | LeftOut] = []
+    for place in there:
+        if place.error:
+            left_out.append(_unreadable(place.error))
+        elif place.stamps:
+            found.append(read_one(place))
+        else:
+            left_out.append(LeftOut(place.path, "no result yet: it runs, or was interrupted"))
     runs: dict[str, Run] = {}
     for item in found:
         if isinstance(item, LeftOut):
@@ -165,7 +175,7 @@ def read_predictions(run: Run) -> Predictions | LeftOut:
         idx, labels, logits = idx[order], labels[order], logits[order]
     if said := _repeated(idx, labels, logits):
         return no_comparison(run, said)
-    return Predictions(idx, labels, _outputs(run.metric, labels, logits), hashlib.blake2b(logits.tobytes()).digest())
+    return Predictions(idx, labels, _outputs(run.metric, labels, logits), digest(logits))
 
 
 def read_groups(run: Run) -> dict[int, int] | None:
@@ -200,7 +210,9 @@ def _last(run: Run, columns: Sequence[str]) -> list[np.ndarray] | str:
         return found
     except FileNotFoundError:
         return "predictions.parquet is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BufferError, pa.ArrowException) as error:
+    except OSError as error:  # pyarrow's own has no number
+        return f"damaged ({_line(error)})" if error.errno is None else f"{UNREADABLE}{error.strerror})"
+    except (ValueError, KeyError, TypeError, AttributeError, BufferError, pa.ArrowException) as error:
         return f"damaged ({_line(error)})"
 
 
@@ -239,24 +251,8 @@ def _is(column: Any, value: str) -> np.ndarray:
     return np.asarray(there[np.from_dlpack(words.indices)])
 
 
-def _run_folders(root: Path, seen: set[Path], left_out: list[LeftOut]) -> Iterator[Path]:
-    """Yield the folders with a result, each once, links followed; name those of runs that have none."""
-    errors: list[OSError] = []
-    for place, folders, files in os.walk(root, onerror=errors.append, followlinks=True):
-        if (real := Path(place).resolve()) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        if "result.json" in files:
-            yield Path(place)
-        elif "result.json" in folders or not BESIDE_RESULT.isdisjoint(files):
-            left_out.append(LeftOut(Path(place), "no result yet: it runs, or was interrupted"))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-    left_out += map(_unreadable, errors)
-
-
 def _unreadable(error: OSError) -> LeftOut:
-    return LeftOut(Path(error.filename), f"can't be read ({error.strerror})")
+    return LeftOut(Path(error.filename), f"{UNREADABLE}{error.strerror})")
 
 
 def read(folder: Path) -> Run | LeftOut:

@@ -11,8 +11,11 @@ from glue_pool import stats
 from glue_pool.metrics import Metric
 from glue_pool.report.comparisons import Comparison, OfSeeds, all_pairs, common_seeds, of_seeds
 from glue_pool.report.earlier import shipped
+from glue_pool.report.kept import Kept, digest
+from glue_pool.report.known import Known
 from glue_pool.report.panels import Row
-from glue_pool.report.scan import LeftOut, Predictions, Run, no_comparison, read_groups, read_predictions
+from glue_pool.report.predicted import Predicted, most_common
+from glue_pool.report.scan import LeftOut, Predictions, Run, no_comparison, read_groups
 from glue_pool.stats import Scores
 
 TOLERANCE = 1e-6  # between a score and what its predictions give
@@ -51,64 +54,91 @@ def groups(runs: Sequence[Run]) -> tuple[Groups | None, str | None]:
     return None, f"{task}: rows share a {share}, these runs don't say which: the interval takes rows for independent"
 
 
-def resampled(runs: Sequence[tuple[Row, Run]], metric: Metric, groups: Groups | None = None) -> Scored:
-    """Score each row's runs on resamples of the dev examples; groups: `groups` of the task."""
-    found = [read_predictions(run) for _, run in runs]
-    examples = _most_common([item for item in found if isinstance(item, Predictions)])
+def resampled(
+    runs: Sequence[tuple[Row, Run]],
+    metric: Metric,
+    groups: Groups | None = None,
+    known: Known | None = None,
+) -> Scored:
+    """Score each row's runs on resamples of the dev examples; groups: `groups` of the task.
+
+    known: what is known of the runs; what is found out is added.
+    """
+    known = known or Known()
+    kept = known.kept
+    found = [(row, Predicted(run, known.abouts.get(run.folder))) for row, run in runs]
+    known.abouts |= {item.run.folder: item.about for _, item in found}
+    examples = most_common([item for _, item in found if not item.unusable], kept)
     left_out: dict[Row, list[LeftOut]] = defaultdict(list)
-    fits: list[tuple[Row, Run, Predictions]] = []
-    for (row, run), item in zip(runs, found, strict=True):
-        if isinstance(item, LeftOut):
-            left_out[row].append(item)
-        elif examples and (said := item.differs(examples)):
-            left_out[row].append(no_comparison(run, said))
+    fits: list[tuple[Row, Predicted]] = []
+    for row, item in found:
+        if item.unusable:
+            left_out[row].append(item.unusable)
+        elif examples and (said := item.differs(examples, kept)):
+            left_out[row].append(no_comparison(item.run, said))
         else:
-            fits.append((row, run, item))
+            fits.append((row, item))
     if not examples:
         return Scored(left_out=dict(left_out))
-    scores = _scores(examples, fits, metric, groups)
+    scores = _scores(examples, [item for _, item in fits], metric, groups, kept)
     of_rows: dict[Row, list[int]] = defaultdict(list)
-    for index, (row, run, _) in enumerate(fits):
-        if abs(scores.actual[index] - run.score) < TOLERANCE * max(1.0, abs(run.score)):
+    for index, (row, item) in enumerate(fits):
+        actual, score = scores.actual[index], item.run.score
+        if abs(actual - score) < TOLERANCE * max(1.0, abs(score)):
             of_rows[row].append(index)
         else:
-            reason = f"they give a score of {scores.actual[index]:.4f}, result.json says {run.score:.4f}"
-            left_out[row].append(no_comparison(run, reason))
+            reason = f"they give a score of {actual:.4f}, result.json says {score:.4f}"
+            left_out[row].append(no_comparison(item.run, reason))
     factor = metric.better * metric.scale
     shown = replace(scores, actual=factor * scores.actual, resampled=factor * scores.resampled)
     scored: dict[Row, OfSeeds] = {}
     for row, at in of_rows.items():
-        of_row = [(run, item) for _, run, item in (fits[i] for i in at)]
+        of_row = [fits[i][1] for i in at]
         if _fixed(of_row):
             scored[row] = None, shown.of(at[:1])
             continue
         reasons = _repeats(of_row)
-        left_out[row] += [no_comparison(run, said) for (run, _), said in zip(of_row, reasons, strict=True) if said]
-        if kept := [i for i, said in zip(at, reasons, strict=True) if said is None]:
-            scored[row] = [fits[i][1].result["seed"] for i in kept], shown.of(kept)
+        left_out[row] += [no_comparison(of.run, said) for of, said in zip(of_row, reasons, strict=True) if said]
+        if indices := [i for i, said in zip(at, reasons, strict=True) if said is None]:
+            scored[row] = [fits[i][1].run.result["seed"] for i in indices], shown.of(indices)
     return Scored(
         scored,
-        all_pairs(scored),
+        all_pairs(scored, kept),
         {row: items for row, items in left_out.items() if items},
         shown.of([len(fits)]),
     )
 
 
 def _scores(
-    examples: Predictions, fits: Sequence[tuple[Row, Run, Predictions]], metric: Metric, groups: Groups | None
+    examples: Predicted, fits: Sequence[Predicted], metric: Metric, groups: Groups | None, kept: Kept
 ) -> Scores:
-    """Return the scores of these runs, and last that of a constant prediction, as the metric has them."""
-    together = _together(examples.idx, groups)
-    outputs = np.stack([*(item.outputs for _, _, item in fits), _constant(examples, metric)])
-    of_task = fits[0][1]
+    """Return the scores of these runs, and last that of a constant prediction, as the metric has them.
+
+    A run's are the same whatever runs it is scored with, and are kept by what they are made of.
+    """
+    of_task = fits[0].run
     seed = zlib.crc32(of_task.result["task"].encode())  # each task is resampled by its own: their average needs that
-    scores = stats.resample(
-        examples.labels, outputs, metric.name, positive=of_task.positive, groups=together, seed=seed
-    )
-    if np.isnan(scores.actual[-1]):
-        scores.actual[-1] = 0.0
-        scores.resampled[:, -1] = 0.0
-    return scores
+    together = None if groups is None else np.array(sorted(groups.items()))
+    made_of = digest(examples.about.rows, together, metric.name, of_task.positive, seed, stats.RESAMPLES)
+    names = [digest(made_of, item.about.rows, item.about.logits) for item in fits] + [digest(made_of, "constant")]
+    if new := [at for at, name in enumerate(names) if name not in kept]:
+        constant = _constant(examples.there, metric)
+        outputs = [fits[at].there.outputs if at < len(fits) else constant for at in new]
+        scores = stats.resample(
+            examples.there.labels,
+            np.stack([of.astype(np.result_type(of, constant), copy=False) for of in outputs]),
+            metric.name,
+            positive=of_task.positive,
+            groups=_together(examples.there.idx, groups),
+            seed=seed,
+        )
+        if new[-1] == len(fits) and np.isnan(scores.actual[-1]):
+            scores.actual[-1] = 0.0
+            scores.resampled[:, -1] = 0.0
+        for at, actual, of_run in zip(new, scores.actual, scores.resampled.T, strict=True):
+            kept.put(names[at], np.concatenate([[scores.examples, actual], of_run]).tobytes())
+    found = np.stack([np.frombuffer(kept.get(name)) for name in names])
+    return Scores(found[:, 1].copy(), found[:, 2:].T.copy(), int(found[0, 0]))
 
 
 def _together(idx: np.ndarray, groups: Groups | None) -> np.ndarray | None:
@@ -135,33 +165,21 @@ def _constant(examples: Predictions, metric: Metric) -> np.ndarray:
     return np.broadcast_to(constant, outputs.shape)
 
 
-def _most_common(found: Sequence[Predictions]) -> Predictions | None:
-    """Return predictions on the dev rows that most runs have."""
-    counts: list[tuple[Predictions, int]] = []
-    for item in found:
-        at = next((i for i, (other, _) in enumerate(counts) if item.differs(other) is None), None)
-        if at is None:
-            counts.append((item, 1))
-        else:
-            counts[at] = (counts[at][0], counts[at][1] + 1)
-    return max(counts, key=lambda pair: pair[1])[0] if counts else None
-
-
-def _fixed(runs: Sequence[tuple[Run, Predictions]]) -> bool:
+def _fixed(runs: Sequence[Predicted]) -> bool:
     """Whether a row's runs are the same whatever the seed, and say so."""
-    return all(run.result.get("deterministic") for run, _ in runs) and len({item.digest for _, item in runs}) == 1
+    return all(of.run.result.get("deterministic") for of in runs) and len({of.about.logits for of in runs}) == 1
 
 
-def _repeats(runs: Sequence[tuple[Run, Predictions]]) -> list[str | None]:
+def _repeats(runs: Sequence[Predicted]) -> list[str | None]:
     """Say for each of a row's runs why it is another's once more; None where it is not.
 
     Number for number, two seeds never come to the same: one that does is a copy, or has had no effect. Collapsed runs
     may.
     """
-    first: dict[bytes, int] = {}
+    first: dict[str, int] = {}
     seeds = [
-        (seed := run.result["seed"], seed if run.result["collapsed"] else first.setdefault(item.digest, seed))
-        for run, item in runs
+        (seed := of.run.result["seed"], seed if of.run.result["collapsed"] else first.setdefault(of.about.logits, seed))
+        for of in runs
     ]
     if len(runs) > 1 and {of for _, of in seeds} == {seeds[0][0]}:
         return [f"its {len(runs)} runs are one and the same: the seed has no effect"] * len(runs)

@@ -186,9 +186,11 @@ def _key_order(key: str) -> tuple[int, str]:
 
 def _row(run: Run, varying: list[str], cells: Iterable[tuple[Row, Subset, str]]) -> Row:
     row = Row(run.result["method"], tuple((k, value_of(run, k)) for k in varying if run.completed or k in run.settings))
+    if run.completed:
+        return row
     known = set(row.settings)  # it may have failed before precision and the like were known
     fits = {other for other, _, _ in cells if other.method == row.method and known <= set(other.settings)}
-    return fits.pop() if not run.completed and len(fits) == 1 else row
+    return fits.pop() if len(fits) == 1 else row
 
 
 def _row_order(row: Row) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """The tables that a person sees on a terminal, and what to mind about them."""
 
+import io
 import math
 import shutil
 from collections.abc import Collection, Sequence
@@ -25,6 +26,28 @@ MINDED = "!"  # behind a mark: there is something to mind of it
 MARKS: dict[Mark, str] = {"better": "▲", "worse": "▼", "equivalent": "≈", "": ""}
 NOT_COMPARED = "°"
 ASCII = str.maketrans({"±": "+-", "▲": "^", "▼": "v", "≈": "=", "°": "*"})  # for a terminal that has no others
+
+
+class Recorded(io.StringIO):
+    """Takes what is shown as a file would show it."""
+
+    def __init__(self, file: TextIO) -> None:
+        super().__init__()
+        self._file = file
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The file's."""
+        return self._file.encoding
+
+    def isatty(self) -> bool:
+        """Whether the file is a terminal."""
+        return self._file.isatty()
+
+
+def looks(file: TextIO) -> tuple[str, int]:
+    """Return all of a file that what is shown there depends on: its encoding, and its width in characters."""
+    return file.encoding, shutil.get_terminal_size().columns if is_terminal(file) else WIDTH
 
 
 def show(study: Study, tables: Sequence[Table], baseline: str | None, tasks: Sequence[str], file: TextIO) -> None:
@@ -92,7 +115,7 @@ def _print(names: Sequence[str], columns: Sequence[tuple[str, Sequence[tuple[str
     left = [_aligned(_signs(head, file), [tuple(_signs(part, file) for part in cell) for cell in cells])
             for head, cells in columns]  # fmt: skip
     labels = max(len(name) for name in ["method", *names])
-    width = shutil.get_terminal_size().columns if is_terminal(file) else WIDTH
+    _, width = looks(file)
     while left:
         part = [left.pop(0)]
         while left and labels + sum(len(column[0]) + GAP for column in [*part, left[0]]) <= width - 2:

@@ -10,7 +10,8 @@ import numpy as np
 
 from glue_pool import stats
 from glue_pool.report.columns import Column
-from glue_pool.report.comparisons import Comparison, OfSeeds, Pair, pair
+from glue_pool.report.comparisons import PARTS, Comparison, OfSeeds, Pair, pair
+from glue_pool.report.kept import Kept, digest
 from glue_pool.report.panels import Panel, Row, Subset, counted, subset_label
 from glue_pool.report.scan import LeftOut, Run
 from glue_pool.report.scored import OfTasks, averages
@@ -69,10 +70,12 @@ class Table:
     uncounted: Mapping[tuple[str, Row], list[LeftOut]]  # by task and row, runs in the mean but in no comparison
     chance: Mapping[str, float]  # by task, the score of a constant prediction, turned as all scores
     margin: float  # points
+    kept: Kept = field(default_factory=Kept, repr=False, compare=False)
     _families: dict[str | None, Family] = field(default_factory=dict, repr=False)
     _verdicts_of: dict[tuple[tuple[Row, Row], ...], dict[tuple[Row, str], Verdict]] = field(
         default_factory=dict, repr=False
     )
+    _without: dict[tuple[Row, Row], dict[str, Difference]] = field(default_factory=dict, repr=False)
 
     @property
     def tests(self) -> int:
@@ -189,7 +192,9 @@ class Table:
         return verdicts
 
     def _verdicts(self, found: Mapping[tuple[Row, str], Difference]) -> dict[tuple[Row, str], Verdict]:
-        p = stats.true_p(list(found.values()), [column for _, column in found])
+        differences, columns = list(found.values()), [column for _, column in found]
+        numbers = np.array([[getattr(of, name) for name in PARTS] for of in differences], dtype=float)
+        p = self.kept.numbers(digest("p", numbers, columns), lambda: stats.true_p(differences, columns))
         adjusted, p_of = stats.holm(p), dict(zip(found, p.tolist(), strict=True))
         of_rows: dict[tuple[Row, str], float] = {}
         for row in dict.fromkeys(row for row, _ in found):
@@ -212,10 +217,14 @@ class Table:
         for row in self.panel.rows:
             other = self.baseline_of(row, baseline)
             for column in [*self.tasks, AVERAGE]:
-                has = self.average(row, self.average_tasks) if column == AVERAGE else self._runs(row, column)
+                has = row in self._averaged if column == AVERAGE else self._runs(row, column)
                 if has and other != row and (said := self._why_not(row, other, column, verdicts.get((row, column)))):
                     found[row, column] = said
         return found
+
+    @cached_property
+    def _averaged(self) -> set[Row]:
+        return {row for row in self.panel.rows if self.average(row, self.average_tasks)}
 
     def _runs(self, row: Row, task: str) -> list[Run]:
         return self.panel.cell(row, self.subset, task).runs
@@ -242,11 +251,12 @@ class Table:
 
     def without_each(self, row: Row, baseline: Row) -> dict[str, Difference]:
         """Return the average's difference of two rows without each of its tasks in turn."""
-        found = {}
-        for task in self.average_tasks if len(self.average_tasks) > 2 else ():
-            if both := self.averaged([of for of in self.average_tasks if of != task], baseline, row):
-                found[task] = both.difference()
-        return found
+        if (row, baseline) not in self._without:
+            found = self._without[row, baseline] = {}
+            for task in self.average_tasks if len(self.average_tasks) > 2 else ():
+                if both := self.averaged([of for of in self.average_tasks if of != task], baseline, row):
+                    found[task] = both.difference()
+        return self._without[row, baseline]
 
     def averaged(self, tasks: Sequence[str], baseline: Row, method: Row) -> Pair | None:
         """Return both rows' averages over tasks, of the seeds that both have on all; None where they have none."""
@@ -284,13 +294,19 @@ def power(differences: Sequence[Difference], table: Table, column: str) -> list[
         return []
     of_seeds = np.array([of.seed_std or math.nan for of in differences])  # no spread says nothing of new seeds
     of_examples, pairs = (np.array([getattr(of, name) for of in differences]) for name in ("example_std", "pairs"))
-    others = max(0, len(table.rows_of(column)) - 2)
-    detectable = stats.detectable_gain(pairs, of_seeds, of_examples, tests=table.tests, others=others)
-    needed = np.full((3, len(differences)), math.nan)
-    if table.columns[column].in_points:
-        spreads = np.stack([of_seeds, *stats.spread_interval(of_seeds, pairs)])
-        needed = stats.seeds_needed(table.margin, spreads, of_examples, tests=table.tests, others=others)
-    return [Power(*map(float, of)) for of in zip(detectable, *needed, strict=True)]
+    tests, others = table.tests, max(0, len(table.rows_of(column)) - 2)
+    margin = table.margin if table.columns[column].in_points else None
+
+    def found() -> np.ndarray:
+        detectable = stats.detectable_gain(pairs, of_seeds, of_examples, tests=tests, others=others)
+        needed = np.full((3, len(differences)), math.nan)
+        if margin is not None:
+            spreads = np.stack([of_seeds, *stats.spread_interval(of_seeds, pairs)])
+            needed = stats.seeds_needed(margin, spreads, of_examples, tests=tests, others=others)
+        return np.stack([detectable, *needed], axis=1)
+
+    name = digest("power", pairs, of_seeds, of_examples, tests, others, margin)
+    return [Power(*of) for of in table.kept.numbers(name, found).reshape(-1, 4).tolist()]
 
 
 def _pair(scores: Mapping[tuple[str, Row], OfSeeds], column: str, baseline: Row, method: Row) -> Pair | None:

@@ -1,6 +1,6 @@
 """Nodes of the integrals over how large a spread may seem."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -15,8 +15,13 @@ def on_unit_interval(nodes: int) -> tuple[np.ndarray, np.ndarray]:
 
 def chi_squared(freedom: np.ndarray, nodes: int = 40) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes `(…, nodes)` and weights of a mean over chi-squared(freedom) / freedom; freedom: `(…,)`."""
+    distinct, which = np.unique(np.asarray(freedom, dtype=float), return_inverse=True)
+    found = np.array([_of_one(of, nodes) for of in distinct.tolist()]).reshape(-1, nodes)
+    return found[which.reshape(np.shape(freedom))], on_unit_interval(nodes)[1]
+
+
+@lru_cache(maxsize=16384)
+def _of_one(freedom: float, nodes: int) -> np.ndarray:
     from scipy.special import chdtri
 
-    x, weights = on_unit_interval(nodes)
-    freedom = np.asarray(freedom, dtype=float)[..., None]
-    return chdtri(freedom, 1 - x) / freedom, weights
+    return np.asarray(chdtri(freedom, 1 - on_unit_interval(nodes)[0]) / freedom)
