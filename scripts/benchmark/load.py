@@ -1,6 +1,6 @@
 """Training beside other work: whole commands and steady state, with busy processes and without."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from benchmark import command, steady
@@ -45,7 +45,7 @@ def _steady(measured: dict[str, list[Numbers]], task: str, size: int, said: str)
     return figure(f"{said}steady training: times as fast", 2, lambda a, b: a["train"][task] / b["train"][task], **both)
 
 
-def _quiet(measured: dict[str, list[Numbers]], name: str, busy: int, sizes: dict[str, int]) -> Figure:
+def _quiet(measured: dict[str, list[Numbers]], name: str, busy: int, sizes: Mapping[str, int]) -> Figure:
     """Return how many times as long a whole command takes as on the quiet machine."""
     both = {f"{task}, {size} rows": [measured[f"{n} {name} {task}"] for n in (busy, 0)] for task, size in sizes.items()}
     return figure(f"{busy} busy beside v quiet, s/s: {name}", 2, lambda a, b: a["seconds"] / b["seconds"], **both)

@@ -110,7 +110,7 @@ class _Real:
             scores[split] = metrics.compute(cfg.task.metrics, labels, logits, positive=cfg.task.positive_id)
         score = scores[cfg.task.dev_splits[0]][cfg.task.primary_metric]
         best = {"epoch": 1.0, "metrics": scores, "score": score}
-        result = {**self._result, **results.describe(cfg, key), "status": "completed", "metrics": scores}
+        result: Any = {**self._result, **results.describe(cfg, key), "status": "completed", "metrics": scores}
         folder.create(cfg, {**self._manifest, "run_key": key})
         folder.append_history({"epoch": 1.0, "step": 2, "metrics": scores, "seconds": 1.0})
         folder.write_predictions(columns)

@@ -6,10 +6,9 @@ import platform
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +39,7 @@ class Size(NamedTuple):
 
 COMMANDS = {"cola": 960, "rte": 480}
 SIZES = {
-    "tiny": Size(64, {"cola": 64}, {"cola": 64}, (1,), 48, 8, 2, 90, 1),
+    "tiny": Size(64, {"cola": 64}, {"cola": 64}, (1,), 48, 8, 2, 90, 3),
     "usual": Size(160, COMMANDS, {"cola": 320, "rte": 160}, (1,), None, 40, 4, 10_000),
     "full": Size(640, COMMANDS, COMMANDS, (1, 2), None, 40, 40, 10_000),
 }
@@ -127,11 +126,12 @@ def beside(number: int) -> Iterator[None]:
 
 def _peak_bytes(process: subprocess.Popen[bytes]) -> int:
     """Return the most memory that a process and all below it had at once, shared pages counted once (PSS)."""
-    peak, ended = 0, threading.Event()
-    threading.Thread(target=lambda: (process.wait(), ended.set()), daemon=True).start()
-    while not ended.wait(SAMPLE_SECONDS):
+    peak = 0
+    while True:
         peak = max(peak, sum(map(_pss, _tree(process.pid))))
-    return peak
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(SAMPLE_SECONDS)
+            return peak
 
 
 def _tree(root: int) -> list[int]:

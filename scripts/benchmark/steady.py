@@ -118,7 +118,7 @@ def trainer(options: Options, seed: int, *, tuned: bool = False) -> Numbers:
     return speed
 
 
-def _examples(tokens: Any) -> list[Numbers]:
+def _examples(tokens: Any) -> Any:
     return [
         {
             "input_ids": tokens.input_ids[start : start + length].tolist(),
