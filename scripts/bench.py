@@ -16,7 +16,8 @@ from pathlib import Path
 
 from benchmark import command, load, memory, report, start, steady, sweep
 from benchmark.figures import table
-from benchmark.runner import SIZES, Options, machine
+from benchmark.runner import LOCK, SIZES, Options, machine
+from glue_pool.errors import UserError
 
 PARTS = {part.__name__.rpartition(".")[2]: part for part in (command, steady, load, sweep, report, memory, start)}
 TASKS = ("cola", "sst2", "mrpc", "rte")
@@ -33,9 +34,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="3, or 5 with --full")
     parser.add_argument("--full", action="store_true", help="more rows, loads and rounds; all of the Trainer's jobs")
     parser.add_argument("--sweep-runs", type=int, help="40; of the part sweep")
+    parser.add_argument("--lock", help="a file to hold (flock) while a process is timed, on a shared machine")
     parser.add_argument("--tiny", action="store_true", help=argparse.SUPPRESS)  # to see that it works
     parser.add_argument("--out", type=Path, default=Path("outputs/bench.json"), help="the JSON file")
     args = parser.parse_args()
+    if args.lock:
+        os.environ[LOCK] = args.lock
     size = SIZES["tiny" if args.tiny else "full" if args.full else "usual"]
     if args.sweep_runs:
         size = size._replace(sweep_runs=args.sweep_runs, trainer_jobs=min(size.trainer_jobs, args.sweep_runs))
@@ -50,7 +54,10 @@ def main() -> None:
             scratch=Path(scratch),
         )
         for name in args.parts:
-            rounds, figures = PARTS[name].measure(options)
+            try:
+                rounds, figures = PARTS[name].measure(options)
+            except UserError as error:
+                raise SystemExit(f"error: {error}") from None
             found[name] = {"figures": {figure.what: figure.spreads() for figure in figures}, "rounds": rounds}
             print(f"{table(figures)}\n", flush=True)
     about = {

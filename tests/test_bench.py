@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmark import command, runner
+from benchmark import command, runner, steady
 from benchmark.figures import Figure, figure, table
 
 ROOT = Path(__file__).parents[1]
@@ -80,33 +80,36 @@ def _command(process: int) -> str:
 
 
 def test_a_command_that_fails_ends_the_bench_with_its_error(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--data", str(tmp_path), "--parts", "steady")
+    done = bench(tmp_path, "--data", str(tmp_path), "--parts", "command")
     assert done.returncode == 1
-    assert "benchmark.steady trainer" in done.stderr
-    assert f"data.dir={tmp_path}: no folder" in done.stderr
+    assert done.stderr.startswith(f"error: data.dir={tmp_path}: no folder")
+    with pytest.raises(SystemExit, match=r"sys.exit\('why'\) failed:\n\nwhy"):
+        runner.run([sys.executable, "-c", "import sys; sys.exit('why')"])
 
 
 @pytest.mark.long
-def test_whole_commands_and_memory(tmp_path: Path) -> None:
-    figures = measured(bench(tmp_path, "--parts", "command", "memory"), tmp_path)
-    assert {"cola, 64 rows"} == {column for spreads in figures.values() for column in spreads}
-    assert 3e2 < figures["peak memory, MB: glue_pool"]["cola, 64 rows"]["median"] < 5e3
-    rounds = json.loads((tmp_path / "bench.json").read_text())["parts"]["command"]["rounds"]
-    assert rounds["tuned_trainer cola"][0]["threads"] == 1
-    assert rounds["tuned_trainer cola"][0]["dev_rows"] == 48
+def test_the_memory_of_whole_commands(tmp_path: Path) -> None:
+    figures = measured(bench(tmp_path, "--parts", "memory"), tmp_path)
+    assert 300 < figures["peak memory, MB: glue_pool"]["cola, 64 rows"]["median"] < 5000
+    content = json.loads((tmp_path / "bench.json").read_text())
+    (trainer,) = content["parts"]["memory"]["rounds"]["tuned_trainer cola"]
+    assert (trainer["threads"], trainer["dev_rows"]) == (1, 48)
+    assert (content["about"]["data"], content["about"]["threads"]) == ("synthetic", 1)
 
 
 @pytest.mark.long
 def test_steady_state(tmp_path: Path) -> None:
-    figures = measured(bench(tmp_path, "--parts", "steady", "--tasks", "rte"), tmp_path)
-    content = json.loads((tmp_path / "bench.json").read_text())
-    (limit,) = content["parts"]["steady"]["rounds"]["gemm"]
+    options = runner.Options(None, "minilm_l6", ["rte"], 1, runner.SIZES["tiny"], tmp_path)
+    numbers = {name: [contender(options, 0)] for name, contender in steady.CONTENDERS.items()}
+    figures = {figure.what: figure.values["rte"][0] for figure in steady.figures(numbers, ["rte"])}
     per_token = 6 * 3 * (4 * 384**2 + 2 * 384 * 1536)  # 6 FLOP a weight of three layers, and 12 n^2 d for attention
-    assert per_token * 5 < limit["needed"]["rte"] < per_token * 128 * 1.5
-    assert figures["bf16 GEMM rate, GFLOP/s"]["rte"]["median"] == limit["rate"]["rte"] / 1e9
-    assert figures["bert v trainer"]["rte"]["median"] > 1
-    assert content["about"]["data"] == "synthetic"
-    assert content["about"]["threads"] == 1
+    assert per_token * 5 < numbers["gemm"][0]["needed"]["rte"] < per_token * 128 * 1.5
+    assert figures["bf16 GEMM rate, GFLOP/s"] > 1
+    assert (
+        figures["bert v tuned_trainer"]
+        == figures["bert: training examples/s"] / figures["tuned_trainer: training examples/s"]
+    )
+    assert all(value > 0 for value in figures.values())
 
 
 @pytest.mark.long
@@ -119,7 +122,7 @@ def test_beside_a_busy_process(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_sweep_beside_the_trainers_loops(tmp_path: Path) -> None:
     figures = measured(bench(tmp_path, "--parts", "sweep"), tmp_path)
-    assert figures["sweep, s: tuned_trainer, one after another (2 of them, times 4)"]
+    assert figures["sweep, s: tuned_trainer, one after another (1 of them, times 8)"]
     rounds = json.loads((tmp_path / "bench.json").read_text())["parts"]["sweep"]["rounds"]
     assert len(rounds["glue_pool"]) == 1
 

@@ -52,13 +52,13 @@ def _speed(numbers: Numbers) -> float:
     return float(numbers["train_examples_per_second"])
 
 
-def ours_once(options: Options, task: str, size: int, number: int, *, memory: bool = False) -> Numbers:
+def ours_once(options: Options, task: str, size: int, number: int, *, memory: bool = False, busy: int = 0) -> Numbers:
     """Run `python -m glue_pool.train` once, with no tokens in its cache; return its seconds and training speed."""
     outputs = options.scratch / f"command-{task}-{size}-{number}"
     line = ours(
         options, task, rows.folder(options, task, size), outputs, "pooling=bert", f"seed={number}", "force=true"
     )
-    ran = run([sys.executable, "-m", "glue_pool.train", *line, "train.epochs=1"], memory=memory)
+    ran = run([sys.executable, "-m", "glue_pool.train", *line, "train.epochs=1"], memory=memory, busy=busy)
     (file,) = outputs.rglob("result.json")
     result = json.loads(file.read_text(encoding="utf-8"))
     return {
@@ -76,9 +76,11 @@ def ours(options: Options, task: str, folder: Path, outputs: Path, *overrides: s
     return [f"task={task}", *options.encoder_overrides, *data, *places, *overrides]
 
 
-def trainer_once(options: Options, task: str, size: int, number: int, *, memory: bool = False) -> Numbers:
+def trainer_once(
+    options: Options, task: str, size: int, number: int, *, memory: bool = False, busy: int = 0
+) -> Numbers:
     """Run the Trainer's script once; return its seconds and training speed."""
-    ran = run(trainer(options, task, size, number), memory=memory)
+    ran = run(trainer(options, task, size, number), memory=memory, busy=busy)
     return {"seconds": ran.seconds, "peak_bytes": ran.peak_bytes, **ran.said}
 
 

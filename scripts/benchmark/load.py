@@ -1,11 +1,11 @@
 """Training beside other work: whole commands and steady state, with busy processes and without."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from benchmark import command, steady
 from benchmark.figures import Figure, figure
-from benchmark.runner import Contender, Numbers, Options, beside, interleaved
+from benchmark.runner import Contender, Numbers, Options, interleaved
 
 
 def measure(options: Options) -> tuple[dict[str, list[Numbers]], list[Figure]]:
@@ -14,12 +14,10 @@ def measure(options: Options) -> tuple[dict[str, list[Numbers]], list[Figure]]:
     contenders: dict[str, Contender] = {}
     for busy in loads:
         for task, size in sizes.items():
-            contenders[f"{busy} glue_pool {task}"] = _under(busy, partial(command.ours_once, options, task, size))
-            contenders[f"{busy} tuned_trainer {task}"] = _under(
-                busy, partial(command.trainer_once, options, task, size)
-            )
+            contenders[f"{busy} glue_pool {task}"] = partial(command.ours_once, options, task, size, busy=busy)
+            contenders[f"{busy} tuned_trainer {task}"] = partial(command.trainer_once, options, task, size, busy=busy)
         for name in ("bert", "tuned_trainer"):
-            contenders[f"{busy} steady {name}"] = _under(busy, partial(steady.once, options, name, tuple(sizes)))
+            contenders[f"{busy} steady {name}"] = partial(steady.once, options, name, tuple(sizes), busy=busy)
     measured = interleaved(options, contenders)
     figures: list[Figure] = []
     for busy in loads:
@@ -30,14 +28,6 @@ def measure(options: Options) -> tuple[dict[str, list[Numbers]], list[Figure]]:
         if busy:
             figures += [_quiet(measured, name, busy, sizes) for name in ("glue_pool", "tuned_trainer")]
     return measured, _merged(figures)
-
-
-def _under(busy: int, once: Callable[[int], Numbers]) -> Contender:
-    def contender(number: int) -> Numbers:
-        with beside(busy):
-            return once(number)
-
-    return contender
 
 
 def _steady(measured: dict[str, list[Numbers]], task: str, size: int, said: str) -> Figure:

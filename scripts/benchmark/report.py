@@ -114,7 +114,8 @@ class _Real:
         folder.create(cfg, {**self._manifest, "run_key": key})
         folder.append_history({"epoch": 1.0, "step": 2, "metrics": scores, "seconds": 1.0})
         folder.write_predictions(columns)
-        folder.write_result({**result, "score": score, "best": best, **{n: self._result[n] for n in KEPT}})
+        result |= {"score": score, "best": best} | {name: self._result[name] for name in KEPT}
+        folder.write_result(result)
         return folder.path
 
 

@@ -1,5 +1,6 @@
 """How things are measured: every contender in processes of its own, one after another in every round."""
 
+import fcntl
 import json
 import os
 import platform
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 SCRIPTS = Path(__file__).parents[1]
+LOCK = "BENCH_LOCK"
 SAMPLE_SECONDS = 0.1  # between two looks at a run's memory
 
 Numbers = dict[str, Any]
@@ -39,7 +41,7 @@ class Size(NamedTuple):
 
 COMMANDS = {"cola": 960, "rte": 480}
 SIZES = {
-    "tiny": Size(64, {"cola": 64}, {"cola": 64}, (1,), 48, 8, 2, 90, 3),
+    "tiny": Size(64, {"cola": 64}, {"cola": 64}, (1,), 48, 8, 1, 90, 3),
     "usual": Size(160, COMMANDS, {"cola": 320, "rte": 160}, (1,), None, 40, 4, 10_000),
     "full": Size(640, COMMANDS, COMMANDS, (1, 2), None, 40, 40, 10_000),
 }
@@ -81,9 +83,12 @@ def interleaved(options: Options, contenders: Mapping[str, Contender]) -> dict[s
     return measured
 
 
-def run(command: Sequence[str], *, of: Mapping[str, str] | None = None, memory: bool = False) -> Ran:
-    """Run a command to its end. of: more environment variables; memory: sample it. SystemExit if it fails."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+def run(command: Sequence[str], *, of: Mapping[str, str] | None = None, memory: bool = False, busy: int = 0) -> Ran:
+    """Run a command to its end, beside so many busy processes; SystemExit if it fails.
+
+    of: more environment variables; memory: sample it.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, _alone(), beside(busy):
         started = time.perf_counter()
         with subprocess.Popen(command, stdout=out, stderr=err, env=_environment(of)) as process:
             peak = _peak_bytes(process) if memory else 0
@@ -94,6 +99,17 @@ def run(command: Sequence[str], *, of: Mapping[str, str] | None = None, memory: 
         raise SystemExit(f"{' '.join(command)[:300]} failed:\n{printed[-2000:]}\n{errors[-4000:]}")
     last = (printed.splitlines() or [""])[-1]
     return Ran(seconds, json.loads(last) if last.startswith("{") else {}, peak)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the lock that `--lock` names, which keeps other work away from a machine that is shared."""
+    if not (name := os.environ.get(LOCK)):
+        yield
+        return
+    with open(name, "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def worker(module: str, *arguments: str) -> list[str]:

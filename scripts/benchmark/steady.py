@@ -3,13 +3,13 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmark import rows
-from benchmark.figures import Figure, figure
+from benchmark.figures import Figure
 from benchmark.runner import Numbers, Options, Size, interleaved, run, worker
 
 BATCH = 32
@@ -19,14 +19,17 @@ NAMES = ("trainer", "tuned_trainer", "bert", "maxpool", "gemm")
 
 def measure(options: Options) -> tuple[dict[str, list[Numbers]], list[Figure]]:
     """Measure every contender on every task."""
-    tasks = options.tasks
-    measured = interleaved(options, {name: partial(once, options, name, tasks) for name in NAMES})
+    measured = interleaved(options, {name: partial(once, options, name, options.tasks) for name in NAMES})
+    return measured, figures(measured, options.tasks)
+
+
+def figures(measured: Mapping[str, Sequence[Numbers]], tasks: Sequence[str]) -> list[Figure]:
+    """Compare the contenders round by round."""
 
     def by_task(what: str, digits: int, value: Callable[..., float], *names: str) -> Figure:
         """Take `value` of a task and of the named contenders' numbers."""
-        of = {task: [measured[name] for name in names] for task in tasks}
-        figures = [figure(what, digits, partial(value, task), **{task: of[task]}) for task in tasks]
-        return Figure(what, digits, {task: found.values[task] for task, found in zip(tasks, figures, strict=True)})
+        rounds = list(zip(*(measured[name] for name in names), strict=True))
+        return Figure(what, digits, {task: [float(value(task, *numbers)) for numbers in rounds] for task in tasks})
 
     names = ("trainer", "tuned_trainer", "bert", "maxpool")
     found = [by_task(f"{name}: training examples/s", 1, lambda task, a: a["train"][task], name) for name in names]
@@ -34,7 +37,7 @@ def measure(options: Options) -> tuple[dict[str, list[Numbers]], list[Figure]]:
     found.append(by_task("maxpool step v bert step", 3, _ratio("train"), "bert", "maxpool"))
     found.append(by_task("dev evaluation v tuned_trainer", 2, _ratio("evaluate"), "bert", "tuned_trainer"))
     found.append(by_task("bf16 GEMM rate, GFLOP/s", 0, lambda task, a: a["rate"][task] / 1e9, "gemm"))
-    return measured, found + [by_task(f"{name}: % of that rate", 0, _share, name, "gemm") for name in names[2:]]
+    return found + [by_task(f"{name}: % of that rate", 0, _share, name, "gemm") for name in names[2:]]
 
 
 def _ratio(of: str) -> Callable[..., float]:
@@ -45,10 +48,10 @@ def _share(task: str, a: Numbers, limit: Numbers) -> float:
     return float(100 * a["train"][task] * limit["needed"][task] / limit["rate"][task])
 
 
-def once(options: Options, name: str, tasks: Sequence[str], number: int) -> Numbers:
+def once(options: Options, name: str, tasks: Sequence[str], number: int, busy: int = 0) -> Numbers:
     """Measure a contender, one of NAMES, in a new process."""
     plain = {**vars(options), "scratch": str(options.scratch), "tasks": tasks}
-    return run(worker("steady", name, str(number), json.dumps(plain))).said
+    return run(worker("steady", name, str(number), json.dumps(plain)), busy=busy).said
 
 
 # The contenders, each in a process of its own. `train` and `evaluate` are examples a second by task.
