@@ -82,7 +82,7 @@ def _command(process: int) -> str:
 def test_a_command_that_fails_ends_the_bench_with_its_error(tmp_path: Path) -> None:
     done = bench(tmp_path, "--data", str(tmp_path), "--parts", "command")
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: data.dir={tmp_path}: no folder")
+    assert f"\nerror: data.dir={tmp_path}: no folder" in done.stderr
     with pytest.raises(SystemExit, match=r"sys.exit\('why'\) failed:\n\nwhy"):
         runner.run([sys.executable, "-c", "import sys; sys.exit('why')"])
 
