@@ -67,7 +67,8 @@ def _ours(options: Options, number: int) -> Numbers:
 def _trainers(options: Options, number: int, *, at_once: int) -> Numbers:
     """Run some of the Trainer's jobs from a shell; return the seconds that all would take."""
     jobs = islice(product(range(1, options.size.sweep_runs + 1), SUBSETS), options.size.trainer_jobs)
-    commands = [shlex.join(command.trainer(options, TASK, size, seed, EPOCHS)) for seed, size in jobs]
+    longest_first = sorted(jobs, key=lambda job: job[1], reverse=True)  # so that no core is left idle at the end
+    commands = [shlex.join(command.trainer(options, TASK, size, seed, EPOCHS)) for seed, size in longest_first]
     if at_once == 1:
         ran = run(["bash", "-ec", "\n".join(commands)])
     else:
