@@ -32,7 +32,7 @@ check: .venv/ready-dev ## Check format, lint and types
 docs: .venv/ready ## Write the pages that follow from code and YAML: methods.md and reference.md
 	@.venv/bin/python scripts/write_docs.py
 
-bench: .venv/ready-bench ## Time training beside Hugging Face's Trainer (ARGS="--data GLUE --full"), some minutes
+bench: .venv/ready-bench ## Time training beside Hugging Face's Trainer (ARGS="--data GLUE --parts command"), an hour for all
 	@.venv/bin/python scripts/bench.py $(ARGS)
 
 clean: ## Remove .venv and the tools' caches (outputs/ stays)

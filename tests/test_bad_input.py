@@ -222,7 +222,7 @@ def test_a_bad_file_in_ones_own_config_folder(job: Job, file: str, content: str,
 
 
 def test_a_sweep_whose_jobs_fail_says_why_without_a_traceback(job: Job) -> None:
-    ended = job("-m", "seed=1,2", "recipe=mixout", "recipe.p=2")
+    ended = job("-m", "seed=1,2", "recipe=mixout", "recipe.p=2", "hydra.launcher.workers=1")
     assert ended.code == TRAINING_FAILED
     assert ended.out.count("seed=1: recipe.p=2.0: has to be ") == 1
     assert "Traceback" not in ended.out + ended.err

@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic, on results as its contenders report them; and one contender really run."""
+"""The benchmark's own arithmetic, and each of its parts once, with very little to do."""
 
 import json
 import os
@@ -7,65 +7,129 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from benchmark import command, runner, steady
+from benchmark.figures import Figure, figure, table
+
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_table_compares_contenders_round_by_round() -> None:
-    import bench
-
-    def speeds(train: float, evaluate: float) -> dict[str, Any]:
-        return {"train": {"rte": train}, "evaluate": {"rte": evaluate}, "peak_memory_bytes": 2e9}
-
-    measured: dict[str, list[dict[str, Any]]] = {
-        "trainer": [speeds(10, 1), speeds(5, 1), speeds(20, 1)],
-        "tuned_trainer": [speeds(30, 100), speeds(15, 50), speeds(60, 200)],
-        "bert": [speeds(50, 200), speeds(25, 100), speeds(90, 400)],
-        "maxpool": [speeds(40, 200), speeds(20, 100), speeds(90, 400)],
-        "gemm": [{"rate": {"rte": 4e11}, "needed": {"rte": 4e9}, "peak_memory_bytes": 1} for _ in range(3)],
-        "second_run": [{"seconds": s, "peak_memory_bytes": 1} for s in (0.5, 0.1, 0.2)],
-    }
-    lines = bench.table(bench.figures(measured, ["rte"]), ["rte"]).splitlines()
-    assert "| bert: training examples/s | 50.0 (25.0 to 90.0) |" in lines
-    assert "| bert v trainer | 5.00 (4.50 to 5.00) |" in lines
-    assert "| maxpool step v bert step | 1.250 (1.000 to 1.250) |" in lines
-    assert "| dev evaluation v tuned_trainer | 2.00 (2.00 to 2.00) |" in lines
-    assert "| bert: % of that rate | 50 (25 to 90) |" in lines
-    assert "- bert: peak memory, MB: 2000 (2000 to 2000)" in lines
-    assert lines[-1].endswith("s: 0.20 (0.10 to 0.50)")
-
-
-def test_a_round_runs_its_contenders_and_leaves_a_json(tmp_path: Path) -> None:
-    out = tmp_path / "bench.json"
-    command = [
-        sys.executable,
-        "scripts/bench.py",
-        "--rounds",
-        "1",
-        "--only",
-        "gemm",
-        "--tasks",
-        "rte",
-        "--out",
-        str(out),
-    ]
+def bench(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLUE_POOL_TEST_DATA": "", "GLUE_POOL_CACHE": str(tmp_path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    line = [sys.executable, "scripts/bench.py", "--tiny", "--rounds", "1", "--out", str(tmp_path / "bench.json")]
+    return subprocess.run(
+        [*line, *arguments], cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", timeout=300
+    )
+
+
+def measured(done: subprocess.CompletedProcess[str], tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """Return the figures of a benchmark that has run: a table and a JSON that say the same."""
     assert done.returncode == 0, done.stderr
-    written = json.loads(out.read_text())
-    (result,) = written["rounds"]["gemm"]
-    assert result["rate"]["rte"] > 1e9
-    # a text of n tokens: 6 FLOP a weight and token, 12 n^2 d a layer
-    per_token = 6 * 6 * (4 * 384**2 + 2 * 384 * 1536)
-    assert per_token * 5 < result["needed"]["rte"] < per_token * 128 * 1.5
-    assert "bf16 GEMM rate" in done.stdout
-    assert written["about"]["data"] == "synthetic"
-    rate = written["figures"]["bf16 GEMM rate, GFLOP/s"]["rte"]
-    assert rate["lowest"] == rate["median"] == rate["highest"] == result["rate"]["rte"] / 1e9
+    parts = json.loads((tmp_path / "bench.json").read_text())["parts"]
+    figures = {what: spreads for part in parts.values() for what, spreads in part["figures"].items()}
+    assert [what for what in figures if f"| {what} | " not in done.stdout] == []
+    assert all(spread["median"] > 0 for spreads in figures.values() for spread in spreads.values())
+    return figures
 
 
-def test_a_contender_that_fails_ends_the_bench_with_its_error(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/bench.py", "--data", str(tmp_path), "--only", "bert", "--rounds", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def test_figures_compare_contenders_round_by_round() -> None:
+    ours, trainers = [{"s": 2.0}, {"s": 1.0}, {"s": 4.0}], [{"s": 4.0}, {"s": 3.0}, {"s": 6.0}]
+    ratio = figure("times as fast", 2, lambda a, b: b["s"] / a["s"], rte=[ours, trainers])
+    assert ratio.spreads() == {"rte": {"median": 2.0, "lowest": 1.5, "highest": 3.0}}
+    other = Figure("seconds", 1, {"cola": [1.0], "rte": [2.0]})
+    assert table([ratio, other]).splitlines() == [
+        "|  | rte | cola |",
+        "| --- | --- | --- |",
+        "| times as fast | 2.00 (1.50 to 3.00) |  |",
+        "| seconds | 2.0 (2.0 to 2.0) | 1.0 (1.0 to 1.0) |",
+    ]
+
+
+def test_whole_commands_are_compared_by_their_seconds_and_their_training() -> None:
+    ours = [{"seconds": 10.0, "train_examples_per_second": 300.0}]
+    trainers = [{"seconds": 15.0, "train_examples_per_second": 200.0}]
+    found = command.compared({"glue_pool rte": ours, "tuned_trainer rte": trainers}, {"rte": 480})
+    values = {figure.what: figure.values["rte, 480 rows"] for figure in found}
+    assert values["whole command: times as fast"] == values["its training: times as fast"] == [1.5]
+    assert values["whole command, s: tuned_trainer"] == [15.0]
+
+
+def test_memory_is_that_of_a_command_and_all_below_it() -> None:
+    held = "import subprocess, sys, time; p = subprocess.PIPE; a = bytearray(100_000_000); a[:] = b'1' * len(a)"
+    child = f"{held}; print('there', flush=True); sys.stdin.read()"
+    parent = (
+        f"{held}; p = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=p, stdout=p)"
+        "; p.stdout.readline(); time.sleep(1); p.communicate(); print('{\"x\": 1}')"
+    )
+    ran = runner.run([sys.executable, "-c", parent], memory=True)
+    assert 200e6 < ran.peak_bytes < 400e6
+    assert ran.said == {"x": 1}
+    assert ran.seconds > 1
+
+
+def test_busy_processes_are_there_only_as_long_as_asked() -> None:
+    with runner.beside(2):
+        loops = [process for process in runner._tree(os.getpid()) if _command(process).endswith("while True: pass")]
+        assert len(loops) == 2
+    assert not any(Path(f"/proc/{process}").exists() for process in loops)
+
+
+def _command(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8").replace("\0", " ").strip()
+
+
+def test_a_command_that_fails_ends_the_bench_with_its_error(tmp_path: Path) -> None:
+    done = bench(tmp_path, "--data", str(tmp_path), "--parts", "command")
     assert done.returncode == 1
-    assert "bert failed" in done.stderr
-    assert f"data.dir={tmp_path}: no folder" in done.stderr
+    assert f"\nerror: data.dir={tmp_path}: no folder" in done.stderr
+    with pytest.raises(SystemExit, match=r"sys.exit\('why'\) failed:\n\nwhy"):
+        runner.run([sys.executable, "-c", "import sys; sys.exit('why')"])
+
+
+@pytest.mark.long
+def test_the_memory_of_whole_commands(tmp_path: Path) -> None:
+    figures = measured(bench(tmp_path, "--parts", "memory"), tmp_path)
+    assert 300 < figures["peak memory, MB: glue_pool"]["cola, 64 rows"]["median"] < 5000
+    content = json.loads((tmp_path / "bench.json").read_text())
+    (trainer,) = content["parts"]["memory"]["rounds"]["tuned_trainer cola"]
+    assert (trainer["threads"], trainer["dev_rows"]) == (1, 48)
+    assert (content["about"]["data"], content["about"]["threads"]) == ("synthetic", 1)
+
+
+@pytest.mark.long
+def test_steady_state(tmp_path: Path) -> None:
+    options = runner.Options(None, "minilm_l6", ["rte"], 1, runner.SIZES["tiny"], tmp_path)
+    numbers = {name: [contender(options, 0)] for name, contender in steady.CONTENDERS.items()}
+    figures = {figure.what: figure.values["rte"][0] for figure in steady.figures(numbers, ["rte"])}
+    per_token = 6 * 3 * (4 * 384**2 + 2 * 384 * 1536)  # 6 FLOP a weight of three layers, and 12 n^2 d for attention
+    assert per_token * 5 < numbers["gemm"][0]["needed"]["rte"] < per_token * 128 * 1.5
+    assert figures["bf16 GEMM rate, GFLOP/s"] > 1
+    assert (
+        figures["bert v tuned_trainer"]
+        == figures["bert: training examples/s"] / figures["tuned_trainer: training examples/s"]
+    )
+    assert all(value > 0 for value in figures.values())
+
+
+@pytest.mark.long
+def test_beside_a_busy_process(tmp_path: Path) -> None:
+    figures = measured(bench(tmp_path, "--parts", "load"), tmp_path)
+    assert "1 busy beside v quiet, s/s: glue_pool" in figures
+    assert {what.partition(":")[0] for what in figures} >= {"quiet", "1 busy beside"}
+
+
+@pytest.mark.long
+def test_a_sweep_beside_the_trainers_loops(tmp_path: Path) -> None:
+    figures = measured(bench(tmp_path, "--parts", "sweep"), tmp_path)
+    assert figures["sweep, s: tuned_trainer, one after another (1 of them, times 8)"]
+    rounds = json.loads((tmp_path / "bench.json").read_text())["parts"]["sweep"]["rounds"]
+    assert len(rounds["glue_pool"]) == 1
+
+
+@pytest.mark.long
+def test_reports_on_many_results_and_the_first_seconds(tmp_path: Path) -> None:
+    figures = measured(bench(tmp_path, "--parts", "report", "start"), tmp_path)
+    assert {"report, first, s", "report, second, s", "report, one run more, s"} <= figures.keys()
+    assert figures["report, first, s"]["90 results"]
+    assert figures["second run of a process, beside its training and evaluation, s"]["rte"]["median"] < 20

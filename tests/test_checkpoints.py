@@ -597,7 +597,8 @@ def test_ctrl_c_stops_a_sweep(whole: Runs, tmp_path: Path) -> None:
     def has_checkpoint(runs: Runs) -> bool:
         return bool(list(runs.root.rglob(CHECKPOINT)))
 
-    code, err = ctrl_c(Runs(tmp_path), whole, has_checkpoint, "-m", "seed=0,1,2,3", "tracking=none", ALWAYS)
+    line = ("-m", "seed=0,1,2,3", "hydra.launcher.workers=1", "tracking=none", ALWAYS)
+    code, err = ctrl_c(Runs(tmp_path), whole, has_checkpoint, *line)
     assert code == 128 + signal.SIGINT, err
     assert "Traceback" not in err
     assert not list(tmp_path.rglob("result.json"))

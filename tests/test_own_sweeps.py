@@ -78,7 +78,8 @@ def made(*kinds: str) -> None:
 
 
 def sweep(tasks: str, *more: str) -> None:
-    cli.main(["train", "-m", "--config-dir", "my_conf", f"task={tasks}", *SMALL, *more])
+    line = [f"task={tasks}", "hydra.launcher.workers=1", *SMALL, *more]
+    cli.main(["train", "-m", "--config-dir", "my_conf", *line])
 
 
 def results(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

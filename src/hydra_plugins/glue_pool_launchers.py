@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
+    from glue_pool.schema import Config
     from glue_pool.sweeps import sweep
 
 
@@ -59,12 +60,12 @@ class _SweepLauncher(Launcher):
 
         HydraConfig.instance().set_config(self.config)  # for ${hydra:…} in it, as of output_root
         logs = Path(self.config.output_root, ".sweeps", f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
-        objectives = run_sweep(self.loader, self.config, job_overrides, self.backend(logs))
+        objectives = run_sweep(self.loader, self.config, job_overrides, lambda left: self.backend(logs, left))
         return [_returned(overrides, value) for overrides, value in zip(job_overrides, objectives, strict=True)]
 
     @abstractmethod
-    def backend(self, logs: Path) -> "sweep.Backend":
-        """Return where runs are carried out; what they print goes to `logs`."""
+    def backend(self, logs: Path, left: Sequence["Config"]) -> "sweep.Backend":
+        """Return where the runs that are left are carried out; what they print goes to `logs`."""
 
 
 class LocalLauncher(_SweepLauncher):
@@ -73,11 +74,12 @@ class LocalLauncher(_SweepLauncher):
     def __init__(self, workers: int | None = None) -> None:
         self.workers = workers
 
-    def backend(self, logs: Path) -> "sweep.Backend":
+    def backend(self, logs: Path, left: Sequence["Config"]) -> "sweep.Backend":
         """Return the worker processes."""
+        from glue_pool.sweeps import room
         from glue_pool.sweeps.local import Workers
 
-        return Workers(logs, self.workers)
+        return Workers(logs, room.find(left, self.workers))
 
 
 class SlurmLauncher(_SweepLauncher):
@@ -95,7 +97,7 @@ class SlurmLauncher(_SweepLauncher):
         memory = None if mem_gb is None else f"{round(mem_gb * 1024)}MB"
         self.parameters = {"time": timeout_min, "mem": memory, **_plain(parameters)}
 
-    def backend(self, logs: Path) -> "sweep.Backend":
+    def backend(self, logs: Path, left: Sequence["Config"]) -> "sweep.Backend":
         """Return the Slurm jobs."""
         from glue_pool.sweeps.slurm import SlurmJobs
 
@@ -108,7 +110,7 @@ class RayLauncher(_SweepLauncher):
     def __init__(self, **options: Any) -> None:
         self.options = _plain(options)
 
-    def backend(self, logs: Path) -> "sweep.Backend":
+    def backend(self, logs: Path, left: Sequence["Config"]) -> "sweep.Backend":
         """Return the Ray tasks."""
         from glue_pool.sweeps.on_ray import Tasks
 

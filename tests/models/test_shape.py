@@ -30,8 +30,10 @@ def test_sizes_are_those_of_the_model(kind: str, tmp_path: Path) -> None:
     table = next((of for name, of in model.named_modules() if name.endswith("position_embeddings")), None)
     free = None if table is None else table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
     of_table = config.max_position_embeddings if free is None else free
-    assert shape.read(EncoderConfig(name=str(tmp_path))) == Shape(config.hidden_size, 3, of_table)
-    assert shape.read(EncoderConfig(name=str(tmp_path), num_hidden_layers=2)) == Shape(config.hidden_size, 2, of_table)
+    words = model.get_input_embeddings().num_embeddings
+    whole = Shape(config.hidden_size, 3, of_table, words)
+    assert shape.read(EncoderConfig(name=str(tmp_path))) == whole
+    assert shape.read(EncoderConfig(name=str(tmp_path), num_hidden_layers=2)) == replace(whole, layers=2)
     with pytest.raises(UserError, match=r"encoder\.num_hidden_layers=4: this encoder has 3 layers"):
         shape.read(EncoderConfig(name=str(tmp_path), num_hidden_layers=4))
 

@@ -354,7 +354,7 @@ def test_a_card_that_cannot_be_written_is_a_warning_to_a_run(
 class Here:
     """A sweep's backend that carries out its runs in this process, one after another."""
 
-    parallel = 1
+    parallel, about = 1, None
 
     def __init__(self) -> None:
         self.ended: list[Planned] = []
@@ -384,7 +384,7 @@ def test_a_run_writes_its_card_and_a_sweep_those_of_all_its_seeds(composed: Comp
     checked = commandline.check(["-m", *line, "seed=0,1"])
     with composing.opened(checked.args) as hydra:
         config = hydra.compose_config("config", checked.overrides, run_mode=checked.mode, with_log_configuration=False)
-        run_sweep(hydra.config_loader, config, [[*line, f"seed={seed}"] for seed in (0, 1)], Here())
+        run_sweep(hydra.config_loader, config, [[*line, f"seed={seed}"] for seed in (0, 1)], lambda left: Here())
     cards = list((tmp_path / "outputs").rglob("README.md"))
     assert len(cards) == 2
     for file in cards:

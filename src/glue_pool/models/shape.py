@@ -15,15 +15,17 @@ from glue_pool.schema import NO_EDIT, Config, EncoderConfig
 WIDTHS = ("hidden_size", "dim", "d_model", "n_embd", "emb_dim")
 LAYERS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 POSITIONS = ("max_position_embeddings", "n_positions")
+WORDS = ("vocab_size",)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An encoder's sizes: d, the layers that run, and the tokens a text may have, None if nothing says so."""
+    """An encoder's sizes: d, the layers that run, the tokens a text may have and those it knows, None if not said."""
 
     d: int
     layers: int
     max_tokens: int | None = None
+    vocabulary: int | None = None
 
 
 def check(cfg: Config) -> None:
@@ -46,7 +48,7 @@ def read(cfg: EncoderConfig) -> Shape | None:
     try:
         content = json.loads(_config_file(cfg).read_text(encoding="utf-8"))
         d, layers = (_size(content, names) for names in (WIDTHS, LAYERS))
-        tokens = _size(content, POSITIONS)
+        tokens, vocabulary = (_size(content, names) for names in (POSITIONS, WORDS))
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # the run says what is wrong with it
         return None
     if d is None or layers is None:
@@ -55,7 +57,7 @@ def read(cfg: EncoderConfig) -> Shape | None:
     rotary = content.get("position_embedding_type") == "rotary"  # which have no table
     if tokens and isinstance(kind, str) and kind in families.AFTER_PADDING and not rotary:
         tokens -= padding + 1 if isinstance(padding, int) and 0 <= padding < tokens - 1 else 0
-    return Shape(d, kept_layers(cfg, layers), tokens)
+    return Shape(d, kept_layers(cfg, layers), tokens, vocabulary)
 
 
 def _config_file(cfg: EncoderConfig) -> Path:

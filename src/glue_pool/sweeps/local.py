@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import IO, Self
 from glue_pool import results
 from glue_pool.sweeps.attempt import LESS_MEMORY, Ending
 from glue_pool.sweeps.plan import Planned
+from glue_pool.sweeps.room import Room
 
 POLL_SECONDS = 0.2
 END_SECONDS = 30.0  # in which a worker may leave a checkpoint
@@ -65,24 +66,15 @@ class _Worker:
 
 
 class Workers:
-    """Some worker processes; the first starts with the first run, another only where there is a run for it.
+    """Some worker processes; the first starts with the first run, another only where there is a run for it."""
 
-    number: null is one a GPU, or one. CPU threads are divided among them, unless OMP_NUM_THREADS is set.
-    """
-
-    def __init__(self, logs: Path, number: int | None = None) -> None:
-        gpus = _gpus()
-        self.number = number or max(len(gpus), 1)
+    def __init__(self, logs: Path, room: Room) -> None:
+        self.parallel, self.about = room.workers, str(room)
         self._logs = logs
-        self._environments = [_environment(i, self.number, gpus) for i in range(self.number)]
-        self._workers: list[_Worker | None] = [None] * self.number
+        self._environments = [_environment(place, room) for place in range(room.workers)]
+        self._workers: list[_Worker | None] = [None] * room.workers
         self._waiting: deque[Planned] = deque()
         self._selector = selectors.DefaultSelector()
-
-    @property
-    def parallel(self) -> int:
-        """How many runs go on at once."""
-        return self.number
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -155,25 +147,12 @@ class Workers:
         worker.end()
 
 
-def _environment(place: int, number: int, gpus: Sequence[str]) -> Mapping[str, str]:
+def _environment(place: int, room: Room) -> Mapping[str, str]:
     """Return a worker's environment: its share of the CPU, and a GPU of its own where there are several."""
     environment = dict(os.environ)
-    if number > 1:
-        threads = str(max(len(os.sched_getaffinity(0)) // number, 1))
+    if room.threads < len(os.sched_getaffinity(0)):
         for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):  # torch, and the tokenizers
-            environment.setdefault(name, threads)
-    if len(gpus) > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+            environment.setdefault(name, str(room.threads))
+    if len(room.gpus) > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = room.gpus[place % len(room.gpus)]
     return environment
-
-
-def _gpus() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; without importing torch."""
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in visible.split(",") if gpu]
-    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    try:
-        listed = subprocess.run(query, capture_output=True, encoding="utf-8", check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):  # no driver, or no GPU
-        return []
-    return [line for line in listed.split() if line.startswith("GPU-")]

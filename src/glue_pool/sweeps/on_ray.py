@@ -46,6 +46,8 @@ class Tasks:
         self._runtime_env = dict(runtime_env or {})
         self._going_on: dict[Any, Planned] = {}
 
+    about = None
+
     @property
     def parallel(self) -> int | None:
         """How many runs go on at once: as many as the CPU has room for, if it is this machine's and no GPU counts."""

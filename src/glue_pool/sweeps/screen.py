@@ -16,7 +16,7 @@ from glue_pool.sweeps.plan import Planned
 TICK_SECONDS = 1.0
 
 
-def dry_run(runs: Sequence[Planned], estimate: Estimate, parallel: int | None = None) -> None:
+def dry_run(runs: Sequence[Planned], estimate: Estimate, parallel: int | None = None, about: str | None = None) -> None:
     """Print which runs are done, which failed, who works on which, and how long the rest would take."""
     rows: list[tuple[str, str]] = []
     left: list[float | None] = []
@@ -35,21 +35,28 @@ def dry_run(runs: Sequence[Planned], estimate: Estimate, parallel: int | None = 
             rows.append(("to run", f"{run.label}{about}"))
     print_table(rows)
     print(f"{_runs(runs)}, {len(runs) - len(left)} of them done, {len(left)} to run{_total(left, parallel)}")
+    if about and left:
+        print(about)
 
 
 class Screen:
     """Shows a sweep's runs as they end, and on a terminal a bar below them.
 
-    parallel: how many runs go on at once, if that is known.
+    parallel: how many runs go on at once, if that is known. about: why so many.
     """
 
     def __init__(
-        self, runs: Sequence[Planned], estimate: Estimate, parallel: int | None = None, file: TextIO | None = None
+        self,
+        runs: Sequence[Planned],
+        estimate: Estimate,
+        parallel: int | None = None,
+        about: str | None = None,
+        file: TextIO | None = None,
     ) -> None:
         self._file = file or sys.stdout
         self._runs = runs
         self._left = {run.folder.key: run for run in runs if run.is_left()}
-        self._estimate, self._parallel = estimate, parallel
+        self._estimate, self._parallel, self._about = estimate, parallel, about
         self._total, self._done, self._failed = len(self._left), 0, 0
         self._bar = status_bar(self._file, self._total) if is_terminal(self._file) else None
         self._started = self._ticked = time.monotonic()
@@ -58,6 +65,8 @@ class Screen:
     def __enter__(self) -> Self:
         there = len(self._runs) - self._total
         self.say(f"{_runs(self._runs)}: {there} done before, {self._total} to run{self._time_left()}")
+        if self._about and self._total:
+            self.say(self._about)
         if self._bar:
             self._bar.start()
         return self

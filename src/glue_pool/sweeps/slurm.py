@@ -95,7 +95,7 @@ class SlurmJobs:
     requeued; parameters: of submitit's SlurmExecutor, None for Slurm's own default.
     """
 
-    parallel = None
+    parallel = about = None
 
     def __init__(
         self, logs: Path, parameters: Mapping[str, Any], *, runs_per_job: int = 1, max_num_timeout: int = 3

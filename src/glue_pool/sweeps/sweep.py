@@ -4,7 +4,7 @@ import json
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from glue_pool.data import load, sources
 from glue_pool.errors import Held, Interrupted, TrainingFailed, UserError
 from glue_pool.models import shape
 from glue_pool.result import objective
+from glue_pool.schema import Config
 from glue_pool.sweeps.attempt import Ending
 from glue_pool.sweeps.estimate import Estimate
 from glue_pool.sweeps.plan import Planned, naming, plan
@@ -37,6 +38,10 @@ class Backend(AbstractContextManager["Backend"], Protocol):
     def parallel(self) -> int | None:
         """How many runs go on at once, if that is known."""
 
+    @property
+    def about(self) -> str | None:
+        """Why so many, for the person who watches."""
+
     def __enter__(self) -> Self: ...
 
     def submit(self, run: Planned) -> None:
@@ -51,24 +56,30 @@ class WorkerDied(Exception):
 
 
 def run_sweep(
-    loader: ConfigLoader, config: DictConfig, jobs: Sequence[Sequence[str]], backend: Backend
+    loader: ConfigLoader,
+    config: DictConfig,
+    jobs: Sequence[Sequence[str]],
+    backend_for: Callable[[Sequence[Config]], Backend],
 ) -> list[float | None]:
     """Run those of a sweep's jobs that aren't done, and return what a search maximises, None where there is none.
 
-    jobs: the overrides of each. With `dry_run=true` it only says what it would do. Failures are added to
-    `glue_pool.sweeps.failures`. Raises UserError, before anything runs, if any job's config can't be used.
+    jobs: the overrides of each. backend_for: takes the configs of those that are left to where they are carried out.
+    With `dry_run=true` it only says what it would do. Failures are added to `glue_pool.sweeps.failures`.
+    Raises UserError, before anything runs, if any job's config can't be used.
     """
     runs = plan(loader, config, jobs)
     unique = list({run.folder.path: run for run in runs}.values())
     _check_encoders(unique)
     _check_rows(unique)
     estimate = Estimate.from_folder(Path(config.output_root))
+    left = [run for run in unique if run.is_left()]
+    backend = backend_for([run.cfg for run in left])
     if config.dry_run:
-        dry_run(unique, estimate, backend.parallel)
+        dry_run(unique, estimate, backend.parallel, backend.about)
     else:
-        if left := next((run for run in unique if run.is_left()), None):
-            results.check_output_root(left.cfg, left.folder)
-        with _interruptible(), Screen(unique, estimate, backend.parallel) as screen:
+        if left:
+            results.check_output_root(left[0].cfg, left[0].folder)
+        with _interruptible(), Screen(unique, estimate, backend.parallel, backend.about) as screen:
             failed = _Sweep(backend, screen).run(unique)
             screen.end(failed)
             sweeps.failures |= failed
