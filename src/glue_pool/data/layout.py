@@ -201,7 +201,7 @@ def _block(starts: np.ndarray, sizes: np.ndarray, first: int, last: int) -> Bloc
 
 
 # What one more block costs in attention on the CPU, as a number of query-key pairs (measured on MiniLM).
-PAIRS_A_BLOCK = 1300
+PAIRS_A_BLOCK = 3500
 
 
 def _split(sizes: np.ndarray) -> list[tuple[int, int]]:
