@@ -5,7 +5,8 @@ python scripts/bench.py --data GLUE --parts command start     # some parts; --fu
 
 GLUE is a folder of <task>/<split>.parquet; without one the rows are generated. In every round each contender runs
 once, in processes of its own, one after another; every figure is the median over the rounds, with its lowest and
-highest. Both sides have the threads that torch takes by default, or as many as OMP_NUM_THREADS says.
+highest. Both sides have the threads that torch takes by default, or as many as OMP_NUM_THREADS says; ours are four at
+most.
 """
 
 import argparse

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmark import command, runner, steady
@@ -70,13 +71,9 @@ def test_memory_is_that_of_a_command_and_all_below_it() -> None:
 
 def test_busy_processes_are_there_only_as_long_as_asked() -> None:
     with runner.beside(2):
-        loops = [process for process in runner._tree(os.getpid()) if _command(process).endswith("while True: pass")]
+        loops = [child for child in psutil.Process().children() if child.cmdline()[-1] == "while True: pass"]
         assert len(loops) == 2
-    assert not any(Path(f"/proc/{process}").exists() for process in loops)
-
-
-def _command(process: int) -> str:
-    return Path(f"/proc/{process}/cmdline").read_text(encoding="utf-8").replace("\0", " ").strip()
+    assert not any(loop.is_running() for loop in loops)
 
 
 def test_a_command_that_fails_ends_the_bench_with_its_error(tmp_path: Path) -> None:

@@ -49,6 +49,18 @@ def test_a_run_a_core_and_no_more_than_runs_or_memory(composed: Compose, monkeyp
     assert room.find([small] * 100).workers == 1
 
 
+@pytest.mark.parametrize(
+    ("visible", "gpus"), [("", []), ("-1", []), ("NoDevFiles", []), ("0,2", ["0", "2"]), ("1,-1,0", ["1"])]
+)
+def test_gpus_are_those_that_cuda_shows_and_none_for_runs_on_the_cpu(
+    composed: Compose, monkeypatch: pytest.MonkeyPatch, visible: str, gpus: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    small = composed("encoder=minilm_l6")
+    assert room.find([small]).gpus == gpus
+    assert room.find([replace(small, train=replace(small.train, device="cpu"))]).gpus == []
+
+
 def test_memory_bounds_them(composed: Compose) -> None:
     small = composed("encoder=minilm_l6")
     large = replace(small, train=replace(small.train, batch_size=100_000))

@@ -213,6 +213,7 @@ def test_sigterm_stops_a_sweep_in_one_line_and_leaves_its_checkpoints(sweeps: Sw
 def test_a_dry_run_says_what_is_done_and_how_long_the_rest_takes_and_runs_nothing(sweeps: Sweeps) -> None:
     said = sweeps("-m", *GRID, "dry_run=true")
     assert "4 runs, 0 of them done, 4 to run, for which no finished run of the same encoder gives an estimate" in said
+    assert re.search(r"\d workers? with 1 thread(?: each)?: ", said.splitlines()[-1])
     assert not sweeps.outputs.exists()
     sweeps("pooling=mean", "seed=1")
     sweeps("pooling=mean", "seed=2", "optimizer.lr=1e10", code=1)

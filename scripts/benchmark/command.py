@@ -10,6 +10,7 @@ from typing import Any
 from benchmark import rows
 from benchmark.figures import Figure, figure
 from benchmark.runner import Contender, Numbers, Options, interleaved, run
+from glue_pool.on_wandb import writer
 
 BATCH = 32
 LR = 1e-4
@@ -59,6 +60,7 @@ def ours_once(options: Options, task: str, size: int, number: int, *, memory: bo
         options, task, rows.folder(options, task, size), outputs, "pooling=bert", f"seed={number}", "force=true"
     )
     ran = run([sys.executable, "-m", "glue_pool.train", *line, "train.epochs=1"], memory=memory, busy=busy)
+    writer.write_below(outputs)  # W&B's files: beside the next contender, their writer would take time from it
     (file,) = outputs.rglob("result.json")
     result = json.loads(file.read_text(encoding="utf-8"))
     return {

@@ -144,34 +144,20 @@ def _peak_bytes(process: subprocess.Popen[bytes]) -> int:
     """Return the most memory that a process and all below it had at once, shared pages counted once (PSS)."""
     peak = 0
     while True:
-        peak = max(peak, sum(map(_pss, _tree(process.pid))))
+        peak = max(peak, _pss(process.pid))
         with suppress(subprocess.TimeoutExpired):
             process.wait(SAMPLE_SECONDS)
             return peak
 
 
-def _tree(root: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parents[int(folder.name)] = int(
-                    (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
-                )
-            except OSError:  # it has just ended
-                continue
-    tree = [root]
-    for process in tree:
-        tree += [child for child, parent in parents.items() if parent == process]
-    return tree
+def _pss(root: int) -> int:
+    import psutil
 
-
-def _pss(process: int) -> int:
     try:
-        lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="utf-8").splitlines()
-    except OSError:
+        tree = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
+        return sum(process.memory_full_info().pss for process in tree)
+    except psutil.Error:  # one has just ended
         return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def machine() -> Numbers:

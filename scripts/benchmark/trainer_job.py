@@ -1,6 +1,6 @@
 """A whole job of Hugging Face's Trainer as one would write it: read, tokenise, train, evaluate, write a JSON.
 
-python trainer_job.py '{"folder": …}', or a list of such jobs for a process each. Nothing of glue_pool is imported.
+python trainer_job.py '{"folder": …}'. Nothing of glue_pool is imported.
 """
 
 import json

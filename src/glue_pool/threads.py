@@ -2,7 +2,8 @@
 
 The threads of one process wait for each other thousands of times a step, and where something else runs on one of their
 cores, all wait until it is done with its slice of time: beside one busy process two threads are half as fast as one
-(docs/speed.md). Numbers are the same on any number of threads (`models.steady`), so it may change between two batches.
+(docs/speed.md). Numbers are the same on any number of threads up to a bound (`models.steady`, `unsplit`), so it may
+change between two batches.
 """
 
 import time
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 import torch
 
 OWN = torch.get_num_threads()  # torch's own choice, before a run makes another
+MOST = 4  # by default: with more, the terms of a sum are shared out in some products
 WARM_UP = 2  # batches of a kind, the first of which are slow
 SHORTEST, LONGEST = 2, 64  # batches between two tries
 GAIN = 1.05  # by which another number has to be faster
@@ -20,11 +22,11 @@ BUSY = 0.9  # a smaller share of the threads' time on their cores means that som
 
 
 def unsplit(d: int) -> int:
-    """Return how many threads oneDNN gives a product's elements to, and never the terms of one.
+    """Return how many threads share out the elements of a product, and never the terms of one, in a training.
 
-    Those of an encoder of width d, in batches of up to 16,384 tokens: tried from 64 to 768 (tests/models/test_steady).
+    Of an encoder of width d, in batches of up to 16,384 tokens: tried from 64 to 768 (tests/models/test_steady.py).
     """
-    return 4 if d >= 256 else 2 if d >= 128 else 1
+    return MOST if d >= 256 else 2 if d >= 128 else 1
 
 
 def use(most: int) -> None:
@@ -101,4 +103,4 @@ class Crew:
         return self._at - 1 if self._at > 0 and self._batches >= LONGEST else None
 
 
-_crew = Crew(OWN)
+_crew = Crew(min(OWN, MOST))

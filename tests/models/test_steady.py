@@ -36,9 +36,9 @@ def check(ours: Computed, theirs: Computed) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rows", [1, 37, 700])
-def test_a_layer_norm(dtype: torch.dtype, rows: int) -> None:
-    norm, settled = nn.LayerNorm(96, eps=1e-12), nn.LayerNorm(96, eps=1e-12)
+@pytest.mark.parametrize(("rows", "bias"), [(1, True), (37, True), (700, True), (700, False)])
+def test_a_layer_norm(dtype: torch.dtype, rows: int, bias: bool) -> None:
+    norm, settled = nn.LayerNorm(96, eps=1e-12, bias=bias), nn.LayerNorm(96, eps=1e-12, bias=bias)
     settled.load_state_dict(norm.state_dict())
     settle(settled)
     assert type(settled) is LayerNorm
@@ -49,7 +49,7 @@ def test_a_layer_norm(dtype: torch.dtype, rows: int) -> None:
         def compute() -> Sequence[Tensor]:
             with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
                 normed = module(x)
-            return normed, *torch.autograd.grad(normed, [x, module.weight, module.bias], gradient.to(normed.dtype))
+            return normed, *torch.autograd.grad(normed, [x, *module.parameters()], gradient.to(normed.dtype))
 
         return compute
 
@@ -96,10 +96,22 @@ def test_a_softmax_whoever_calls_it(softmax: Callable[[Tensor, int], Tensor], di
     check(ours, theirs)
 
 
+def test_a_softmax_in_another_form_is_torchs() -> None:
+    x = torch.randn(3, 4, requires_grad=True)
+    with Steady(), pytest.warns(UserWarning, match="Implicit dimension"):
+        assert torch.equal(F.softmax(x), x.softmax(1))
+    with Steady():
+        out = torch.empty(3, 4)
+        torch.softmax(x.detach(), -1, out=out)
+    assert torch.equal(out, x.softmax(-1))
+
+
 @pytest.mark.parametrize("boolean", [True, False])
 def test_attention_with_dropout_is_torchs_up_to_rounding(boolean: bool) -> None:
     q, k, v, gradient = (torch.randn(8, 4, 37, 16) for _ in range(4))
     mask = torch.arange(37)[None] < torch.randint(5, 37, (8, 1))
+    if boolean:
+        mask[3] = False  # its rows see nothing
     bias = mask if boolean else torch.zeros(8, 37).masked_fill(~mask, -10_000.0)
     for x in (q, k, v):
         x.requires_grad_()

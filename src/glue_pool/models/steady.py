@@ -38,14 +38,12 @@ class Steady(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call a function of torch, or what takes its place."""
-        kwargs = kwargs or {}
-        first = args[0] if args else kwargs.get("input")
-        if func in _INSTEAD and isinstance(first, Tensor) and first.device.type == "cpu" and torch.is_grad_enabled():
-            return _INSTEAD[func](*args, **kwargs)
-        return func(*args, **kwargs)
+        if (ours := _INSTEAD.get(func)) and torch.is_grad_enabled():
+            return ours(func, *args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
-def softmax(input: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
+def softmax(input: Tensor, dim: int = -1, *, dtype: torch.dtype | None = None) -> Tensor:
     """Return `F.softmax`."""
     x = input if dtype is None else input.to(dtype)
     if x.device.type != "cpu" or not torch.is_grad_enabled():
@@ -54,7 +52,18 @@ def softmax(input: Tensor, dim: int = -1, _stacklevel: int = 3, dtype: torch.dty
     return weights.movedim(-1, dim)
 
 
+def _softmax(
+    torchs: Callable[..., Tensor], input: Tensor, dim: int | None = None, *stacklevel: int, **others: Any
+) -> Tensor:
+    dtype = others.pop("dtype", None)
+    others.pop("_stacklevel", None)
+    if dim is None or stacklevel[1:] or others:  # F.softmax then chooses the dimension; there is an out
+        return torchs(input, dim, *stacklevel, dtype=dtype, **others)
+    return softmax(input, dim, dtype=dtype)
+
+
 def _attention(
+    torchs: Callable[..., Tensor],
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -65,22 +74,23 @@ def _attention(
 ) -> Tensor:
     """Return `F.scaled_dot_product_attention`, with dropout by the same steps as torch takes on a CPU."""
     scale, rest = others.get("scale"), any(others.get(name) for name in others if name != "scale")
-    if not dropout_p or is_causal or rest:
-        with torch._C.DisableTorchFunction():
-            return F.scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, **others)
+    if not dropout_p or is_causal or rest or query.device.type != "cpu":
+        return torchs(query, key, value, attn_mask, dropout_p, is_causal, **others)
     scores = query @ key.mT * (query.shape[-1] ** -0.5 if scale is None else scale)
     if attn_mask is not None:
         bias = attn_mask
         if bias.dtype == torch.bool:
             bias = torch.zeros_like(bias, dtype=scores.dtype).masked_fill(~bias, -math.inf)
         scores = scores + bias
-    return F.dropout(softmax(scores).to(value.dtype), dropout_p) @ value
+    nowhere = (scores == -math.inf).all(-1, keepdim=True)  # a row that sees nothing: its weights are 0, as torch has it
+    weights = softmax(scores.masked_fill(nowhere, 0)).masked_fill(nowhere, 0)
+    return F.dropout(weights.to(value.dtype), dropout_p) @ value
 
 
 _INSTEAD: dict[Any, Callable[..., Tensor]] = {
-    F.softmax: softmax,
-    torch.softmax: lambda input, dim, dtype=None: softmax(input, dim, dtype=dtype),
-    Tensor.softmax: lambda input, dim, dtype=None: softmax(input, dim, dtype=dtype),
+    F.softmax: _softmax,
+    torch.softmax: _softmax,
+    Tensor.softmax: _softmax,
     F.scaled_dot_product_attention: _attention,
 }
 
@@ -140,7 +150,7 @@ class _Normed(torch.autograd.Function):
 
 
 def settle(module: nn.Module) -> None:
-    """Let every layer norm inside a module be one of these."""
+    """Let every `nn.LayerNorm` inside a module be one of these; not a subclass of it, which may compute otherwise."""
     for inner in module.modules():
         if type(inner) is nn.LayerNorm:
             inner.__class__ = LayerNorm  # the same parameters, hooks and place

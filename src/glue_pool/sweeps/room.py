@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from glue_pool.models import shape
@@ -38,7 +39,8 @@ def find(runs: Sequence[Config], workers: int | None = None) -> Room:
     On a CPU many workers of one thread finish a sweep before few of several. The threads that OMP_NUM_THREADS or
     `train.threads` asks for are a worker's.
     """
-    gpus, there = gpus_here(), cores()
+    on_cpu = bool(runs) and all(cfg.train.device == "cpu" for cfg in runs)
+    gpus, there = [] if on_cpu else gpus_here(), cores()
     asked = max([_whole(os.environ.get("OMP_NUM_THREADS")), *(cfg.train.threads or 0 for cfg in runs)])
     if workers:
         number, why = workers, f"hydra.launcher.workers={workers}"
@@ -112,7 +114,8 @@ def _cgroups(root: Path, controller: str) -> Iterator[Path]:
 def gpus_here() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; without importing torch."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu for gpu in visible.split(",") if gpu]
+        named = [gpu.strip() for gpu in visible.split(",")]
+        return list(takewhile(lambda gpu: gpu.isdigit() or gpu.startswith(("GPU-", "MIG-")), named))  # as CUDA reads it
     query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     try:
         listed = subprocess.run(query, capture_output=True, encoding="utf-8", check=True, timeout=60).stdout

@@ -26,13 +26,13 @@ def dry_run(runs: Sequence[Planned], estimate: Estimate, parallel: int | None = 
             rows.append(("done", f"{run.label}: {_score(result)}"))
             continue
         left.append(estimate.seconds(run.cfg))
-        about = "" if left[-1] is None else f", about {clock(left[-1])}"
+        takes = "" if left[-1] is None else f", about {clock(left[-1])}"
         if holder:
-            rows.append(("running", f"{run.label}: {holder}{about}"))
+            rows.append(("running", f"{run.label}: {holder}{takes}"))
         elif result and result["status"] == "failed":
-            rows.append(("failed", f"{run.label}: to run again{about}; {result['error']}"))
+            rows.append(("failed", f"{run.label}: to run again{takes}; {result['error']}"))
         else:
-            rows.append(("to run", f"{run.label}{about}"))
+            rows.append(("to run", f"{run.label}{takes}"))
     print_table(rows)
     print(f"{_runs(runs)}, {len(runs) - len(left)} of them done, {len(left)} to run{_total(left, parallel)}")
     if about and left:
