@@ -6,9 +6,10 @@ cores, all wait until it is done with its slice of time: beside one busy process
 change between two batches.
 """
 
+import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +19,10 @@ MOST = 4  # by default: with more, the terms of a sum are shared out in some pro
 WARM_UP = 2  # batches of a kind, the first of which are slow
 SHORTEST, LONGEST = 2, 64  # batches between two tries
 GAIN = 1.05  # by which another number has to be faster
-BUSY = 0.9  # a smaller share of the threads' time on their cores means that something else ran there
+BUSY = 0.9  # a smaller share of the threads' time on their cores means that something else ran there,
+CROWDED = 0.6  # and one as small as this, that they wait for each other most of the time
+SPARE = 0.4  # of a core may be busy and count as idle
+TICKS = 0.05  # seconds, in which the system's clock ticks some times
 
 
 def unsplit(d: int) -> int:
@@ -33,7 +37,8 @@ def use(most: int) -> None:
     """Let what follows use at most so many threads."""
     global _crew
     torch.set_num_threads(most)
-    _crew = Crew(most)
+    if _crew.most != most:
+        _crew = Crew(most)
 
 
 @contextmanager
@@ -50,15 +55,21 @@ def computing(kind: str, work: int) -> Iterator[None]:
 
 
 class Crew:
-    """Decides on the number of threads from the speed of batches: one number is in use, a neighbour is tried at times.
+    """Decides on the number of threads: one number is in use, a neighbour is tried at times and kept if it is faster.
 
-    Tries are further and further apart while they find nothing better.
+    Fewer are tried where the threads don't get their cores; more only where cores are idle, since beside other work a
+    single batch on more threads can take fifty times as long. Tries that find nothing are further and further apart.
+
+    idle: says how many cores have had nothing to do since it was asked before, None if it can't say.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, idle: Callable[[], float | None] | None = None) -> None:
         self.most = most
+        self._idle = idle or Idle()
         self._numbers = sorted({most, *(2**i for i in range(most.bit_length()))})
-        self._at = len(self._numbers) - 1
+        free = self._idle()
+        fitting = [i for i, number in enumerate(self._numbers) if free is None or number - 1 <= free + SPARE]
+        self._at = fitting[-1]
         self._trying: int | None = None
         self._kind = ""
         self._gap = SHORTEST
@@ -81,6 +92,7 @@ class Crew:
     def learn(self, speed: float, cores: float) -> None:
         """Take in the speed of the batch, in work a second, and how many cores it kept busy on average."""
         self._batches += 1
+        number = self._numbers[self._at]
         if self._trying is not None:
             better = speed > GAIN * sum(self._speeds) / len(self._speeds)
             if better:
@@ -88,6 +100,10 @@ class Crew:
                 self._begin()
             self._gap = SHORTEST if better else min(2 * self._gap, LONGEST)
             self._trying, self._batches = None, 0
+        elif number > 1 and cores < CROWDED * number:  # whatever it costs on fewer, it is less
+            self._at -= 1
+            self._begin()
+            self._gap = SHORTEST
         elif self._batches > 0:
             self._speeds.append(speed)
             if self._batches >= self._gap:
@@ -95,12 +111,42 @@ class Crew:
 
     def _neighbour(self, cores: float) -> int | None:
         """Return which other number is worth a try now."""
-        disturbed = self._at > 0 and cores < BUSY * self._numbers[self._at]
-        if disturbed:
+        number = self._numbers[self._at]
+        if number > 1 and cores < BUSY * number:
             return self._at - 1
-        if self._at + 1 < len(self._numbers):
-            return self._at + 1
-        return self._at - 1 if self._at > 0 and self._batches >= LONGEST else None
+        if number < self.most:
+            free, more = self._idle(), self._numbers[self._at + 1] - number
+            return self._at + 1 if free is None or more <= free + SPARE else None
+        return self._at - 1 if number > 1 and self._batches >= LONGEST else None
 
 
+class Idle:
+    """How many of the cores that this process may use have had nothing to do, on average since it was asked before."""
+
+    def __init__(self) -> None:
+        self._before = _START
+
+    def __call__(self) -> float | None:
+        """Return the cores; None where the system doesn't say, or for a tick or two."""
+        now = _idle_seconds()
+        if now is None or self._before is None or now[0] - self._before[0] < TICKS:
+            return None
+        (at, idle), (began, before) = now, self._before
+        self._before = now
+        return (idle - before) / (at - began)
+
+
+def _idle_seconds() -> tuple[float, float] | None:
+    """Return the time, and how long this process's cores have been idle, or at work for what has a low priority."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            lines = [line.split() for line in file if line.startswith("cpu") and line[3].isdigit()]
+    except OSError:  # not Linux
+        return None
+    own = os.sched_getaffinity(0)
+    ticks = sum(int(nice) + int(idle) + int(wait) for cpu, _, nice, _, idle, wait, *_ in lines if int(cpu[3:]) in own)
+    return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK")
+
+
+_START = _idle_seconds()
 _crew = Crew(min(OWN, MOST))

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import os
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -60,17 +62,22 @@ def test_every_recipe_and_edit_does(composed: Compose, choice: str) -> None:
 
 
 class Machine:
-    """A machine as a crew sees it: cores that are free, and what a batch costs on so many threads."""
+    """A machine as a crew sees it: its cores, those that other work keeps busy, and what a batch costs."""
 
-    def __init__(self, most: int, speed: Callable[[int], float], free: float) -> None:
-        self.crew, self.speed, self.free = threads.Crew(most), speed, free
+    def __init__(self, most: int, speed: Callable[[int], float], others: int = 0, cores: int = 16) -> None:
+        self.speed, self.cores, self.others, self.number = speed, cores, others, 1
+        self.crew = threads.Crew(most, self.idle)
+
+    def idle(self) -> float:
+        return max(self.cores - self.others - self.number, 0.0)
 
     def runs(self, batches: int, kind: str = "step") -> list[int]:
         """Let the crew compute some batches; return the number of threads that each had."""
         had = []
         for _ in range(batches):
-            had.append(self.crew.threads(kind))
-            self.crew.learn(self.speed(had[-1]), min(had[-1], self.free))
+            self.number = self.crew.threads(kind)
+            had.append(self.number)
+            self.crew.learn(self.speed(self.number), min(self.number, max(self.cores - self.others, 1)))
         return had
 
 
@@ -78,13 +85,13 @@ def quiet(number: int) -> float:
     return 100 * math.pow(number, 0.7)
 
 
-def beside_a_busy_process(number: int) -> float:
-    return 100 / number
+def crowded(number: int) -> float:
+    return 100.0 if number == 1 else 2.0
 
 
 @given(most=st.integers(1, 16))
 def test_a_quiet_machine_gives_all_threads_to_nearly_all_batches(most: int) -> None:
-    machine = Machine(most, quiet, free=16)
+    machine = Machine(most, quiet, cores=17)
     had = machine.runs(400)
     assert had[:60].count(most) == 60
     assert had.count(most) >= 390
@@ -92,17 +99,48 @@ def test_a_quiet_machine_gives_all_threads_to_nearly_all_batches(most: int) -> N
 
 @given(most=st.integers(2, 16))
 @settings(max_examples=10)
-def test_a_busy_one_gives_one_after_some_batches_and_all_again_when_it_is_quiet(most: int) -> None:
-    machine = Machine(most, beside_a_busy_process, free=1)
-    had = machine.runs(400)
-    assert had[40:].count(1) >= 340
-    machine.speed, machine.free = quiet, 16
+def test_a_crowded_one_gives_one_from_the_start_and_all_when_it_is_quiet(most: int) -> None:
+    machine = Machine(most, crowded, others=16)
+    assert machine.runs(400) == [1] * 400
+    machine.speed, machine.others, machine.cores = quiet, 0, 17
     had = machine.runs(400)
     assert had[300:].count(most) >= 90
 
 
+@given(most=st.integers(2, 16))
+@settings(max_examples=10)
+def test_one_that_becomes_crowded_gives_one_after_a_batch_for_each_smaller_number(most: int) -> None:
+    machine = Machine(most, quiet, cores=17)
+    machine.runs(100)
+    machine.speed, machine.others = crowded, 17
+    had = machine.runs(400)
+    assert had[6:] == [1] * 394
+
+
+def test_where_the_system_does_not_say_what_is_idle_more_threads_are_tried_now_and_then() -> None:
+    crew = threads.Crew(2, lambda: None)
+    assert crew.threads("step") == 2
+    for _ in range(300):
+        number = crew.threads("step")
+        crew.learn(crowded(number), 1)
+    assert crew.threads("step") == 1
+    had = []
+    for _ in range(200):
+        had.append(crew.threads("step"))
+        crew.learn(quiet(had[-1]), had[-1])
+    assert had[100:].count(2) >= 90
+
+
+def test_idle_cores_are_those_of_this_process_and_no_more() -> None:
+    idle = threads.Idle()
+    time.sleep(2 * threads.TICKS)
+    free = idle()
+    assert free is None or 0 <= free <= len(os.sched_getaffinity(0)) + 0.5
+    assert idle() is None  # asked again at once
+
+
 def test_another_kind_of_batch_is_no_measure_of_the_one_before() -> None:
-    machine = Machine(2, quiet, free=2)
+    machine = Machine(2, quiet)
     machine.runs(10)
     machine.speed = lambda number: 100 * quiet(number)
     assert machine.runs(10, "pass") == [2] * 10
