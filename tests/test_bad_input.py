@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import wandb_records
 from conftest import Compose
 from glue_pool.models.identity import locate, weights
 from glue_pool.on_wandb import wandb_file
@@ -653,9 +654,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_as_failed_with_its_step(job: Job
     folder = result["folder"]
     assert files(folder) == ["config.yaml", "history.jsonl", "manifest.json", "result.json"]
     assert (folder / "history.jsonl").read_text() == ""
-    records = wandb_file.find(job.folder / "outputs", result["run_key"])
+    records = wandb_records.written(job.folder / "outputs", result["run_key"])
     assert wandb_file.exit_code(records) == 1
-    summary = wandb_file.summary(records)
+    summary = wandb_records.summary(records)
     assert summary["status"] == "failed"
     assert not [name for name in summary if "score" in name or "accuracy" in name]
 

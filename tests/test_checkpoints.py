@@ -28,6 +28,7 @@ import torch
 from filelock import SoftFileLease
 from safetensors import safe_open
 
+import wandb_records
 from conftest import some
 from glue_pool import checkpoints, train
 from glue_pool.checkpoints import Checkpoint
@@ -150,8 +151,8 @@ class Runs:
 
     def tracked(self) -> list[dict[str, Any]]:
         """What the last attempt told W&B, less speeds."""
-        records = wandb_file.find(self.root / f"attempt{len(self.attempts)}", self.result["run_key"])
-        rows = wandb_file.history(records)
+        records = wandb_records.written(self.root / f"attempt{len(self.attempts)}", self.result["run_key"])
+        rows = wandb_records.history(records)
         return [{name: value for name, value in row.items() if "per_second" not in name} for row in rows]
 
 
@@ -587,7 +588,7 @@ def test_ctrl_c_is_one_line_and_the_wandb_run_a_preempted_one(whole: Runs, tmp_p
     assert code == 128 + signal.SIGINT
     step = step_of(runs.checkpoint)
     assert err == f"interrupted by SIGINT at step {step} of 9; the same command goes on from there\n"
-    records = wandb_file.find(tmp_path, json.loads((runs.folder / "manifest.json").read_text())["run_key"])
+    records = wandb_records.written(tmp_path, json.loads((runs.folder / "manifest.json").read_text())["run_key"])
     assert wandb_file.exit_code(records) == 1
     assert [record for record in records if record.HasField("preempting")]
     assert not (runs.folder / "result.json").exists()

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+import wandb_records
 from conftest import unshare
 from glue_pool.errors import UserError
 from glue_pool.on_wandb import wandb_file, writer
@@ -116,13 +117,13 @@ def test_everything_logged_comes_back(tmp_path: Path) -> None:
         tracker.evaluation(EVALUATION)
         tracker.summary(RESULT)
 
-    records = wandb_file.find(tmp_path, KEY)
+    records = wandb_records.written(tmp_path, KEY)
     run = wandb_file.run(records)
-    assert wandb_file.config(records) == config
+    assert wandb_records.config(records) == config
     assert (run.run_id, run.project, run.job_type) == (KEY[:16], "glue_pool", "train")
     assert (run.run_group, run.display_name) == ("rte/maxpool", "rte maxpool 3")
     assert list(run.tags) == ["rte", "maxpool", "mine"]
-    assert wandb_file.history(records) == [
+    assert wandb_records.history(records) == [
         {
             "step": 10,
             "epoch": 0.5,
@@ -144,7 +145,7 @@ def test_everything_logged_comes_back(tmp_path: Path) -> None:
         },
         {"train_rows": 2490, "score": 0.58, "objective": 0.58, "step": 20},  # wandb adds the last step
     ]
-    summary = wandb_file.summary(records)
+    summary = wandb_records.summary(records)
     expected = {
         "status": "completed",
         "score": 0.58,
@@ -170,22 +171,22 @@ def test_everything_logged_comes_back(tmp_path: Path) -> None:
 def test_a_search_maximises_the_negative_where_lower_is_better(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)) as tracker:
         tracker.summary(RESULT | {"primary_metric": "log_loss", "score": 0.7})
-    records = wandb_file.find(tmp_path, KEY)
-    (last,) = wandb_file.history(records)
-    for row in (last, wandb_file.summary(records)):
+    records = wandb_records.written(tmp_path, KEY)
+    (last,) = wandb_records.history(records)
+    for row in (last, wandb_records.summary(records)):
         assert (row["score"], row["objective"]) == (0.7, -0.7)
 
 
 def test_a_failed_run_has_no_objective(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)) as tracker:
         tracker.summary(RESULT | {"status": "failed", "score": None})
-    assert not {"score", "objective"} & set(wandb_file.summary(wandb_file.find(tmp_path, KEY)))
+    assert not {"score", "objective"} & set(wandb_records.summary(wandb_records.written(tmp_path, KEY)))
 
 
 def test_step_is_the_x_axis(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)):
         pass
-    metrics = [r.metric for r in wandb_file.find(tmp_path, KEY) if r.HasField("metric")]
+    metrics = [r.metric for r in wandb_records.written(tmp_path, KEY) if r.HasField("metric")]
     assert [(m.name or m.glob_name, m.step_metric) for m in metrics] == [("step", ""), ("*", "step")]
 
 
@@ -193,10 +194,10 @@ def test_nan_stays_nan(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)) as tracker:
         step(tracker, loss=float("nan"))
         tracker.summary(RESULT | {"score": float("nan"), "train_rows": None})
-    records = wandb_file.find(tmp_path, KEY)
-    (row,) = wandb_file.history(records)
+    records = wandb_records.written(tmp_path, KEY)
+    (row,) = wandb_records.history(records)
     assert math.isnan(row["train/loss"])
-    assert wandb_file.summary(records)["score"] == "NaN"  # what W&B shows as NaN
+    assert wandb_records.summary(records)["score"] == "NaN"  # what W&B shows as NaN
 
 
 def test_runs_of_one_process_do_not_mix(tmp_path: Path) -> None:
@@ -206,9 +207,11 @@ def test_runs_of_one_process_do_not_mix(tmp_path: Path) -> None:
         with tracked(offline(tmp_path), keys[1], config={"seed": 4}) as inner:
             step(inner, loss=2.0)
             step(outer, loss=3.0)
-    losses = [[row["train/loss"] for row in wandb_file.history(wandb_file.find(tmp_path, key))] for key in keys]
+    losses = [
+        [row["train/loss"] for row in wandb_records.history(wandb_records.written(tmp_path, key))] for key in keys
+    ]
     assert losses == [[1.0, 3.0], [2.0]]
-    seeds = [wandb_file.config(wandb_file.find(tmp_path, key))["seed"] for key in keys]
+    seeds = [wandb_records.config(wandb_records.written(tmp_path, key))["seed"] for key in keys]
     assert seeds == [3, 4]
 
 
@@ -221,18 +224,18 @@ def test_a_raising_body_is_a_failed_run(tmp_path: Path, error: type[BaseExceptio
 
     with pytest.raises(error):
         body()
-    records = wandb_file.find(tmp_path, KEY)
+    records = wandb_records.written(tmp_path, KEY)
     assert wandb_file.exit_code(records) == 1
-    assert len(wandb_file.history(records)) == 1
+    assert len(wandb_records.history(records)) == 1
 
 
 def test_a_failed_result_is_a_failed_run_and_has_no_score(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)) as tracker:
         numbers: dict[str, Any] = {"metrics": {}, "best": None, "score": None, "collapsed": None, "timing": None}
         tracker.summary(RESULT | numbers | {"status": "failed", "error": "the training loss is nan"})
-    records = wandb_file.find(tmp_path, KEY)
+    records = wandb_records.written(tmp_path, KEY)
     assert wandb_file.exit_code(records) == 1
-    summary = wandb_file.summary(records)
+    summary = wandb_records.summary(records)
     assert summary["error"] == "the training loss is nan"
     assert summary["failed"] == 1
     assert "score" not in summary
@@ -243,9 +246,9 @@ def test_records_larger_than_a_block_survive(tmp_path: Path) -> None:
     with tracked(offline(tmp_path), config=config) as tracker:
         for i in range(300):
             step(tracker, step=i)
-    records = wandb_file.find(tmp_path, KEY)
-    assert wandb_file.config(records) == config
-    assert [row["step"] for row in wandb_file.history(records)] == list(range(300))
+    records = wandb_records.written(tmp_path, KEY)
+    assert wandb_records.config(records) == config
+    assert [row["step"] for row in wandb_records.history(records)] == list(range(300))
 
 
 def test_the_reader_goes_on_from_a_first_part_for_which_a_block_had_no_room(tmp_path: Path) -> None:
@@ -270,7 +273,7 @@ def test_the_reader_goes_on_from_a_first_part_for_which_a_block_had_no_room(tmp_
 def test_the_reader_notices_a_flipped_bit(tmp_path: Path) -> None:
     with tracked(offline(tmp_path)):
         pass
-    wandb_file.find(tmp_path, KEY)  # it is complete
+    wandb_records.written(tmp_path, KEY)  # it is complete
     (path,) = tmp_path.rglob("*.wandb")
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
@@ -282,7 +285,7 @@ def test_the_reader_notices_a_flipped_bit(tmp_path: Path) -> None:
 def test_a_long_or_repeated_tag_does_not_stop_a_run(tmp_path: Path) -> None:
     with tracked(offline(tmp_path, tags=["rte", ""]), tags=["rte", "x" * 100]):
         pass
-    assert list(wandb_file.run(wandb_file.find(tmp_path, KEY)).tags) == ["rte", "x" * 64]
+    assert list(wandb_file.run(wandb_records.written(tmp_path, KEY)).tags) == ["rte", "x" * 64]
 
 
 def test_a_second_run_of_a_process_costs_little(tmp_path: Path) -> None:
@@ -377,7 +380,7 @@ def test_offline_works_without_a_network_and_never_tries_to_reach_one(job: Job) 
         pytest.skip("unshare cannot make a network namespace here")
     during, after, _ = job.output.split("---\n")
     assert [refused(during), refused(after)] == [0, 1]
-    assert len(wandb_file.history(wandb_file.find(job.home, KEY))) == 1
+    assert len(wandb_records.history(wandb_records.find(job.home, KEY))) == 1
 
 
 def test_offline_says_nothing(job: Job) -> None:
@@ -392,7 +395,7 @@ def test_no_secret_reaches_a_file(job: Job) -> None:
 
 def test_the_shell_does_not_override_the_config(job: Job) -> None:
     for key in (KEY, "b" * 16):  # what fails at a process's first run may pass at its second
-        records = wandb_file.find(job.home / "out", key)
+        records = wandb_records.find(job.home / "out", key)
         run = wandb_file.run(records)
         assert (run.run_id, run.project, run.entity) == (key[:16], "glue_pool", "")
         assert (run.run_group, run.display_name) == ("rte/maxpool", "rte maxpool 3")
@@ -413,7 +416,7 @@ def test_ones_own_use_of_wandb_goes_by_the_shell(tmp_path: Path, monkeypatch: py
         pass
     writer.write(tmp_path)
     assert wandb.setup().settings.project == "mine"
-    assert wandb_file.run(wandb_file.find(tmp_path, "b" * 64)).project == "glue_pool"
+    assert wandb_file.run(wandb_records.written(tmp_path, "b" * 64)).project == "glue_pool"
 
 
 @pytest.mark.parametrize(
@@ -473,8 +476,8 @@ with tracked("offline") as tracker:
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run(child(code, tmp_path), timeout=60).returncode == -signal.SIGKILL
-    records = wandb_file.find(tmp_path, KEY)
-    assert len(wandb_file.history(records)) == 1
+    records = wandb_records.written(tmp_path, KEY)
+    assert len(wandb_records.history(records)) == 1
     assert (wandb_file.exit_code(records), wandb_file.preempted(records)) == (1, True)
 
 
@@ -499,8 +502,8 @@ with tracked("offline") as tracker:
     command = child(code, tmp_path, WANDB_SWEEP_ID="sweep")  # there W&B itself is told
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     (warning,) = done.stdout.splitlines()
-    assert warning.startswith("glue_pool.tracking W&B stopped listening")
-    assert len(wandb_file.history(wandb_file.find(tmp_path, "b" * 16))) == 1
+    assert warning.startswith("glue_pool.tracking W&B may miss a part of this run")
+    assert len(wandb_records.history(wandb_records.find(tmp_path, "b" * 16))) == 1
 
 
 def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hydra import compose, initialize_config_dir
 
+import wandb_records
 from conftest import Compose
 from glue_pool import metrics
 from glue_pool.data import sources
@@ -125,22 +126,22 @@ def test_the_score_can_be_recomputed_from_the_predictions(
 def test_the_wandb_file_tells_what_the_run_did(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_main(monkeypatch, *TINY, "task=mrpc", "pooling=mean", "tracking.tags=[mine]")
     _, result = the_result(outputs)
-    records = wandb_file.find(outputs, result["run_key"])
+    records = wandb_records.written(outputs, result["run_key"])
     run = wandb_file.run(records)
     assert run.run_group == "mrpc/mean"
     assert {"mrpc", "mean", "minilm_l6", "full", "mine"} <= set(run.tags)
-    config = wandb_file.config(records)
+    config = wandb_records.config(records)
     assert config["optimizer"]["lr"] == 1e-4
     assert config["task"]["name"] == "mrpc"
     labels = {"task": "mrpc", "method": "mean", "encoder": "minilm_l6", "subset": "full", "kind": "fine-tuned"}
     assert config["labels"] == labels | {"train_rows": 24}
-    rows = wandb_file.history(records)
+    rows = wandb_records.history(records)
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
     assert len(losses) == 4
     assert all("train/learning_rate" in row for row in rows if "train/loss" in row)
     dev = [row for row in rows if "validation/acc_and_f1" in row]
     assert [row["step"] for row in dev] == [3, 4]
-    summary = wandb_file.summary(records)
+    summary = wandb_records.summary(records)
     assert summary["score"] == result["score"]
     assert summary["status"] == "completed"
 
@@ -193,7 +194,7 @@ def test_a_run_goes_by_its_pooler_however_it_was_chosen(
     run_main(monkeypatch, *TINY, *choice.split())
     folder, result = the_result(outputs)
     assert (result["method"], result["pooling"], folder.parts[-4]) == (method, method, method)
-    records = wandb_file.find(outputs, result["run_key"])
+    records = wandb_records.written(outputs, result["run_key"])
     assert wandb_file.run(records).run_group == f"rte/{method}"
     printed = capsys.readouterr().out
     assert f"{method} on minilm_l6" in printed
@@ -248,7 +249,7 @@ def test_a_probe_is_labelled_as_one_everywhere(
     run_main(monkeypatch, *TINY, "pooling=mean", "task=rte", "encoder.freeze=true")
     folder, result = the_result(outputs)
     assert result["kind"] == "probe"
-    records = wandb_file.find(outputs, result["run_key"])
+    records = wandb_records.written(outputs, result["run_key"])
     assert wandb_file.run(records).run_group == "rte/mean probe"
     assert "probe" in wandb_file.run(records).tags
     assert "mean on minilm_l6, probe, seed 0" in capsys.readouterr().out

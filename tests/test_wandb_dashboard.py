@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+import wandb_records
 import wandb_server
 from conftest import GLUE_POOL, Compose, unshare
 from glue_pool import cli
 from glue_pool.errors import TrainingFailed
-from glue_pool.on_wandb import wandb_file
+from glue_pool.on_wandb import writer
 from glue_pool.pipeline import run
 
 ROOT = Path(__file__).parents[1]
@@ -94,12 +95,13 @@ def logged(composed: Compose, tmp_path_factory: pytest.TempPathFactory) -> set[K
     with pytest.raises(TrainingFailed):
         run(composed(*SMALL, *places, "task=rte", "optimizer.lr=1e30", "optimizer.max_grad_norm=null"))
     found: set[Key] = {("run", name) for name in RUN_ATTRIBUTES}
+    writer.write_below(folder)
     for file in folder.rglob("run-*.wandb"):
-        records = wandb_file.find(folder, file.stem.removeprefix("run-"))
-        history = {name for row in wandb_file.history(records) for name in row}
+        records = wandb_records.find(folder, file.stem.removeprefix("run-"))
+        history = {name for row in wandb_records.history(records) for name in row}
         found |= {("history", name) for name in history}
-        found |= {("summary", name) for name in history | set(wandb_file.summary(records))}
-        found |= {("config", name) for name in flat(wandb_file.config(records))}
+        found |= {("summary", name) for name in history | set(wandb_records.summary(records))}
+        found |= {("config", name) for name in flat(wandb_records.config(records))}
     return found
 
 

@@ -15,6 +15,7 @@ import sweeps
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args, load_sweep_config
 
+import wandb_records
 import wandb_server
 from glue_pool import cli, commandline
 from glue_pool.on_wandb import wandb_file
@@ -163,5 +164,5 @@ def test_offline_too_the_sweep_names_the_run(backend: Backend, tmp_path: Path) -
     environment = shell(backend, tmp_path) | {"WANDB_SWEEP_ID": SWEEP, "WANDB_RUN_ID": "third123"}
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=300)
     assert backend.asked == []
-    run = wandb_file.run(wandb_file.find(tmp_path, "third123"))
+    run = wandb_file.run(wandb_records.find(tmp_path, "third123"))
     assert (run.run_id, run.sweep_id) == ("third123", SWEEP)

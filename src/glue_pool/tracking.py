@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from glue_pool.errors import Interrupted, UserError
 from glue_pool.on_wandb import writer
 from glue_pool.on_wandb.journal import Journal
+from glue_pool.on_wandb.live import line
 from glue_pool.on_wandb.variables import get_ready, in_sweep, is_live
 from glue_pool.result import Result, objective
 from glue_pool.schema import TrackingConfig
@@ -42,21 +43,18 @@ class Listener(Protocol):
     """Who hears what W&B is to be told."""
 
     def tell(self, what: What, value: Any) -> None:
-        """Hear one thing."""
-
-    def give_up(self) -> None:
-        """Hear that no more will come, since something went wrong."""
+        """Hear one thing; after an error, all that can still be of use."""
 
 
 class Tracker:
     """What a run tells W&B while it trains; without a listener it tells nobody.
 
-    No W&B error leaves it: the first one is logged as a warning and ends the telling.
+    No W&B error leaves it: the first one is logged as a warning. What is told after it is the listener's matter.
     """
 
     def __init__(self, listener: Listener | None = None) -> None:
         self._listener = listener
-        self._broken = False
+        self._warned = False
         self._failed = False
 
     def step(self, *, step: int, epoch: float, phase: str = "train", **values: float) -> None:
@@ -102,20 +100,18 @@ class Tracker:
         if preempted:
             self._tell("preempting", True)
         exit_code = int(failed or preempted or self._failed)
-        self._tell("finish", exit_code, even_if_broken=True)
-        if self._listener and self._broken:
-            self._listener.give_up()
+        self._tell("finish", exit_code)
         self._listener = None
 
-    def _tell(self, what: What, value: object, *, even_if_broken: bool = False) -> None:
-        if self._listener is None or (self._broken and not even_if_broken):
+    def _tell(self, what: What, value: object) -> None:
+        if self._listener is None:
             return
         try:
             self._listener.tell(what, value)
         except Exception as error:  # its service may die, its disk may fill: no reason to stop training
-            if not self._broken:
-                log.warning("W&B stopped listening (%s); the result on disk is not affected", _line(error))
-            self._broken = True
+            if not self._warned:
+                log.warning("W&B may miss a part of this run (%s); the result on disk is not affected", line(error))
+            self._warned = True
 
 
 @contextmanager
@@ -131,7 +127,8 @@ def track(
     """Mirror what happens inside the `with` in one W&B run, marked as failed if it raises, or as preempted.
 
     group is `<task>/<method>`; config is logged as given. In a W&B sweep it is the agent's run, in the sweep's
-    project. Raises `UserError` if W&B refuses a name that the user chose, or if it is to be online and can't be.
+    project. Raises `UserError` if W&B refuses a name that the user chose (offline the project's alone is asked; another
+    shows when the journal is made W&B's), or if it is to be online and can't be.
     """
     if cfg.mode == "none":
         yield Tracker()
@@ -179,7 +176,7 @@ def _listener(cfg: TrackingConfig, folder: Path, about: Mapping[str, Any]) -> Li
     try:
         return Journal(cfg, folder, about)
     except OSError as error:
-        log.warning("W&B's journal can't be written (%s); the result on disk is not affected", _line(error))
+        log.warning("W&B's journal can't be written (%s); the result on disk is not affected", line(error))
         return None
 
 
@@ -194,8 +191,3 @@ def _flat(value: object, prefix: str = "") -> dict[str, object]:
     for name, item in _items(value):
         flat |= _flat(item, f"{prefix}{name}/") if isinstance(item, Mapping) else {prefix + name: item}
     return flat
-
-
-def _line(error: BaseException) -> str:
-    lines = str(error).splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"

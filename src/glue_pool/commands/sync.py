@@ -9,7 +9,7 @@ def main(argv: Sequence[str]) -> None:
     """Say what is to be uploaded, or upload it."""
     parser = Parser(
         prog="glue-pool sync",
-        description="Upload runs that W&B kept offline, each once, the newest of its attempts; after `wandb login`.",
+        description="Upload runs that W&B kept offline, each once, the last of its attempts; after `wandb login`.",
     )
     parser.add_argument(
         "outputs",

@@ -17,23 +17,27 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 from glue_pool.schema import TrackingConfig
+from glue_pool.shell import readable
 
 What = Literal["log", "summary", "preempting", "finish"]  # a row, the summary, that it was stopped, its exit code
 
-STRANGER_SECONDS = 24 * 3600.0  # without a word from another host, whose locks may not be seen here
+SILENT_SECONDS = 24 * 3600.0  # of a run whose lock can't be seen: then it was killed. Longer than any evaluation
 
 
 class Journal:
-    """A journal that is being written; each line is with the system when `tell` returns."""
+    """A journal that is being written; each line is with the system when `tell` returns.
+
+    What could not be written, since the disk is full, waits for the next line, and goes before it.
+    """
 
     def __init__(self, cfg: TrackingConfig, folder: Path, about: Mapping[str, Any]) -> None:
         there = pending(folder)
         there.mkdir(parents=True, exist_ok=True)
         path = there / f"{about['id']}-{time.time_ns()}-{os.getpid()}.jsonl"
-        self._file = path.open("x", buffering=1, encoding="utf-8")
+        self._file = path.open("xb", buffering=0)
+        self._unwritten = bytearray()
         with suppress(OSError):  # a file system without locks
             fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._broken = False
         init = {"project": cfg.project, "entity": cfg.entity, **about}
         try:
             self._write({"host": socket.gethostname(), "started": time.time(), "init": init})
@@ -42,23 +46,17 @@ class Journal:
             raise
 
     def tell(self, what: What, value: Any) -> None:
-        """Write down one thing."""
-        self._write({what: value, "at": time.time()})
-        if what == "finish":
-            self._file.close()
-
-    def give_up(self) -> None:
-        """Let it go as it is."""
-        with suppress(OSError):  # a full disk
-            self._file.close()
+        """Write down one thing; OSError if it has to wait."""
+        try:
+            self._write({what: value, "at": time.time()})
+        finally:
+            if what == "finish":
+                self._file.close()
 
     def _write(self, content: Mapping[str, Any]) -> None:
-        text = json.dumps(content, default=_plain) + "\n"
-        try:
-            self._file.write("\n" + text if self._broken else text)  # what was written of a line ends there
-        except OSError:
-            self._broken = True
-            raise
+        self._unwritten += json.dumps(content, default=_plain).encode() + b"\n"
+        while self._unwritten:
+            del self._unwritten[: self._file.write(self._unwritten)]
 
 
 @dataclass(frozen=True)
@@ -84,40 +82,63 @@ def pending(folder: Path) -> Path:
     return folder / "wandb" / "pending"
 
 
-def over(there: Path) -> list[Told]:
-    """Return the journals that nobody writes any more, the oldest first."""
-    found = [told for file in there.glob("*.jsonl") if (told := _read(file))]
-    return sorted(found, key=lambda told: told.started)
+def look(there: Path) -> tuple[list[Told], dict[Path, str]]:
+    """Return the journals that nobody writes any more, the oldest first, and why each of the others is left alone."""
+    over, left = list[Told](), dict[Path, str]()
+    for file in sorted(there.glob("*.jsonl")):
+        try:
+            found = _read(file)
+        except FileNotFoundError:  # it has just become W&B's own file
+            continue
+        except OSError as error:
+            found = f"can't be made a W&B run: it can't be read ({error.strerror})"
+        except (KeyError, TypeError, ValueError):
+            found = "can't be made a W&B run: its first line is damaged"
+        if isinstance(found, str):
+            left[file] = found
+        else:
+            over.append(found)
+    return sorted(over, key=lambda told: told.started), left
 
 
 def _is_ended(lines: Sequence[Mapping[str, Any]]) -> bool:
     return bool(lines) and "finish" in lines[-1]
 
 
-def _read(file: Path) -> Told | None:
-    """Return a journal; None of one that is being written, or has just become W&B's own file."""
-    try:
-        with file.open("rb") as stream:
-            free = _lock_is_free(stream)
-            lines = [line for text in stream if (line := _whole(text))]
-        silent = time.time() - file.stat().st_mtime
-    except FileNotFoundError:
-        return None
-    if not lines or "init" not in lines[0]:
-        return None
-    first, *rest = lines
-    is_here = first["host"] == socket.gethostname()
-    if not _is_ended(rest) and not (free and (is_here or silent > STRANGER_SECONDS)):
-        return None
-    return Told(file, first["started"], first["init"], rest)
+def _read(file: Path) -> Told | str:
+    """Return a journal that is over, or why it is left alone.
+
+    Raises OSError if it can't be read; KeyError, TypeError or ValueError if it does not say how its run is started.
+    """
+    with file.open("rb") as stream:
+        lock = _lock(stream)
+        texts = stream.readlines()
+        silent = time.time() - os.fstat(stream.fileno()).st_mtime
+    lines = [line for text in texts if (line := _whole(text))]
+    ended = _is_ended(lines)
+    if lock == "held" and not ended:
+        return "its run is at work"
+    if not texts:
+        return "is empty: its run has just started, or was killed then"
+    first = json.loads(texts[0])
+    told = Told(file, float(first["started"]), dict(first["init"]), lines[1:])
+    if not ended and silent <= SILENT_SECONDS and (lock == "none" or first["host"] != socket.gethostname()):
+        return (
+            f"whether its run on {readable(str(first['host']))} is at work can't be seen from here; it is taken for "
+            f"killed after {SILENT_SECONDS / 3600:.0f} h without a word, which are {max(silent, 0) / 3600:.1f} h by now"
+        )
+    return told
 
 
-def _lock_is_free(stream: IO[bytes]) -> bool:
+def _lock(stream: IO[bytes]) -> Literal["free", "held", "none"]:
+    """Return whether a process writes a journal; none: the file system has no locks."""
     try:
         fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:  # held, or a file system without locks
-        return False
-    return True
+    except BlockingIOError:
+        return "held"
+    except OSError:
+        return "none"
+    return "free"
 
 
 def _whole(text: bytes) -> dict[str, Any] | None:

@@ -23,10 +23,27 @@ class Live:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._broken = False
         self.file = Path(run.dir).parent / f"run-{run.id}.wandb"  # where it is, of an offline run
 
     def tell(self, what: str, value: Any, at: float | None = None) -> None:
-        """Tell W&B one thing, as `journal.What` has it; at: when it was, in seconds since 1970, None for now."""
+        """Tell W&B one thing, as `journal.What` has it; at: when it was, in seconds since 1970, None for now.
+
+        After an error it is told of the end alone, and the next run of this process starts its service anew: a dead
+        one fails every run after it.
+        """
+        if self._broken and what != "finish":
+            return
+        try:
+            self._tell(what, value, at)
+        except Exception:
+            self._broken = True
+            raise
+        finally:
+            if self._broken and what == "finish":
+                forget_service()
+
+    def _tell(self, what: str, value: Any, at: float | None) -> None:
         run = self._run
         if what == "log":
             run.log(value if at is None else {**value, "_timestamp": at})
@@ -36,10 +53,6 @@ class Live:
             run.mark_preempting()
         elif what == "finish":
             run.finish(exit_code=value)
-
-    def give_up(self) -> None:
-        """Let the next run of this process start W&B's service anew: a dead one fails every run after it."""
-        forget_service()
 
 
 def start(cfg: TrackingConfig, folder: Path, about: Mapping[str, Any]) -> Live | None:

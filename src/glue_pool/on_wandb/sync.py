@@ -1,9 +1,9 @@
 """Uploads offline W&B runs, each of them once.
 
 What offline runs wrote down for W&B becomes W&B's own files first, if it isn't yet (`glue_pool.on_wandb.writer`). A run
-that was killed and started again has one folder an attempt, all with its W&B id. The last attempt holds the
-whole run, so it alone is uploaded, once it is over and if no other was uploaded before. An upload that breaks off
-leaves no mark, and the next one sends that run again, under its id.
+that was killed and started again has one folder an attempt, all with its W&B id. Of those that are over, the one that
+began last holds the whole run, whenever W&B's file was made of it: it alone is uploaded, if no other was before. An
+upload that breaks off leaves no mark, and the next one sends that run again, under its id.
 """
 
 import fcntl
@@ -75,7 +75,7 @@ def fates(files: Sequence[Path]) -> Iterator[tuple[Attempt, str]]:
     if all(uploaded(file) for file in files):
         yield from ((unread(file, "uploaded"), BEFORE) for file in files)
         return
-    *older, newest = sorted(map(read, files), key=lambda attempt: attempt.started)
+    *older, newest = sorted(map(read, files), key=lambda attempt: (attempt.over, attempt.started))
     before = [attempt for attempt in (*older, newest) if uploaded(attempt.file)]
     yield from ((attempt, BEFORE if before else OLDER) for attempt in older)
     if newest in before or any(attempt.state == "finished" for attempt in before):
@@ -103,13 +103,14 @@ def read(file: Path) -> Attempt:
     """Return what a `.wandb` file says of itself; nothing it holds or lacks is an error."""
     try:
         records = wandb_file.read(file)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         say(str(error), sys.stderr)
         return unread(file, "damaged")
     if not any(record.HasField("run") for record in records):
         return unread(file, "nothing was written")
     run = wandb_file.run(records)
-    return Attempt(file, run.display_name, run.run_group, state(records), run.start_time.ToNanoseconds() / 1e9)
+    started = writer.started(file) or run.start_time.ToNanoseconds() / 1e9
+    return Attempt(file, run.display_name, run.run_group, state(records), started)
 
 
 def state(records: Sequence[Any]) -> str:

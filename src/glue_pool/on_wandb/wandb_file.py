@@ -3,7 +3,6 @@
 wandb's own reader is in its Go service; what it offers of it (`wandb sync --dry-run`) names files and no runs.
 """
 
-import json
 import struct
 import time
 import zlib
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # made when imported
-
-from glue_pool.on_wandb import writer
 
 FILE_HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 BLOCK = 32 * 1024
@@ -51,13 +48,6 @@ def read(path: Path) -> list[Record]:
     return records
 
 
-def find(folder: Path, run_key: str) -> list[Record]:
-    """Return the records of the one W&B run of a run key below `folder`, once what is pending there is written."""
-    writer.write_below(folder)
-    (path,) = folder.rglob(f"run-{run_key[:16]}.wandb")
-    return ended(path, 10)
-
-
 def ended(path: Path, seconds: float) -> list[Record]:
     """Return the records of a run that was finished, for whose end W&B's service may still have to be waited.
 
@@ -76,28 +66,6 @@ def run(records: Iterable[Record]) -> Any:
     return next(record.run for record in records if record.HasField("run"))
 
 
-def config(records: Iterable[Record]) -> dict[str, Any]:
-    """Return the config less wandb's own entry."""
-    found = {item.key: json.loads(item.value_json) for item in run(records).config.update}
-    found.pop("_wandb", None)
-    return found
-
-
-def history(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Return the logged rows in order, less wandb's own columns."""
-    rows = [record.history.item for record in records if record.HasField("history")]
-    return [_values(row) for row in rows]
-
-
-def summary(records: Iterable[Record]) -> dict[str, Any]:
-    """Return the last value of every summary entry, less wandb's own."""
-    values: dict[str, Any] = {}
-    for record in records:
-        if record.HasField("summary"):
-            values |= _values(record.summary.update)
-    return values
-
-
 def exit_code(records: Iterable[Record]) -> int | None:
     """Return what the run ended with; None if it never did."""
     return next((record.exit.exit_code for record in records if record.HasField("exit")), None)
@@ -106,8 +74,3 @@ def exit_code(records: Iterable[Record]) -> int | None:
 def preempted(records: Iterable[Record]) -> bool:
     """Whether a signal stopped the run, which another attempt is to go on with."""
     return any(record.HasField("preempting") for record in records)
-
-
-def _values(items: Iterable[Any]) -> dict[str, Any]:
-    named = (("/".join(item.nested_key) or item.key, item.value_json) for item in items)
-    return {name: json.loads(value) for name, value in named if not name.startswith("_")}

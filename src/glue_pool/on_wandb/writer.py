@@ -5,12 +5,14 @@ a run that ends meanwhile needs none of its own.
 """
 
 import fcntl
+import glob
 import os
+import shutil
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from glue_pool.progress import say
 from glue_pool.schema import TrackingConfig
 
 LOWEST = 19  # os.nice's
+STARTED = "started"  # beside a `.wandb` file: when its attempt began; W&B's own time is that of writing
 PATIENCE_SECONDS = 60.0  # with W&B's service, which is as low
 ENDS_WITH_JOB = "SLURM_JOB_ID"  # in whose environment a job's end ends every process that it started
 
@@ -48,61 +51,93 @@ def start(folder: Path) -> None:
         _started.append(process)
 
 
-def write(folder: Path, *, wait: bool = False) -> set[Path]:
-    """Write all that is pending in a `tracking.dir` and over, the oldest first; return what could not be written.
+def write(folder: Path, *, wait: bool = False) -> dict[Path, str]:
+    """Write all that is pending in a `tracking.dir` and over, the oldest first; return what is left, and why.
 
     wait: for a writer that is at work; else everything is left to it. A journal that can't be written stays, with a
     log beside it.
     """
-    there, failed = journal.pending(folder), set[Path]()
-    while any(told.file not in failed for told in journal.over(there)):
+    there, failed = journal.pending(folder), dict[Path, str]()
+    while _next(there, failed):
         with _alone(folder, wait=wait) as alone:
             if not alone:
                 break
-            while left := [told for told in journal.over(there) if told.file not in failed]:
-                failed |= {told.file for told in left if not _written(folder, told)}
+            while told := _next(there, failed):
+                if not _written(folder, told):
+                    failed[told.file] = f"can't be made a W&B run; {told.file.stem}.log beside it says why"
     if wait:
         with _alone(folder, wait=True):
             pass
-    return failed
+    return journal.look(there)[1] | failed
 
 
 def write_below(outputs: Path) -> None:
-    """Write what is pending anywhere below a folder, wait for writers at work, and say what could not be written."""
-    for there in sorted(outputs.rglob("wandb/pending")):
-        for file in sorted(write(there.parents[1], wait=True)):
-            say(f"{file}: can't be made a W&B run; {file.stem}.log beside it says why", sys.stderr)
+    """Write what is pending anywhere below a folder, wait for writers at work, and say what is left and why.
+
+    The folder may be W&B's own, too.
+    """
+    top = Path(os.path.abspath(outputs))
+    for there in sorted([top, *top.rglob("pending")]):
+        if there.parts[-2:] == ("wandb", "pending"):
+            for file, why in sorted(write(there.parents[1], wait=True).items()):
+                say(f"{file}: {why}", sys.stderr)
+
+
+def _next(there: Path, failed: Container[Path]) -> Told | None:
+    over, _ = journal.look(there)
+    return next((told for told in over if told.file not in failed), None)
 
 
 def _written(folder: Path, told: Told) -> bool:
-    """Make W&B's own run of a journal, which goes; return whether that could be done."""
+    """Make W&B's own run of a journal, which goes; return whether that could be done. If not, no half of it stays."""
     from glue_pool.on_wandb import live, wandb_file
 
-    log = told.file.with_suffix(".log")
-    about = dict(told.init)
-    cfg = TrackingConfig(mode="offline", project=about.pop("project"), entity=about.pop("entity"), dir=str(folder))
-    _wait_for_another_second(folder, about["id"])
+    log, done = told.file.with_suffix(".log"), False
+    before = _attempts(folder, told)
     try:
+        about = dict(told.init)
+        cfg = TrackingConfig(mode="offline", project=about.pop("project"), entity=about.pop("entity"), dir=str(folder))
+        _wait_for_another_second(folder, told)
         run = live.start(cfg, folder, about)
         if run is None:
             raise RuntimeError("W&B did not start")
+        (run.file.parent / STARTED).write_text(str(told.started), encoding="utf-8")
         for what, value, at in told.things():
             run.tell(what, value, at)
         wandb_file.ended(run.file, PATIENCE_SECONDS)
+        told.file.unlink(missing_ok=True)
+        done = True
     except Exception:  # whatever W&B's service, or the disk, says
         with suppress(OSError):
             log.write_text(traceback.format_exc(), encoding="utf-8")
-        live.forget_service()
-        return False
-    told.file.unlink()
-    log.unlink(missing_ok=True)
-    return True
+    finally:
+        if not done:
+            live.forget_service()
+            for half in _attempts(folder, told) - before:
+                shutil.rmtree(half, ignore_errors=True)
+    if done:
+        with suppress(OSError):
+            log.unlink()
+    return done
 
 
-def _wait_for_another_second(folder: Path, name: str) -> None:
+def started(file: Path) -> float | None:
+    """Return when the attempt began whose `.wandb` file was made of a journal; None of another, or if that is lost."""
+    try:
+        return float((file.parent / STARTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _wait_for_another_second(folder: Path, told: Told) -> None:
     """Wait where an attempt at the run was started in this second: W&B's folders are named by it and the run alone."""
-    while list((folder / "wandb").glob(f"offline-run-{time.strftime('%Y%m%d_%H%M%S')}-{name}")):
+    while _attempts(folder, told, time.strftime("%Y%m%d_%H%M%S")):
         time.sleep(0.1)
+
+
+def _attempts(folder: Path, told: Told, second: str = "*") -> set[Path]:
+    """Return W&B's folders of a journal's run."""
+    return set((folder / "wandb").glob(f"offline-run-{second}-{glob.escape(str(told.init.get('id')))}"))
 
 
 @contextmanager
