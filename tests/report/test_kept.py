@@ -21,7 +21,6 @@ from glue_pool.report.__main__ import main
 from glue_pool.report.records import COLUMNS
 from run_folders import Drawn, grid
 
-BITS = [1 << bit for bit in range(8)]
 FILES = ("index.html", "scores.csv", "tables.tex", "results.parquet")
 Printed = pytest.CaptureFixture[str]
 
@@ -183,9 +182,7 @@ def small(tmp_path: Path) -> Path:
 
 def test_of_a_file_that_is_not_as_it_was_written_nothing_is_read(small: Path) -> None:
     content = small.read_bytes()
-    flipped = [
-        content[:at] + bytes([content[at] ^ by]) + content[at + 1 :] for at in range(len(content)) for by in BITS
-    ]
+    flipped = [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(len(content))]
     for other in [*flipped, *(content[:end] for end in range(len(content))), content + b"\0", content + content]:
         small.write_bytes(other)
         assert kept.Kept(small).before == {}
@@ -255,6 +252,22 @@ def test_the_command_keeps_where_train_does_unless_told_otherwise(
     assert ((tmp_path / "other").exists(), (tmp_path / "usual").exists()) == (True, False)
     main([str(root)])
     assert (tmp_path / "usual" / "report").is_dir()
+
+
+def test_where_nothing_says_what_home_is_a_report_keeps_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.setenv("GLUE_POOL_CACHE", "~nobody.here/cache")
+    monkeypatch.setenv("GLUE_POOL_OUTPUTS", "~nobody.here/outputs")  # nor is it asked for
+    main([str(root), "--no-cache"])
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    main([str(root)])
+    out, said = capsys.readouterr()
+    assert out == shown.out
+    (line,) = said.splitlines()
+    assert line.startswith("--cache ~nobody.here/cache: no home folder is known of a user nobody.here")
+    assert line.endswith("(nothing is kept for the next report)")
 
 
 def test_results_parquet_has_every_run_that_is_over(root: Path, tmp_path: Path) -> None:
