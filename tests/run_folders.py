@@ -43,6 +43,8 @@ OWN = {
 }
 VERSIONS = {"python": "3.11.7", "glue-pool": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0", "numpy": "2.4.6"}
 
+HARDWARE = {"platform": "Linux", "cpu": "a CPU", "cores": 2, "gpu": None, "threads": 1, "device": "cpu"}
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -175,7 +177,7 @@ def _manifest(key: str, cfg: Config, splits: Mapping[str, Any]) -> dict[str, Any
         "run_key": key,
         "versions": VERSIONS,
         "git": {"commit": "0123456789abcdef", "modified": False},
-        "hardware": {"platform": "Linux", "cpu": "a CPU", "cores": 2, "gpu": None, "threads": 1, "device": "cpu"},
+        "hardware": HARDWARE,
         "precision": "bf16",
         "batching": "packed",
         "encoder": {"name": cfg.encoder.name, "identity": "5" * 64, "model_type": "bert"},

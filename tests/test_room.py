@@ -11,6 +11,7 @@ from glue_pool.schema import Config
 from glue_pool.sweeps import room
 
 Compose = Callable[..., Config]
+Machine = Callable[..., Path]
 GB = 10**9
 
 
@@ -21,7 +22,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Callable[..., Path]:
+def machine(tmp_path: Path) -> Machine:
     """A root folder with a machine's own words: the memory that is free, its cgroup and what that one may use."""
 
     def made(cgroup: str, **files: str) -> Path:
@@ -37,16 +38,25 @@ def machine(tmp_path: Path) -> Callable[..., Path]:
     return made
 
 
-def test_a_run_a_core_and_no_more_than_runs_or_memory(composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def two_cores(machine: Machine) -> Path:
+    """The root folder of a machine with 16 GB that lets a process use two cores, one where this one has no more."""
+    return machine("0::/\n", **{"cpu.max": "200000 100000"})
+
+
+def test_a_run_a_core_and_no_more_than_runs_or_memory(
+    composed: Compose, two_cores: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = composed("encoder=minilm_l6")
-    cores = len(os.sched_getaffinity(0))
-    found = room.find([small] * 100)
+    cores = min(len(os.sched_getaffinity(0)), 2)
+    found = room.find([small] * 100, root=two_cores)
     assert (found.workers, found.threads, found.gpus) == (cores, 1, [])
     assert str(found).endswith(f"1 thread each: {cores} cores") or cores == 1
-    assert str(room.find([small])) == f"1 worker with {cores} thread{'s' * (cores > 1)}: 1 run to run"
-    assert room.find([]).workers == 1
+    said = "1 worker with 2 threads: 1 run to run" if cores > 1 else "1 worker with 1 thread: 1 core"
+    assert str(room.find([small], root=two_cores)) == said
+    assert room.find([], root=two_cores).workers == 1
     monkeypatch.setenv("OMP_NUM_THREADS", str(cores))
-    assert room.find([small] * 100).workers == 1
+    assert room.find([small] * 100, root=two_cores).workers == 1
 
 
 @pytest.mark.parametrize(
@@ -61,12 +71,12 @@ def test_gpus_are_those_that_cuda_shows_and_none_for_runs_on_the_cpu(
     assert room.find([replace(small, train=replace(small.train, device="cpu"))]).gpus == []
 
 
-def test_memory_bounds_them(composed: Compose) -> None:
+def test_memory_bounds_them(composed: Compose, two_cores: Path) -> None:
     small = composed("encoder=minilm_l6")
     large = replace(small, train=replace(small.train, batch_size=100_000))
-    found = room.find([small, large])
+    found = room.find([small, large], root=two_cores)
     assert found.workers == 1
-    assert "GB of memory are free, a run takes up to 17" in found.why
+    assert "16.4 GB of memory are free, a run takes up to 17" in found.why
     halves = replace(large, train=replace(large.train, accumulate=2))
     assert room.run_bytes(halves) < 0.6 * room.run_bytes(large)
     assert 1.3e9 < room.run_bytes(small) < 1.6e9  # 0.95 to 1.4 GB on CoLA and RTE
@@ -74,9 +84,9 @@ def test_memory_bounds_them(composed: Compose) -> None:
     assert room.run_bytes(unknown) > 2 * room.run_bytes(small)
 
 
-def test_what_was_asked_for_wins(composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_asked_for_wins(composed: Compose, two_cores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = composed("encoder=minilm_l6")
-    assert str(room.find([small], 5)) == "5 workers with 1 thread each: hydra.launcher.workers=5"
+    assert str(room.find([small], 5, two_cores)) == "5 workers with 1 thread each: hydra.launcher.workers=5"
     four = replace(small, train=replace(small.train, threads=4))
     assert room.find([small, four], 5).threads == 4
     monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
@@ -124,7 +134,7 @@ def test_a_machine_whose_driver_is_broken_has_no_gpu(tmp_path: Path, monkeypatch
     ],
 )
 def test_a_cgroup_bounds_cores_and_memory(
-    machine: Callable[..., Path], cgroup: str, files: dict[str, str], cores: int | None, free: float
+    machine: Machine, cgroup: str, files: dict[str, str], cores: int | None, free: float
 ) -> None:
     root = machine(cgroup, **files)
     assert room.cores(root) == (cores or len(os.sched_getaffinity(0)))

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glue_pool import stats
-from glue_pool.report import kept, report, scan, scored
+from glue_pool.report import kept, report, scan
 from glue_pool.report.__main__ import main
 from glue_pool.report.records import COLUMNS
 from run_folders import Drawn, grid
@@ -139,7 +139,7 @@ def test_a_second_report_reads_no_run_and_shows_the_same(
 ) -> None:
     first, shown = files(root, tmp_path / "cache"), capsys.readouterr().out
     monkeypatch.setattr(scan, "read", None)
-    monkeypatch.setattr(scored, "resampled", None)
+    monkeypatch.setattr("glue_pool.report.study.study", None)
     assert (files(root, tmp_path / "cache"), capsys.readouterr().out) == (first, shown)
 
 
@@ -170,13 +170,45 @@ def test_what_did_not_change_is_neither_read_nor_scored_nor_compared_again(
     assert done == [new, "1 scored", "1 compared", "1 compared"]  # with bert and mean, on the seed that it has
 
 
-@pytest.mark.parametrize("damage", [None, *(pytest.param(of, marks=pytest.mark.long) for of in (b"", b"PK\x03\x04"))])
-def test_a_damaged_cache_is_none(root: Path, tmp_path: Path, damage: bytes | None) -> None:
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    written = kept.Kept(tmp_path / "small.kept")
+    for name, block in (("none", b""), ("text", b"two\nlines"), ("numbers", np.arange(3.0).tobytes())):
+        written.put(name, block)
+    written.write()
+    assert kept.Kept(tmp_path / "small.kept").before == written.used
+    return tmp_path / "small.kept"
+
+
+def test_of_a_file_that_is_not_as_it_was_written_nothing_is_read(small: Path) -> None:
+    content = small.read_bytes()
+    flipped = [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(len(content))]
+    for other in [*flipped, *(content[:end] for end in range(len(content))), content + b"\0", content + content]:
+        small.write_bytes(other)
+        assert kept.Kept(small).before == {}
+    small.unlink()
+    small.mkdir()
+    assert kept.Kept(small).before == {}
+
+
+@pytest.mark.long
+@settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_nor_of_one_with_any_damage(small: Path, data: st.DataObject) -> None:
+    content = small.read_bytes()
+    start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(content))] * 2)))
+    other = content[:start] + data.draw(st.binary(max_size=40)) + content[end:]
+    small.with_name("other").write_bytes(other)
+    assert (kept.Kept(small.with_name("other")).before == {}) == (other != content)
+
+
+@pytest.mark.parametrize("at", [-20, *(pytest.param(at, marks=pytest.mark.long) for at in (0, 40))])
+def test_a_damaged_cache_is_none(root: Path, tmp_path: Path, at: int) -> None:
     first = files(root, tmp_path / "cache")
     for file in (tmp_path / "cache" / "report").iterdir():
         content = bytearray(file.read_bytes())
-        content[len(content) // 2] ^= 255
-        file.write_bytes(content if damage is None else damage)
+        content[at] ^= 255
+        file.write_bytes(content)
     assert files(root, tmp_path / "cache") == first
 
 
@@ -188,12 +220,25 @@ def test_a_cache_that_cannot_be_written_is_said_and_none(root: Path, tmp_path: P
     assert capsys.readouterr().err.splitlines() == [said]
 
 
-@pytest.mark.long
-def test_what_was_not_used_for_longest_goes(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "MOST", 3)
-    for margin in (1.0, 2.0, 3.0, 4.0):
-        report([root], tmp_path / "report", margin=margin, cache=tmp_path / "cache")
-    assert len(list((tmp_path / "cache" / "report").iterdir())) == 3
+@pytest.mark.parametrize(("most", "most_bytes"), [(3, 10**6), (9, 3500)])
+def test_what_was_not_used_for_longest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, most_bytes: int
+) -> None:
+    monkeypatch.setattr(kept, "MOST", most)
+    monkeypatch.setattr(kept, "MOST_BYTES", most_bytes)
+    old = [
+        "index.html",
+        *(f"{name}{kept.SUFFIX}" for name in "abc"),
+        f".d{kept.SUFFIX}-of-a-killed-one",
+        f"e{kept.SUFFIX}",
+    ]
+    for age, name in enumerate(old):
+        (tmp_path / name).write_bytes(bytes(1000))
+        os.utime(tmp_path / name, (age, age))
+    new = kept.Kept(tmp_path / f"new{kept.SUFFIX}")
+    new.put("block", bytes(1000))
+    new.write()
+    assert {file.name for file in tmp_path.iterdir()} == {"index.html", *old[-2:], f"new{kept.SUFFIX}"}
 
 
 @pytest.mark.long
@@ -207,6 +252,22 @@ def test_the_command_keeps_where_train_does_unless_told_otherwise(
     assert ((tmp_path / "other").exists(), (tmp_path / "usual").exists()) == (True, False)
     main([str(root)])
     assert (tmp_path / "usual" / "report").is_dir()
+
+
+def test_where_nothing_says_what_home_is_a_report_keeps_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Printed
+) -> None:
+    monkeypatch.setenv("GLUE_POOL_CACHE", "~nobody.here/cache")
+    monkeypatch.setenv("GLUE_POOL_OUTPUTS", "~nobody.here/outputs")  # nor is it asked for
+    main([str(root), "--no-cache"])
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    main([str(root)])
+    out, said = capsys.readouterr()
+    assert out == shown.out
+    (line,) = said.splitlines()
+    assert line.startswith("--cache ~nobody.here/cache: no home folder is known of a user nobody.here")
+    assert line.endswith("(nothing is kept for the next report)")
 
 
 def test_results_parquet_has_every_run_that_is_over(root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from glue_pool.report.scan import Predictions, read_predictions, scan
 from glue_pool.report.study import Study, study
 from glue_pool.report.tables import tables
 from glue_pool.report.verdicts import AVERAGE, Table
-from run_folders import VERSIONS, Drawn, grid
+from run_folders import HARDWARE, VERSIONS, Drawn, grid
 
 Make = Callable[..., Study]
 
@@ -103,8 +104,11 @@ def test_what_a_reader_has_to_mind_is_said(made: Make, run: Drawn, said: str) ->
 
 
 def test_nothing_is_said_of_sound_runs(made: Make) -> None:
-    found = made(*grid(("rte", "cola"), ("bert", "mean"), 2))
+    one, *others = grid(("rte", "cola"), ("bert", "mean"), 2)
+    found = made(replace(one, manifest={"hardware": {**HARDWARE, "threads": 4}}), *others)  # numbers don't depend on it
     assert (found.notes, found.left_out) == ([], [])
+    other_cpu = made(replace(one, manifest={"hardware": {**HARDWARE, "cpu": "another"}}), *others)
+    assert ["made with different CPU" in note for note in other_cpu.notes] == [True]
 
 
 def table(found: Study) -> Table:

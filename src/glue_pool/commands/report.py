@@ -1,8 +1,12 @@
 """Show what runs found: tables, a page with plots, scores.csv, results.parquet."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from glue_pool.commands import Parser, cache, outputs, path
+from glue_pool.errors import UserError
+from glue_pool.progress import say
 
 
 def main(argv: Sequence[str]) -> None:
@@ -16,7 +20,6 @@ def main(argv: Sequence[str]) -> None:
         "folders",
         nargs="*",
         type=path,
-        default=[outputs()],
         help="where runs are (GLUE_POOL_OUTPUTS, or outputs)",
     )
     parser.add_argument("--baseline", help="the method, or the row's name, that all others are compared with")
@@ -28,18 +31,21 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--cache",
         type=path,
-        default=cache(),
         help="where what the next report needs is kept (GLUE_POOL_CACHE, or ~/.cache/glue_pool)",
     )
-    parser.add_argument(
-        "--no-cache",
-        dest="cache",
-        action="store_const",
-        const=None,
-        help="read and compute everything, and keep nothing",
-    )
+    parser.add_argument("--no-cache", action="store_true", help="read and compute everything, and keep nothing")
     args = parser.parse_args(argv)
 
     from glue_pool.report import report
 
-    report(args.folders, args.output, args.baseline, args.tasks, args.margin, args.cache)
+    kept = None if args.no_cache else args.cache or _usual_cache()
+    report(args.folders or [outputs()], args.output, args.baseline, args.tasks, args.margin, kept)
+
+
+def _usual_cache() -> Path | None:
+    """Return where a report keeps something unless told otherwise; None where there is no such place, which is said."""
+    try:
+        return cache()
+    except UserError as error:
+        say(f"--cache {error} (nothing is kept for the next report)", sys.stderr)
+        return None

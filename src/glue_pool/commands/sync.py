@@ -15,7 +15,6 @@ def main(argv: Sequence[str]) -> None:
         "outputs",
         nargs="?",
         type=path,
-        default=outputs(),
         help="the folder of results, with W&B's own folder in it (GLUE_POOL_OUTPUTS, or outputs)",
     )
     parser.add_argument("--upload", action="store_true", help="upload; without it only say what would be")
@@ -23,4 +22,4 @@ def main(argv: Sequence[str]) -> None:
 
     from glue_pool.on_wandb.sync import sync
 
-    sync(args.outputs, upload=args.upload)
+    sync(args.outputs or outputs(), upload=args.upload)

@@ -1,16 +1,17 @@
 """What a report keeps for the next one: blocks of bytes under names that say all that they were made from.
 
-So what is found is right, whatever else has changed. A file that is missing or damaged is no error: everything is made
-anew.
+So what is found is right, whatever else has changed. A file begins with a hash of all that follows: a JSON line of its
+blocks' names and bytes, and the blocks. One that is missing or damaged is no error: everything is made anew.
 """
 
 import hashlib
+import json
 import os
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from glue_pool.results import write_atomically
 
 FORMAT = 1
 MADE_BY = ("glue-pool", "numpy", "scipy", "pyarrow", "PyYAML")  # another version of these may make something else
-MOST = 32  # files that are kept, the last used
+MOST, MOST_BYTES = 32, 300_000_000  # files that are kept, the last used, and all of them together
+SUFFIX = ".kept"
+CHECK = 32  # bytes of the hash
 
 
 def digest(*parts: object) -> str:
@@ -99,39 +102,49 @@ class Kept:
                 os.utime(self.file)
             return
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        names, blocks = np.array(list(self.used), dtype="S32"), list(self.used.values())
-        ends = np.cumsum([len(block) for block in blocks], dtype=np.int64)
-        content = np.frombuffer(b"".join(blocks), dtype=np.uint8)
-        write_atomically(self.file, lambda file: np.savez(file, names=names, ends=ends, content=content))
+        head = json.dumps({name: len(block) for name, block in self.used.items()}) + "\n"
+        parts = [head.encode(), *self.used.values()]
+        write_atomically(self.file, lambda file: file.writelines([_hash(parts), *parts]))
         _drop(self.file.parent)
 
 
 def _read(file: Path) -> Mapping[str, Any]:
-    """Return a file's blocks; np.load compares its checksums."""
+    """Return a file's blocks, none unless all of it is as it was written."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:
-            names, ends, content = (arrays[name] for name in ("names", "ends", "content"))
-        starts = [0, *ends[:-1].tolist()]
-        blocks = memoryview(content)
-        cut = [blocks[start:end] for start, end in zip(starts, ends.tolist(), strict=True)]
-        return dict(zip(names.astype(str).tolist(), cut, strict=True))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        content = file.read_bytes()
+    except (OSError, MemoryError):
         return {}
+    all_of_it = memoryview(content)
+    if _hash([all_of_it[CHECK:]]) != content[:CHECK]:
+        return {}
+    sizes = json.loads(content[CHECK : (start := content.index(b"\n", CHECK) + 1)])
+    ends = np.cumsum([start, *sizes.values()]).tolist()
+    return {name: all_of_it[at:end] for name, (at, end) in zip(sizes, pairwise(ends), strict=True)}
+
+
+def _hash(parts: Iterable[Any]) -> bytes:
+    found = hashlib.blake2b(digest_size=CHECK)
+    for part in parts:
+        found.update(part)
+    return found.digest()
 
 
 def _drop(folder: Path) -> None:
-    used: dict[Path, float] = {}
-    for file in folder.glob("*.npz"):
+    """Remove the files that were not used for longest, and what a report that was killed has not written to its end."""
+    about: dict[Path, os.stat_result] = {}
+    for file in folder.glob(f"*{SUFFIX}*"):
         with suppress(OSError):  # another report has dropped it
-            used[file] = file.stat().st_mtime
-    for file in sorted(used, key=lambda file: used[file], reverse=True)[MOST:]:
+            about[file] = file.stat()
+    newest = sorted(about, key=lambda file: about[file].st_mtime_ns, reverse=True)
+    sizes = np.cumsum([about[file].st_size for file in newest])
+    for file in newest[min(MOST, int(np.searchsorted(sizes, MOST_BYTES, "right"))) :]:
         with suppress(OSError):
             file.unlink()
 
 
 def place(cache: Path, *of: object) -> Path:
     """Return the file of what is said by `of`, made by these very versions."""
-    return cache / "report" / f"{digest(FORMAT, _made_by(), of)}.npz"
+    return cache / "report" / f"{digest(FORMAT, _made_by(), of)}{SUFFIX}"
 
 
 @cache

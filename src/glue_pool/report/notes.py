@@ -127,7 +127,7 @@ def _other_settings(cells: Mapping[Row, Cell], place: str) -> list[tuple[str, st
 
 
 def _mixed(panel: Panel, where: str) -> list[str]:
-    """Name what numbers may depend on but no row is made of: code, hardware, threads."""
+    """Name what numbers may depend on but no row is made of: code, hardware."""
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     for cell in panel.cells.values():
         for run in cell.runs:

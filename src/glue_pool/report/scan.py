@@ -344,14 +344,13 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _environment(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a run was made with, by name."""
+    """Return what a run was made with that its numbers may depend on, by name."""
     git, hardware = manifest["git"] or {}, manifest["hardware"]
     commit = str(git.get("commit", "none"))[:10] + (" with changes" if git.get("modified") else "")
     facts = {
         "commit": commit,
         "CPU": f"{hardware['cpu']}, {hardware['cores']} cores",
         "GPU": hardware["gpu"] or "none",
-        "threads": hardware["threads"],
         "platform": hardware["platform"],
         "device": hardware["device"],
         "precision": manifest["precision"],

@@ -33,28 +33,28 @@ class Room:
         return f"{workers} with {threads}{' each' * (self.workers > 1)}: {self.why}"
 
 
-def find(runs: Sequence[Config], workers: int | None = None) -> Room:
-    """Return what this machine has room for. workers: as many as were asked for.
+def find(runs: Sequence[Config], workers: int | None = None, root: Path = Path("/")) -> Room:
+    """Return what this machine has room for. workers: as many as were asked for. root: where it says what it has.
 
     On a CPU many workers of one thread finish a sweep before few of several. The threads that OMP_NUM_THREADS or
     `train.threads` asks for are a worker's.
     """
     on_cpu = bool(runs) and all(cfg.train.device == "cpu" for cfg in runs)
-    gpus, there = [] if on_cpu else gpus_here(), cores()
+    gpus, there = [] if on_cpu else gpus_here(), cores(root)
     asked = max([_whole(os.environ.get("OMP_NUM_THREADS")), *(cfg.train.threads or 0 for cfg in runs)])
     if workers:
         number, why = workers, f"hydra.launcher.workers={workers}"
     elif gpus:
         number, why = len(gpus), "one a GPU"
     else:
-        number, why = _on_cpu(runs, there, asked or 1)
+        number, why = _on_cpu(runs, there, available_bytes(root), asked or 1)
     return Room(number, asked or max(there // number, 1), why, gpus)
 
 
-def _on_cpu(runs: Sequence[Config], there: int, threads: int) -> tuple[int, str]:
-    needed, available = max(map(run_bytes, runs), default=BASE_BYTES), available_bytes()
+def _on_cpu(runs: Sequence[Config], there: int, available: int, threads: int) -> tuple[int, str]:
+    needed = max(map(run_bytes, runs), default=BASE_BYTES)
     bounds = {
-        _count(there, "core") + f", {threads} for each" * (threads > 1): there // threads,
+        _count(there, "core") + f", {threads} threads asked for" * (threads > 1): there // threads,
         f"{available / 1e9:.1f} GB of memory are free, a run takes up to {needed / 1e9:.1f}": int(available // needed),
         f"{_count(len(runs), 'run')} to run": len(runs),
     }
