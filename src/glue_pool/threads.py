@@ -37,8 +37,7 @@ def use(most: int) -> None:
     """Let what follows use at most so many threads."""
     global _crew
     torch.set_num_threads(most)
-    if _crew.most != most:
-        _crew = Crew(most)
+    _crew = Crew(most, _idle)
 
 
 @contextmanager
@@ -63,9 +62,9 @@ class Crew:
     idle: says how many cores have had nothing to do since it was asked before, None if it can't say.
     """
 
-    def __init__(self, most: int, idle: Callable[[], float | None] | None = None) -> None:
+    def __init__(self, most: int, idle: Callable[[], float | None]) -> None:
         self.most = most
-        self._idle = idle or Idle()
+        self._idle = idle
         self._numbers = sorted({most, *(2**i for i in range(most.bit_length()))})
         free = self._idle()
         fitting = [i for i, number in enumerate(self._numbers) if free is None or number - 1 <= free + SPARE]
@@ -124,7 +123,7 @@ class Idle:
     """How many of the cores that this process may use have had nothing to do, on average since it was asked before."""
 
     def __init__(self) -> None:
-        self._before = _START
+        self._before = _idle_seconds()
 
     def __call__(self) -> float | None:
         """Return the cores; None where the system doesn't say, or for a tick or two."""
@@ -148,5 +147,5 @@ def _idle_seconds() -> tuple[float, float] | None:
     return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK")
 
 
-_START = _idle_seconds()
-_crew = Crew(min(OWN, MOST))
+_idle = Idle()
+_crew = Crew(min(OWN, MOST), _idle)
