@@ -1,9 +1,8 @@
 """How many CPU threads compute a batch: as many as are fastest at the moment, found by trying.
 
 The threads of one process wait for each other thousands of times a step, and where something else runs on one of their
-cores, all wait until it is done with its slice of time: beside one busy process two threads are half as fast as one
-(docs/speed.md). Numbers are the same on any number of threads up to a bound (`models.steady`, `unsplit`), so it may
-change between two batches.
+cores, all wait until it is done with its slice of time (docs/speed.md). Numbers are the same on any number of threads
+up to a bound (`models.steady`, `unsplit`), so it may change between two batches.
 """
 
 import os
@@ -43,12 +42,13 @@ def use(most: int) -> None:
 @contextmanager
 def computing(kind: str, work: int) -> Iterator[None]:
     """Compute a batch inside the block; kind: of batches whose speeds are alike; work: its tokens."""
+    before = torch.get_num_threads()
     torch.set_num_threads(_crew.threads(kind))
     wall, busy = time.perf_counter(), time.process_time()
     try:
         yield
     finally:
-        torch.set_num_threads(_crew.most)
+        torch.set_num_threads(before)
     seconds = time.perf_counter() - wall
     _crew.learn(work / seconds, (time.process_time() - busy) / seconds)
 
