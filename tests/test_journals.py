@@ -200,9 +200,13 @@ def test_a_journal_that_wandb_refuses_stays_with_a_log_and_is_said(
         assert journals(tmp_path) == [refused]
         assert reason in refused.with_suffix(".log").read_text()
         assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+    with tracked(offline(tmp_path), KEY[::-1]):
+        pass
+    cli.main(["sync", str(tmp_path)])  # the others go on, in the same process
+    assert "2 to upload" in capsys.readouterr().out
     refused.write_text(content)
     cli.main(["sync", str(tmp_path)])
-    assert "2 to upload" in capsys.readouterr().out
+    assert "3 to upload" in capsys.readouterr().out
     assert [path.name for path in journal.pending(tmp_path).iterdir()] == ["lock"]
 
 

@@ -171,7 +171,7 @@ def test_workers_divide_the_cpu_and_each_has_a_gpu_of_its_own(sweeps: Sweeps, tm
     )
     sweeps.environment["CUDA_VISIBLE_DEVICES"] = "4,7"
     del sweeps.environment["OMP_NUM_THREADS"]
-    sweeps(sweeps.own_pooler("told", told), "-m", "pooling=told", "seed=1,2,3,4", "train.device=cpu", OWN_CHOICE)
+    sweeps(sweeps.own_pooler("told", told), "-m", "pooling=told", "seed=1,2,3,4", OWN_CHOICE)
     gpus = dict(line.split() for line in (tmp_path / "told").read_text().splitlines())
     assert sorted(gpus.values()) == ["4", "7"]  # two workers, since there are two
     manifests = [json.loads(file.read_text()) for file in sweeps.outputs.rglob("manifest.json")]
@@ -287,7 +287,7 @@ def test_the_experiments_are_sweeps_that_the_command_line_can_narrow(
     def count(*overrides: str) -> int:
         command = [sys.executable, "-m", "glue_pool.train", f"experiment={experiment}", *small, *overrides]
         done = subprocess.run(command, env=sweeps.environment, capture_output=True, text=True, check=True, timeout=120)
-        return int(done.stdout.splitlines()[-1].split()[0])
+        return int(re.findall(r"^(\d+) runs?, ", done.stdout, re.MULTILINE)[-1])
 
     assert count("seed=7") == runs // 5
     assert count("seed=7", "task=rte") == runs // 5 // (9 if experiment == "paper_table" else 4)

@@ -92,7 +92,7 @@ def _written(folder: Path, told: Told) -> bool:
     """Make W&B's own run of a journal, which goes; return whether that could be done. If not, no half of it stays."""
     from glue_pool.on_wandb import live, wandb_file
 
-    log, done = told.file.with_suffix(".log"), False
+    log, done, run = told.file.with_suffix(".log"), False, None
     before = _attempts(folder, told)
     try:
         about = dict(told.init)
@@ -112,6 +112,9 @@ def _written(folder: Path, told: Told) -> bool:
             log.write_text(traceback.format_exc(), encoding="utf-8")
     finally:
         if not done:
+            with suppress(Exception):  # else W&B goes on writing a log where the folder was
+                if run:
+                    run.tell("finish", 1)
             live.forget_service()
             for half in _attempts(folder, told) - before:
                 shutil.rmtree(half, ignore_errors=True)

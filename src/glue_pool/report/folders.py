@@ -59,7 +59,7 @@ def _places(place: str, real: str, seen: set[str], errors: list[Place]) -> Itera
     for name in sorted(folder for folder in folders if not folder.startswith(".")):
         entry = entries[name]
         inner = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, name)
-        yield from _places(entry.path, inner, seen, errors)
+        yield from _places(os.path.join(place, name), inner, seen, errors)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
