@@ -250,7 +250,8 @@ def check_text(written: bytes, task: TaskConfig) -> None:
     texts = {name: value for name, value in content.items() if isinstance(value, str)}
     for name, value in texts.items() if "defaults" not in content else ():
         if name != "positive" and "$" not in value and value != "???":  # OmegaConf's own
-            assert getattr(task, name) == value
+            read = getattr(task, name)
+            assert read == (type(read)(value) if type(read) in (int, float) else value)  # a number may be text: "1"
 
 
 def check_rows(folder: Path, task: TaskConfig, rows: Mapping[str, Rows]) -> None:
