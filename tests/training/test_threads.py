@@ -51,7 +51,7 @@ def test_a_training_has_the_same_numbers_on_any_number_of_threads(composed: Comp
 @pytest.mark.parametrize("pooling", choices("pooling"))
 def test_every_pooler_does(composed: Compose, pooling: str, precision: str) -> None:
     check(
-        composed, f"pooling={pooling}", "encoder.num_hidden_layers=3", "train.epochs=1", f"train.precision={precision}"
+        composed, f"pooling={pooling}", "encoder.num_hidden_layers=4", "train.epochs=1", f"train.precision={precision}"
     )
 
 
