@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-import glue_pool
 from glue_pool.choices import CONF
 from glue_pool.results import write_atomically
 
@@ -150,7 +149,7 @@ def place(cache: Path, *of: object) -> Path:
 @cache
 def _made_by() -> str:
     """Return a hash of the code that makes what is kept, and of what it works with; code in a checkout may change."""
-    files = [file for top in (Path(glue_pool.__file__).parent, CONF) for file in top.rglob("*.*") if file.is_file()]
+    files = [file for top in (Path(__file__).parents[1], CONF) for file in top.rglob("*.*") if file.is_file()]
     code = sorted(
         (str(file), (about := file.stat()).st_size, about.st_mtime_ns)
         for file in files
